@@ -1,0 +1,39 @@
+/* The system's clock behind a table; see the header. */
+#include "common/base/clock.h"
+
+#include <stdio.h>
+#include <time.h>
+
+static double monotonic(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
+}
+
+static int64_t wall_ms(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_REALTIME, &t);
+    return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
+static void sleep_for(double seconds) {
+    if (seconds <= 0)
+        return;
+    struct timespec t = {(time_t)seconds, (long)((seconds - (double)(time_t)seconds) * 1e9)};
+    nanosleep(&t, NULL);
+}
+
+const cloak_clock cloak_clock_system = {monotonic, wall_ms, sleep_for};
+
+double cloak_now(void) {
+    return monotonic();
+}
+
+void cloak_time_format(int64_t ms, char text[32]) {
+    time_t seconds = (time_t)(ms / 1000);
+    struct tm parts;
+    char date[24];
+    gmtime_r(&seconds, &parts);
+    strftime(date, sizeof date, "%Y-%m-%dT%H:%M:%S", &parts);
+    snprintf(text, 32, "%s.%03dZ", date, (int)(ms % 1000));
+}

@@ -1,0 +1,93 @@
+/* From a file's bytes to upright pixels and back.
+ *
+ * Formats in this version: JPEG, PNG, WebP (still). Decoding is hardened: only these loaders are
+ * allowed, dimensions and bytes have limits, a truncated or corrupt file is an error. Metadata
+ * policy of this version: everything is dropped except the ICC profile, orientation is applied to
+ * the pixels.
+ *
+ * Pixels are interleaved 8-bit RGB in the file's own colour space (the ICC profile is kept beside
+ * them), row by row from the top, no padding. Alpha is kept beside them and written back.
+ */
+#ifndef CLOAK_PHOTO_H
+#define CLOAK_PHOTO_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "common/base/status.h"
+
+/*   X(enumerator, word, usual file extension) */
+#define CLOAK_FORMAT_TABLE(X)                                                                      \
+    X(CLOAK_FORMAT_UNKNOWN, "unknown", "")                                                         \
+    X(CLOAK_FORMAT_JPEG, "jpeg", "jpg")                                                            \
+    X(CLOAK_FORMAT_PNG, "png", "png")                                                              \
+    X(CLOAK_FORMAT_WEBP, "webp", "webp")
+
+typedef enum {
+#define X(name, word, extension) name,
+    CLOAK_FORMAT_TABLE(X)
+#undef X
+} cloak_format_id;
+
+typedef struct {
+    uint64_t max_pixels; /* width × height; default 200,000,000 */
+    int max_side;        /* default 32,000 */
+} cloak_photo_limits;
+
+typedef struct {
+    int width, height; /* after orientation */
+    uint8_t *rgb;      /* height × width × 3 */
+    uint8_t *alpha;    /* height × width, or NULL */
+    uint8_t *icc;      /* ICC profile of an RGB space, or NULL */
+    size_t icc_length;
+    cloak_format_id format;
+    int quality;       /* JPEG and lossy WebP: the source's estimated quality 1…100; else 0 */
+    bool lossless;     /* the source was stored without loss (PNG, lossless WebP) */
+} cloak_photo;
+
+/* Starts the image library for this process: untrusted loaders blocked, caches off, one thread.
+ * Call once, before threads start. */
+CLOAK_MUST_CHECK cloak_status cloak_photo_init(const char *program, cloak_error *error);
+
+/* The format that the first bytes of a file announce. 16 bytes are enough. Any thread. */
+cloak_format_id cloak_photo_sniff(const void *bytes, size_t length);
+
+/* The word of a format ("jpeg"); static storage. */
+const char *cloak_format_word(cloak_format_id format);
+
+/* NULL when a file of this name is worth opening as a photo, else why it is skipped ("RAW photos
+ * are not supported; …", "not a photo"). Looks at the extension only. Static storage. */
+const char *cloak_photo_skip_reason(const char *name);
+
+cloak_photo_limits cloak_photo_default_limits(void);
+
+/* Decodes `length` bytes. `name` only serves error texts. On success `photo` owns its blocks: free
+ * them with cloak_photo_free. Corrupt, truncated, animated, too large: CLOAK_E_PERMANENT; no
+ * memory: CLOAK_E_TRANSIENT. On failure `photo` is zeroed. Any thread. */
+CLOAK_MUST_CHECK cloak_status cloak_photo_decode(const void *bytes, size_t length,
+    const char *name, const cloak_photo_limits *limits, cloak_photo *photo, cloak_error *error);
+
+/* Encodes the photo in its own format, with its ICC profile and alpha and no other metadata:
+ * JPEG 4:4:4, baseline, optimised Huffman tables, at the source's quality but at least 90; PNG; WebP
+ * lossless when the source was, else at its quality but at least 90. The same photo gives the same
+ * bytes. `*bytes` is a new block (free()). Any thread. */
+CLOAK_MUST_CHECK cloak_status cloak_photo_encode(
+    const cloak_photo *photo, void **bytes, size_t *length, cloak_error *error);
+
+/* The quality the encoder uses for this photo (see above); 0 where there is none. */
+int cloak_photo_encode_quality(const cloak_photo *photo);
+
+/* Frees the blocks of a photo and zeroes it. NULL and zeroed photos are fine. */
+void cloak_photo_free(cloak_photo *photo);
+
+/* Peak signal-to-noise ratio in dB between two RGB8 images of n bytes (infinity is given as 99).
+ * Any thread. */
+double cloak_photo_psnr(const uint8_t *a, const uint8_t *b, size_t n);
+
+/* Mean SSIM (Wang et al. 2004: luma of BT.601, 8×8 windows at stride 4, K1 .01, K2 .03) over the
+ * rectangle [x0, x1) × [y0, y1) of two images of the same width; 1 when the rectangle is smaller
+ * than a window. Any thread. */
+double cloak_photo_ssim(
+    const uint8_t *a, const uint8_t *b, int width, int x0, int y0, int x1, int y1);
+
+#endif

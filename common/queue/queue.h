@@ -1,0 +1,199 @@
+/* The job queue: albums, jobs, leases and books in one hash-tagged shard of Redis.
+ *
+ * Delivery is at least once, accounting exactly once. DESIGN, invariants and what breaks them are
+ * in queue.c; the scripts that change state are in scripts/. All functions use the queue's own
+ * connection: one thread at a time per cloak_queue, different cloak_queue objects in different
+ * threads. Redis errors are CLOAK_E_QUEUE; every call is safe to repeat after one.
+ */
+#ifndef CLOAK_QUEUE_H
+#define CLOAK_QUEUE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "common/base/status.h"
+
+typedef struct cloak_queue cloak_queue;
+
+#define CLOAK_ALBUM_ID_SIZE 37 /* a libuuid v4 in text with its terminator */
+#define CLOAK_TOKEN_SIZE 48
+
+/* What the queue keeps of an album. Strings are borrowed by calls that take the struct. */
+typedef struct {
+    const char *id;          /* UUID text */
+    const char *tenant;      /* fair share is between tenants; [A-Za-z0-9_.-]{1,64} */
+    const char *job_class;   /* "interactive" or "bulk" */
+    const char *source;      /* store URL */
+    const char *destination; /* store URL */
+    const char *settings;    /* JSON object, handed to workers as it is */
+} cloak_album_spec;
+
+/* One photo to submit. */
+typedef struct {
+    uint32_t index;   /* position in the manifest, from 0, below 2^31 */
+    uint32_t cost_ms; /* estimated device time in milliseconds, at least 1 */
+    const char *key;  /* store key in raw bytes, NUL-terminated */
+} cloak_job_spec;
+
+/* One claimed photo. `key` belongs to the struct: free with cloak_jobs_free. */
+typedef struct {
+    char album[CLOAK_ALBUM_ID_SIZE];
+    uint32_t index;
+    uint32_t cost_ms;
+    int failures; /* earlier attempts that failed: the job's fault */
+    int losses;   /* earlier attempts whose worker died: the worker's fault */
+    int64_t waited_ms; /* from submission to this claim, server time */
+    char token[CLOAK_TOKEN_SIZE]; /* fencing token of this lease */
+    char *key;
+} cloak_job;
+
+/* A number that `finish` adds to the album's sums. `name` is borrowed: [a-z0-9_.:]{1,48}. */
+typedef struct {
+    const char *name;
+    int64_t add;
+} cloak_stat;
+
+/* The books of an album at one instant (read by one script). */
+typedef struct {
+    uint64_t total, waiting, leased, delayed, done, dead, cancelled; /* photos */
+    uint64_t seen_bits, done_bits; /* BITCOUNT of the two bitmaps */
+    uint64_t expected; /* photos in the manifest once it is sealed, else 0 */
+    bool sealed, cancel_requested;
+    bool balanced; /* total = the six = seen_bits, done = done_bits */
+} cloak_books;
+
+/* Counts and sums of an album: name and value pairs. Free with cloak_sums_free. */
+typedef struct {
+    size_t count;
+    char **names;
+    int64_t *values;
+} cloak_sums;
+
+/* Opens the queue `name` ([A-Za-z0-9_.-]{1,64}) on the server at `url` and checks that the server
+ * can hold it (cloak_redis_check). `timeout` in seconds bounds every reply. */
+CLOAK_MUST_CHECK cloak_status cloak_queue_open(
+    const char *url, const char *name, double timeout, cloak_queue **queue, cloak_error *error);
+
+/* Closes and frees. NULL is fine. Leases stay and run out. */
+void cloak_queue_close(cloak_queue *queue);
+
+/* The server as people read it. Borrowed, lives with the queue. */
+const char *cloak_queue_place(const cloak_queue *queue);
+
+/* Creates the album, or finds it as it was created: the same id with other contents is
+ * CLOAK_E_USAGE. */
+CLOAK_MUST_CHECK cloak_status cloak_queue_create(
+    cloak_queue *queue, const cloak_album_spec *album, cloak_error *error);
+
+/* Adds `count` photos (at most 1,000 a call) to the album, each once ever: those that were added
+ * before are passed over. `*accepted` of them were new; `*backlog` is then the number of photos
+ * waiting in the whole queue, so that feeders can hold back. A cancelled album is CLOAK_E_USAGE,
+ * an unknown one too. */
+CLOAK_MUST_CHECK cloak_status cloak_queue_submit(cloak_queue *queue, const char *album,
+    const cloak_job_spec *jobs, size_t count, size_t *accepted, uint64_t *backlog,
+    cloak_error *error);
+
+/* Says that the manifest is complete and holds `expected` photos. Idempotent; a larger number
+ * later (photos were added to the album) replaces the smaller. */
+CLOAK_MUST_CHECK cloak_status cloak_queue_seal(
+    cloak_queue *queue, const char *album, uint64_t expected, cloak_error *error);
+
+/* Claims up to `max_jobs` photos (at most 256) whose estimated cost adds up to at most `max_cost_ms`
+ * (the first one always fits), each under a lease of `lease_seconds` and a fencing token
+ * "<worker>.<boot>-<sequence>". First it brings back what is due: leases that ran out (counted as
+ * losses) and delayed photos whose time has come. Photos with a loss behind them come alone.
+ * `*jobs` is a new array (cloak_jobs_free) of `*count`, possibly 0. `worker` is
+ * [A-Za-z0-9_.-]{1,20}. */
+CLOAK_MUST_CHECK cloak_status cloak_queue_claim(cloak_queue *queue, const char *worker,
+    size_t max_jobs, uint32_t max_cost_ms, double lease_seconds, cloak_job **jobs, size_t *count,
+    cloak_error *error);
+
+/* Frees an array of claimed jobs and their keys. */
+void cloak_jobs_free(cloak_job *jobs, size_t count);
+
+/* Renews the leases of `count` jobs in one call. `held[i]` tells whether job i is still ours; a
+ * job that is not must be dropped at once. */
+CLOAK_MUST_CHECK cloak_status cloak_queue_renew(cloak_queue *queue, const cloak_job *jobs,
+    size_t count, double lease_seconds, bool *held, cloak_error *error);
+
+/* Moves a leased job to done, adds `stats` to the album's sums and appends `record` (JSON) to the
+ * log stream, all in one script. CLOAK_E_FENCED when the lease is no longer ours (the sums are then
+ * untouched), except when this very token finished it before: then CLOAK_OK. */
+CLOAK_MUST_CHECK cloak_status cloak_queue_finish(cloak_queue *queue, const cloak_job *job,
+    const cloak_stat *stats, size_t stat_count, const char *record, cloak_error *error);
+
+/* Moves a leased job to delayed (tried again after `delay_seconds`) or, when its class has no
+ * retries left, to dead with `why` (class and text). `*dead` tells which. CLOAK_E_FENCED when the
+ * lease is no longer ours. The job of a cancelled album becomes cancelled. */
+CLOAK_MUST_CHECK cloak_status cloak_queue_fail(cloak_queue *queue, const cloak_job *job,
+    const cloak_error *why, double delay_seconds, bool *dead, cloak_error *error);
+
+/* Gives leased jobs back untouched: neither a failure nor a loss (drain). Jobs whose lease is no
+ * longer ours are passed over. */
+CLOAK_MUST_CHECK cloak_status cloak_queue_release(
+    cloak_queue *queue, const cloak_job *jobs, size_t count, cloak_error *error);
+
+/* Takes back the leases of one worker that is known to be dead (or of all when `worker` is NULL),
+ * without waiting for them to run out. With `count_loss` each job gets a loss, as after expiry.
+ * `*moved` is the number of jobs. */
+CLOAK_MUST_CHECK cloak_status cloak_queue_recover(cloak_queue *queue, const char *worker,
+    bool count_loss, size_t *moved, cloak_error *error);
+
+/* Cancels an album: waiting and delayed photos become cancelled now; photos in a worker's hands
+ * are finished or given back and are then cancelled. Idempotent. */
+CLOAK_MUST_CHECK cloak_status cloak_queue_cancel(
+    cloak_queue *queue, const char *album, cloak_error *error);
+
+/* Puts the album's dead photos back to waiting with fresh counts: those whose error class is
+ * `class_word`, or all when it is NULL. `*moved` is their number. */
+CLOAK_MUST_CHECK cloak_status cloak_queue_retry(cloak_queue *queue, const char *album,
+    const char *class_word, size_t *moved, cloak_error *error);
+
+/* Reads the books. An unknown album is CLOAK_E_USAGE. */
+CLOAK_MUST_CHECK cloak_status cloak_queue_books(
+    cloak_queue *queue, const char *album, cloak_books *books, cloak_error *error);
+
+/* Reads all sums that `finish` added up. */
+CLOAK_MUST_CHECK cloak_status cloak_queue_sums(
+    cloak_queue *queue, const char *album, cloak_sums *sums, cloak_error *error);
+
+/* The value of a sum, 0 when it was never added to. */
+int64_t cloak_sums_get(const cloak_sums *sums, const char *name);
+
+void cloak_sums_free(cloak_sums *sums);
+
+/* Reads an album's spec. The strings of `*album` are one new block: free with
+ * cloak_album_spec_free. An unknown album is CLOAK_E_USAGE. */
+CLOAK_MUST_CHECK cloak_status cloak_queue_album(
+    cloak_queue *queue, const char *id, cloak_album_spec *album, cloak_error *error);
+
+void cloak_album_spec_free(cloak_album_spec *album);
+
+/* Visits the ids of all albums, newest first, at most `limit`. */
+CLOAK_MUST_CHECK cloak_status cloak_queue_albums(cloak_queue *queue, size_t limit,
+    void (*visit)(void *context, const char *id), void *context, cloak_error *error);
+
+/* Visits the dead photos of an album in no particular order. */
+typedef struct {
+    uint32_t index;
+    int failures, losses;
+    const char *key;        /* raw bytes; borrowed for the call, as the others */
+    const char *class_word; /* error class */
+    const char *text;
+} cloak_dead;
+CLOAK_MUST_CHECK cloak_status cloak_queue_dead(cloak_queue *queue, const char *album,
+    void (*visit)(void *context, const cloak_dead *dead), void *context, cloak_error *error);
+
+/* Whether photo `index` is done. */
+CLOAK_MUST_CHECK cloak_status cloak_queue_is_done(
+    cloak_queue *queue, const char *album, uint32_t index, bool *done, cloak_error *error);
+
+/* Tells the fleet that `worker` lives: `about` (JSON) is kept for 3 beats of 5 s. */
+CLOAK_MUST_CHECK cloak_status cloak_queue_beat(
+    cloak_queue *queue, const char *worker, const char *about, cloak_error *error);
+
+/* How many workers have beaten within the last 15 s of server time. */
+CLOAK_MUST_CHECK cloak_status cloak_queue_workers(
+    cloak_queue *queue, size_t *alive, cloak_error *error);
+
+#endif

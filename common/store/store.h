@@ -1,0 +1,63 @@
+/* Where photos come from and go to: one interface, one backend per kind of place.
+ *
+ * A store is opened from a URL: a plain path or "file:///…" is a folder. Keys are relative paths
+ * in raw bytes without a leading '/', without empty, "." or ".." parts. A store is used by one
+ * thread at a time; different stores by different threads.
+ */
+#ifndef CLOAK_STORE_H
+#define CLOAK_STORE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "common/base/status.h"
+
+typedef struct cloak_store cloak_store;
+
+typedef struct {
+    uint64_t size;      /* bytes */
+    int64_t modified_ns; /* nanoseconds since the epoch */
+} cloak_store_info;
+
+/* Called for each object. `key` and `info` are borrowed for the call. `problem` is NULL, or says
+ * why this entry cannot be a photo (a socket, an unreadable folder, a link out of the store);
+ * `info` is then zero. Return other than CLOAK_OK to stop; the listing returns that status. */
+typedef cloak_status (*cloak_store_visit)(
+    void *context, const char *key, const cloak_store_info *info, const char *problem);
+
+/* Opens the store at `url`. Schemes of other kinds are CLOAK_E_USAGE and named. A folder need not
+ * exist until it is read; `put` creates it. `*store` is closed with cloak_store_close. */
+CLOAK_MUST_CHECK cloak_status cloak_store_open(
+    const char *url, cloak_store **store, cloak_error *error);
+
+/* Frees the store. NULL is fine. */
+void cloak_store_close(cloak_store *store);
+
+/* Reads a whole object of at most `limit` bytes into a new block (free()). A missing, unreadable
+ * or too large object is CLOAK_E_PERMANENT, all else CLOAK_E_TRANSIENT. */
+CLOAK_MUST_CHECK cloak_status cloak_store_get(cloak_store *store, const char *key, size_t limit,
+    void **bytes, size_t *length, cloak_error *error);
+
+/* Writes a whole object: afterwards either the old or the whole new object is there, whatever
+ * happens in between. Errors that may pass (no space, I/O) are CLOAK_E_TRANSIENT. */
+CLOAK_MUST_CHECK cloak_status cloak_store_put(
+    cloak_store *store, const char *key, const void *bytes, size_t length, cloak_error *error);
+
+/* Size and time of an object; CLOAK_E_PERMANENT when it is not there. */
+CLOAK_MUST_CHECK cloak_status cloak_store_stat(
+    cloak_store *store, const char *key, cloak_store_info *info, cloak_error *error);
+
+/* Visits every object below the store, folders in byte order of their names (strcmp), streaming:
+ * memory grows with the widest folder, not with the store. Symbolic links to files are followed
+ * when they stay inside the store, links to folders never; both refusals are reported as problems.
+ * Files that cloak_file_write has left unfinished (".cloak-tmp-*") are not visited. */
+CLOAK_MUST_CHECK cloak_status cloak_store_list(
+    cloak_store *store, cloak_store_visit visit, void *context, cloak_error *error);
+
+/* The place as people read it: the absolute path of a folder. Borrowed, lives with the store. */
+const char *cloak_store_place(const cloak_store *store);
+
+/* True when `key` has the form described above; checked by every call that takes a key. */
+bool cloak_store_key_ok(const char *key);
+
+#endif
