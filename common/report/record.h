@@ -1,0 +1,195 @@
+/* The job record: what is known about one photo's way through the fleet, in one versioned schema.
+ * The same JSON goes into the queue's log stream, the receipt beside the delivered photo, the log
+ * and the API. docs/job-record.md describes it for readers; its table is made from the one below.
+ *
+ * A record is a plain struct. Every field can be absent: a string that is NULL, a real that is NaN,
+ * an integer that is CLOAK_RECORD_NO_INT, a boolean that is CLOAK_RECORD_NO_BOOL (so write
+ * `success > 0`). Strings are owned by the record. One thread at a time per record.
+ */
+#ifndef CLOAK_REPORT_RECORD_H
+#define CLOAK_REPORT_RECORD_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "common/base/status.h"
+#include "common/report/ap.h"
+
+#define CLOAK_RECORD_SCHEMA "cloakfleet.job/1"
+
+/* Time per stage. What belongs to a stage is summed over repetitions of it.
+ *   X(type, name, JSON name, unit, meaning) */
+#define CLOAK_RECORD_STAGE_TABLE(X)                                                                \
+    X(REAL, seconds_queue_wait, "seconds_queue_wait", "s", "From submission to the claim")         \
+    X(REAL, seconds_fetch, "seconds_fetch", "s", "Reading the photo from the store")               \
+    X(REAL, seconds_decode, "seconds_decode", "s", "Decoding it")                                  \
+    X(REAL, seconds_detect, "seconds_detect", "s", "Detection on the clean photo")                 \
+    X(REAL, seconds_attack, "seconds_attack", "s", "Attack and application of the perturbation")   \
+    X(REAL, seconds_encode, "seconds_encode", "s", "Encoding the output")                          \
+    X(REAL, seconds_verify, "seconds_verify", "s", "Decoding the output and detection on it")      \
+    X(REAL, seconds_put, "seconds_put", "s", "Writing the photo to the store")                     \
+    X(REAL, seconds_total, "seconds_total", "s", "From the claim to the end of the writing")
+
+/*   X(type, name, JSON name, unit, meaning) */
+#define CLOAK_RECORD_TABLE(X)                                                                      \
+    X(STRING, schema, "schema", "", "Always `" CLOAK_RECORD_SCHEMA "`")                            \
+    X(STRING, album, "album", "UUID", "The album")                                                 \
+    X(INT, index, "index", "", "The photo's place in the album's manifest, from 0")                \
+    X(STRING, job, "job", "", "`ALBUM:INDEX`")                                                     \
+    X(STRING, key, "key", "",                                                                      \
+        "Path of the photo below source and destination, UTF-8; other bytes, control characters "  \
+        "and `%` are percent-encoded")                                                             \
+    X(STRING, format, "format", "", "`jpeg`, `png` or `webp`")                                     \
+    X(STRING, source, "source", "URL", "Store the photo came from")                                \
+    X(STRING, destination, "destination", "URL", "Store it was delivered to")                      \
+    X(STRING, preset, "preset", "", "Name of the preset the settings started from")                \
+    X(REAL, eps, "eps", "fraction of full scale", "Limit on the change of any channel")            \
+    X(INT, eps_levels, "eps_levels", "8-bit levels", "The same as whole levels, ⌊255 · eps⌋")      \
+    X(INT, max_steps, "max_steps", "steps", "Limit on the steps of the attack")                    \
+    X(INT, seed, "seed", "", "Seed of the attack, below 2^53")                                     \
+    X(REAL, region, "region", "× box size", "How far around a face pixels may change")             \
+    X(STRING, metadata, "metadata", "", "Metadata policy: `keep`, `safe` or `none`")               \
+    X(INT, attempt, "attempt", "", "Which attempt at this photo this is, from 1")                  \
+    X(INT, failures, "failures", "attempts", "Earlier attempts that failed")                       \
+    X(INT, losses, "losses", "attempts", "Earlier attempts whose worker died")                     \
+    X(STRING, worker, "worker", "", "Name of the worker")                                          \
+    X(STRING, device, "device", "", "Its device: `cpu` or `cuda:N`")                               \
+    X(STRING, model, "model", "", "Name of the model")                                             \
+    X(STRING, model_sha256, "model_sha256", "hex", "SHA-256 of the model file")                    \
+    X(STRING, build, "build", "", "Version of the worker")                                         \
+    X(INT, width, "width", "pixels", "Width of the upright photo")                                 \
+    X(INT, height, "height", "pixels", "Height of the upright photo")                              \
+    X(INT, grid_width, "grid_width", "pixels", "Width of the attack grid")                         \
+    X(INT, grid_height, "grid_height", "pixels", "Height of the attack grid")                      \
+    CLOAK_RECORD_STAGE_TABLE(X)                                                                    \
+    X(INT, steps, "steps", "steps", "Steps the attack took, over all restarts and rounds")         \
+    X(INT, restarts, "restarts", "", "How often the attack started afresh")                        \
+    X(INT, encoder_rounds, "encoder_rounds", "",                                                   \
+        "How often the attack went on because faces were found on the encoded photo")              \
+    X(INT, faces_before, "faces_before", "faces", "Detections above 0.05 on the clean photo")      \
+    X(INT, faces_after, "faces_after", "faces",                                                    \
+        "Detections above 0.05 on the decoded delivered bytes")                                    \
+    X(REAL, best_score_before, "best_score_before", "0…1",                                         \
+        "Highest face score on the clean photo, 0 when there is none")                             \
+    X(REAL, residual_score, "residual_score", "0…1",                                               \
+        "Highest face score on the decoded delivered bytes, 0 when there is none")                 \
+    X(BOOL, success, "success", "", "No detection above 0.05 on the decoded delivered bytes")      \
+    X(REAL, psnr_db, "psnr_db", "dB",                                                              \
+        "Peak signal-to-noise ratio of the delivered photo against the clean one")                 \
+    X(REAL, ssim, "ssim", "0…1", "Structural similarity of the two, whole photo")                  \
+    X(REAL, ssim_worst_face, "ssim_worst_face", "0…1", "The lowest within a box of a face")        \
+    X(REAL, changed_fraction, "changed_fraction", "share of pixels",                               \
+        "Pixels that the cloak changed, before encoding")                                          \
+    X(INT, bytes_in, "bytes_in", "bytes", "Size of the source file")                               \
+    X(INT, bytes_out, "bytes_out", "bytes", "Size of the delivered file")                          \
+    X(STRING, sha256_out, "sha256_out", "hex", "SHA-256 of the delivered file")                    \
+    X(INT, quality, "quality", "1…100", "Quality of the encoder; absent for lossless output")      \
+    X(STRING, outcome, "outcome", "", "What became of the photo; see below")                       \
+    X(STRING, error_class, "error_class", "", "Class of the error that ended the attempt")         \
+    X(STRING, error_text, "error_text", "", "The error in words")                                  \
+    X(STRING, ap_reference, "ap_reference", "",                                                    \
+        "What the histograms were matched with: `labels`, or the `clean` photo's detections")      \
+    X(STRING, ap_before, "ap_before", "", "AP histogram of the clean photo; see below")            \
+    X(STRING, ap_after, "ap_after", "", "AP histogram of the decoded delivered bytes")             \
+    X(STRING, finished_at, "finished_at", "RFC 3339", "When the attempt ended, UTC")
+
+/*   X(enumerator, word, delivered, meaning) */
+#define CLOAK_OUTCOME_TABLE(X)                                                                     \
+    X(CLOAK_OUTCOME_CLOAKED, "cloaked", true, "No face is found on the delivered file")            \
+    X(CLOAK_OUTCOME_NO_FACE, "no_face", true,                                                      \
+        "There was none to begin with; the pixels passed through")                                 \
+    X(CLOAK_OUTCOME_RESIDUAL, "residual", true,                                                    \
+        "Delivered, but a face is still found; `residual_score` says how clearly")                 \
+    X(CLOAK_OUTCOME_DEAD, "dead", false, "Given up after too many failures or losses")             \
+    X(CLOAK_OUTCOME_CANCELLED, "cancelled", false, "The album was cancelled first")
+
+typedef enum {
+#define X(name, word, delivered, doc) name,
+    CLOAK_OUTCOME_TABLE(X)
+#undef X
+        CLOAK_OUTCOME_COUNT
+} cloak_outcome;
+
+typedef enum {
+    CLOAK_FIELD_STRING,
+    CLOAK_FIELD_INT,  /* whole number within ±(2^53 - 1), exact in every JSON reader */
+    CLOAK_FIELD_REAL, /* finite */
+    CLOAK_FIELD_BOOL,
+} cloak_field_type;
+
+#define CLOAK_RECORD_NO_INT INT64_MIN
+#define CLOAK_RECORD_NO_BOOL (-1)
+
+typedef char *cloak_field_STRING;
+typedef int64_t cloak_field_INT;
+typedef double cloak_field_REAL;
+typedef int cloak_field_BOOL;
+
+typedef struct {
+#define X(type, name, json, unit, doc) cloak_field_##type name;
+    CLOAK_RECORD_TABLE(X)
+#undef X
+} cloak_record;
+
+/* The table at run time, in its order. Static storage. */
+typedef struct {
+    cloak_field_type type;
+    size_t offset; /* of the field in cloak_record */
+    const char *name, *unit, *doc;
+} cloak_record_field;
+extern const cloak_record_field cloak_record_fields[];
+extern const size_t cloak_record_field_count;
+
+/* The word of a field's type ("real"), of an outcome ("cloaked"), and the meaning of the latter.
+ * Static storage. Any thread. */
+const char *cloak_field_type_word(cloak_field_type type);
+const char *cloak_outcome_word(cloak_outcome outcome);
+const char *cloak_outcome_doc(cloak_outcome outcome);
+
+/* Whether photos of this outcome were put into the destination. Any thread. */
+bool cloak_outcome_delivered(cloak_outcome outcome);
+
+/* The outcome of a word. Returns false, and leaves `outcome` alone, for any other word and for
+ * NULL. Any thread. */
+bool cloak_outcome_parse(const char *word, cloak_outcome *outcome);
+
+/* Makes every field absent but the schema, without looking at what the record held. */
+void cloak_record_init(cloak_record *record);
+
+/* Frees the strings and makes every field absent, the schema too. Zeroed records are fine. */
+void cloak_record_free(cloak_record *record);
+
+/* Replaces a string field, as in cloak_record_set(&record.worker, name), by a copy of `text`; NULL
+ * makes it absent. `text` may be the field itself. */
+void cloak_record_set(char **field, const char *text);
+
+/* The record as one line of JSON in the order of the table. Absent fields are left out, and so are
+ * reals that are infinite and integers that JSON readers could not keep exact; bytes that are not
+ * UTF-8 become '?'. Returns a new string (free()), never NULL. */
+char *cloak_record_json(const cloak_record *record);
+
+/* Reads a record. `*record` is a new one (cloak_record_free); what it held is not freed. Strict on
+ * types and on the word of the outcome; fields it does not know are passed over. Text that is not
+ * JSON, a wrong schema or a wrong type is CLOAK_E_PERMANENT. `name` says in the error text whose
+ * record it is. */
+CLOAK_MUST_CHECK cloak_status cloak_record_parse(
+    const char *json, const char *name, cloak_record *record, cloak_error *error);
+
+/* Visits the numbers that the album's sums gain when this job is finished; docs/job-record.md lists
+ * them. Numbers that are absent, 0 or negative are left out. A record without outcome or with an AP
+ * histogram that cannot be read is CLOAK_E_INTERNAL, and nothing is visited. */
+CLOAK_MUST_CHECK cloak_status cloak_record_stats(
+    const cloak_record *record, cloak_sum_visit visit, void *context, cloak_error *error);
+
+/* The key of the receipt of `key`, "KEY.cloak.json". Returns a new string (free()). Any thread. */
+char *cloak_receipt_key(const char *key);
+
+/* Whether `key` is the key of a receipt. Any thread. */
+bool cloak_receipt_is_key(const char *key);
+
+/* The content of the receipt: the record as indented JSON and a newline. cloak_record_parse reads
+ * it. Returns a new string (free()), never NULL. */
+char *cloak_receipt_text(const cloak_record *record);
+
+#endif

@@ -1,0 +1,227 @@
+/* The attack's loop.
+ *
+ * DESIGN. The perturbation lives on the attack grid as real numbers; every look is at its rounding
+ * to 8-bit levels, applied to the photo, rounded and clipped there, and brought to the target's
+ * input (kernels/resample.h): success in the loop is success on the lattice. With a codec the look
+ * is at the decoded file, and the gradient passes through encoder and decoder as if they were the
+ * identity (backward pass differentiable approximation, Athalye et al. 2018), which a good encoder
+ * nearly is.
+ *
+ * A step: each target that finds something contributes its gradient, divided by its mean absolute
+ * value so that none dominates; momentum; a step along the sign; projection onto the budget, which
+ * fades out towards the region's border. The region grows when something is found outside of it.
+ * The best perturbation seen (fewest found, then lowest score) is kept for the photos that resist.
+ *
+ * What breaks it: a target whose gradient vanishes while it still finds something. The step is then
+ * taken along the momentum alone, and the bound on steps ends the loop.
+ */
+#include "models/attack/pgd.h"
+
+#include <algorithm>
+#include <cmath>
+#include <memory>
+
+#include "models/attack/region.h"
+
+namespace cloak {
+
+namespace {
+
+constexpr float momentum = 0.75f, first_step = 0.5f, step_decay = 0.9f, last_step = 0.1f;
+
+/* SplitMix64 (Steele et al. 2014): the same stream on every machine. */
+uint64_t next_random(uint64_t &state) {
+    uint64_t z = (state += 0x9e3779b97f4a7c15u);
+    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
+    z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
+    return z ^ (z >> 31);
+}
+
+/* One target with the maps to its input. */
+struct Eye {
+    const Target *target;
+    InputShape shape;
+    View view;
+    torch::Tensor input;
+    bool clean = false;
+};
+
+class Loop {
+  public:
+    Loop(const std::vector<const Target *> &targets, const uint8_t *rgb, int width, int height,
+        const PgdSettings &settings);
+    PgdResult run(const int8_t *warm);
+
+  private:
+    void start(const int8_t *warm, int attempt);
+    bool look(bool want_gradient);
+    void keep_best(int steps);
+    void step(int t);
+
+    int width_, height_, grid_width_ = 0, grid_height_ = 0;
+    const uint8_t *rgb_;
+    const PgdSettings &settings_;
+    std::vector<std::unique_ptr<Eye>> eyes_;
+    std::unique_ptr<Region> region_;
+    uint64_t random_;
+    /* Planes of the grid: perturbation, its rounding, momentum, summed gradient, one gradient. */
+    std::vector<float> delta_, rounded_, velocity_, gradient_, part_;
+    std::vector<int8_t> levels_;
+    std::vector<uint8_t> perturbed_, decoded_;
+    size_t found_ = 0;
+    float score_ = 0;
+    bool first_look_ = true;
+    PgdResult best_;
+    size_t best_found_ = SIZE_MAX;
+};
+
+Loop::Loop(const std::vector<const Target *> &targets, const uint8_t *rgb, int width, int height,
+    const PgdSettings &settings)
+    : width_(width), height_(height), rgb_(rgb), settings_(settings), random_(settings.seed) {
+    attack_grid(*targets.front(), width, height, &grid_width_, &grid_height_);
+    for (const Target *target : targets) {
+        InputShape shape = target->input_shape(width, height);
+        torch::Tensor input = torch::zeros({1, 3, shape.padded_height, shape.padded_width});
+        eyes_.push_back(std::make_unique<Eye>(Eye{target, shape,
+            View(width, height, grid_width_, grid_height_, shape.width, shape.height), input}));
+    }
+    region_ = std::make_unique<Region>(grid_width_, grid_height_, width, height, settings.region);
+    const size_t cells = size_t(grid_width_) * size_t(grid_height_) * 3;
+    for (auto *planes : {&delta_, &rounded_, &velocity_, &gradient_, &part_})
+        planes->assign(cells, 0.0f);
+    levels_.assign(cells, 0);
+    if (settings_.codec) {
+        perturbed_.resize(size_t(width) * size_t(height) * 3);
+        decoded_.resize(perturbed_.size());
+    }
+}
+
+void Loop::start(const int8_t *warm, int attempt) {
+    const size_t plane = size_t(grid_width_) * size_t(grid_height_);
+    std::fill(velocity_.begin(), velocity_.end(), 0.0f);
+    for (size_t i = 0; i < plane; i++)
+        for (size_t c = 0; c < 3; c++) {
+            float value = 0;
+            if (attempt > 0)
+                value = next_random(random_) & 1 ? 1.0f : -1.0f;
+            else if (warm)
+                value = float(warm[i * 3 + c]);
+            float bound = attempt > 0 ? settings_.eps_levels * region_->mask()[i] * 0.5f
+                                      : settings_.eps_levels;
+            delta_[c * plane + i] = attempt > 0 ? value * bound
+                                                : std::min(std::max(value, -bound), bound);
+        }
+}
+
+/* Looks through every eye; true when none finds anything. Fills the summed gradient. */
+bool Loop::look(bool want_gradient) {
+    const size_t plane = size_t(grid_width_) * size_t(grid_height_);
+#pragma omp parallel for
+    for (size_t i = 0; i < plane; i++)
+        for (size_t c = 0; c < 3; c++) {
+            float level = std::nearbyint(delta_[c * plane + i]);
+            rounded_[c * plane + i] = level;
+            levels_[i * 3 + c] = int8_t(level);
+        }
+    if (settings_.codec) {
+        view_apply(eyes_.front()->view, rgb_, levels_.data(), perturbed_.data());
+        settings_.codec(perturbed_.data(), decoded_.data());
+    }
+    found_ = 0;
+    score_ = 0;
+    std::fill(gradient_.begin(), gradient_.end(), 0.0f);
+    for (auto &eye : eyes_) {
+        const int64_t stride = eye->shape.padded_width,
+                      input_plane = stride * eye->shape.padded_height;
+        const bool codec = bool(settings_.codec);
+        view_forward(eye->view, codec ? decoded_.data() : rgb_, codec ? nullptr : rounded_.data(),
+            eye->target->mean(), eye->target->std(), eye->input.data_ptr<float>(), int(stride),
+            input_plane);
+        Look seen = eye->target->look(
+            eye->input, eye->shape, width_, height_, want_gradient, settings_.margin);
+        found_ += seen.found.size();
+        for (const Found &f : seen.found)
+            score_ = std::max(score_, f.score);
+        region_->add(seen.found);
+        if (!seen.gradient.defined())
+            continue;
+        torch::Tensor grad = seen.gradient.contiguous();
+        view_backward(eye->view, grad.data_ptr<float>(), int(stride), input_plane,
+            eye->target->std(), part_.data());
+        double sum = 0;
+        for (float g : part_)
+            sum += std::fabs(g);
+        if (!(sum > 0))
+            continue;
+        const float scale = float(double(part_.size()) / sum);
+        for (size_t i = 0; i < part_.size(); i++)
+            gradient_[i] += part_[i] * scale;
+    }
+    return found_ == 0;
+}
+
+void Loop::keep_best(int steps) {
+    if (found_ < best_found_ || (found_ == best_found_ && score_ < best_.residual_score)) {
+        best_found_ = found_;
+        best_.residual_score = score_;
+        best_.levels = levels_;
+        best_.success = found_ == 0;
+    }
+    best_.steps = steps;
+}
+
+void Loop::step(int t) {
+    const size_t plane = size_t(grid_width_) * size_t(grid_height_);
+    const float length = settings_.eps_levels *
+                         std::max(first_step * std::pow(step_decay, float(t)), last_step);
+    const std::vector<float> &mask = region_->mask();
+#pragma omp parallel for
+    for (size_t i = 0; i < plane; i++) {
+        const float bound = settings_.eps_levels * mask[i];
+        for (size_t c = 0; c < 3; c++) {
+            const size_t at = c * plane + i;
+            velocity_[at] = momentum * velocity_[at] + gradient_[at];
+            float move = velocity_[at] > 0 ? -length : velocity_[at] < 0 ? length : 0;
+            delta_[at] = std::min(std::max(delta_[at] + move, -bound), bound);
+        }
+    }
+}
+
+PgdResult Loop::run(const int8_t *warm) {
+    int steps = 0;
+    for (int attempt = 0; attempt <= settings_.restarts; attempt++) {
+        start(warm, attempt);
+        for (int t = 0; t <= settings_.max_steps; t++) {
+            if (settings_.check_stop)
+                settings_.check_stop();
+            bool clean = look(t < settings_.max_steps);
+            keep_best(steps);
+            if (clean)
+                break;
+            if (t < settings_.max_steps) {
+                step(t);
+                steps++;
+            }
+        }
+        best_.restarts = attempt;
+        if (best_.success)
+            break;
+    }
+    return best_;
+}
+
+} // namespace
+
+void attack_grid(const Target &first, int width, int height, int *grid_width, int *grid_height) {
+    InputShape shape = first.input_shape(width, height);
+    bool smaller = shape.width >= width;
+    *grid_width = smaller ? width : shape.width;
+    *grid_height = smaller ? height : shape.height;
+}
+
+PgdResult attack(const std::vector<const Target *> &targets, const uint8_t *rgb, int width,
+    int height, const PgdSettings &settings, const int8_t *warm) {
+    return Loop(targets, rgb, width, height, settings).run(warm);
+}
+
+} // namespace cloak

@@ -1,0 +1,39 @@
+/* Vanishing projected gradient descent (Madry et al. 2018, with momentum as in Dong et al. 2018). */
+#ifndef CLOAK_ATTACK_PGD_H
+#define CLOAK_ATTACK_PGD_H
+
+#include <cstdint>
+#include <functional>
+#include <vector>
+
+#include "models/attack/target.h"
+#include "models/kernels/resample.h"
+
+namespace cloak {
+
+struct PgdSettings {
+    float eps_levels = 0; /* whole number of 8-bit levels */
+    int max_steps = 40, restarts = 0;
+    float region = 3, margin = 1;
+    uint64_t seed = 0;
+    /* Turns the perturbed photo into what a viewer sees of the encoded file; empty: nothing does. */
+    std::function<void(const uint8_t *rgb, uint8_t *decoded)> codec;
+    std::function<void()> check_stop; /* throws to end the attack */
+};
+
+struct PgdResult {
+    std::vector<int8_t> levels; /* grid_height × grid_width × 3 */
+    int steps = 0, restarts = 0;
+    bool success = false;
+    float residual_score = 0;
+};
+
+/* Size of the attack grid: the first target's input where the photo is larger, else the photo. */
+void attack_grid(const Target &first, int width, int height, int *grid_width, int *grid_height);
+
+/* Attacks one photo against all targets. `warm` is NULL or grid levels to start from. */
+PgdResult attack(const std::vector<const Target *> &targets, const uint8_t *rgb, int width,
+    int height, const PgdSettings &settings, const int8_t *warm);
+
+} // namespace cloak
+#endif

@@ -1,0 +1,43 @@
+/* A target: a detector that a cloak must defeat. The attack asks no more of it than this, so that
+ * detectors with and without proposals, at any input size, can stand side by side. */
+#ifndef CLOAK_ATTACK_TARGET_H
+#define CLOAK_ATTACK_TARGET_H
+
+#include <vector>
+
+#include <torch/types.h>
+
+namespace cloak {
+
+struct Found {
+    float x1, y1, x2, y2, score; /* in photo pixels */
+};
+
+/* The planes of a target's input: 3 × rows of `stride` floats, the photo in the top left corner. */
+struct InputShape {
+    int width, height, padded_width, padded_height;
+};
+
+/* What a target sees in one input. */
+struct Look {
+    std::vector<Found> found; /* above the target's threshold, by falling score */
+    torch::Tensor gradient;   /* of the loss, like the input; undefined when not asked for */
+};
+
+class Target {
+  public:
+    virtual ~Target() = default;
+
+    virtual InputShape input_shape(int photo_width, int photo_height) const = 0;
+    virtual const float *mean() const = 0; /* of each colour, with values in 0 … 1 */
+    virtual const float *std() const = 0;
+
+    /* Looks at a padded, normalised input (1 × 3 × padded_height × padded_width) of a photo of the
+     * given size. With `want_gradient`, and when anything is found, also differentiates the loss;
+     * `margin` is how many logits below the threshold the loss still pushes. */
+    virtual Look look(const torch::Tensor &input, const InputShape &shape, int photo_width,
+        int photo_height, bool want_gradient, float margin) const = 0;
+};
+
+} // namespace cloak
+#endif

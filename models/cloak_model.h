@@ -1,0 +1,139 @@
+/* The model shim: a face detector and the attack on it behind a C interface. Pixels in, pixels and
+ * scores out; it knows nothing of files, jobs or queues.
+ *
+ * Conventions. Functions return CLOAK_OK or a status with `error` filled; outputs are unaltered on
+ * failure. No C++ exception passes through. Images are 8-bit RGB, interleaved, rows from the top
+ * without padding. Boxes are in pixels of the given image: x1, y1 inclusive edge, x2, y2 exclusive.
+ * Pointers that come in are borrowed for the call; results are the caller's and are freed with the
+ * function named beside them. A model is used by one thread at a time; different models by
+ * different threads, but they share the process's compute threads.
+ * Parameter structs begin with `size`: set by *_default_params, so that a caller compiled against
+ * an older, shorter struct keeps working.
+ */
+#ifndef CLOAK_MODEL_H
+#define CLOAK_MODEL_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "common/base/status.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct cloak_model cloak_model;
+
+typedef struct {
+    size_t size;
+    const char *device; /* "cpu" or "cuda:N"; default "cpu" */
+    int threads;        /* compute threads; 0 = one per core this process may use */
+    int detail;         /* long side of the detector's input in pixels; 0 = the model's own */
+} cloak_model_params;
+
+/* What a model says of itself. Strings are borrowed and live as long as the model. */
+typedef struct {
+    const char *name;
+    const char *architecture;
+    const char *sha256; /* of the weight file, hex */
+    const char *device;
+    const char *training; /* summary written by whoever trained it */
+    int input_min, input_max; /* the detector's input: short side at most, long side at most */
+    float score_threshold;    /* detections above it are reported and count as found */
+} cloak_model_info;
+
+typedef struct {
+    const uint8_t *rgb; /* height × width × 3 */
+    int width, height;
+} cloak_image;
+
+/* Same layout as cloak_box of common/report. */
+typedef struct {
+    float x1, y1, x2, y2, score;
+} cloak_detection;
+
+typedef struct {
+    size_t count;
+    cloak_detection *items; /* by falling score */
+} cloak_detections;
+
+/* The encoder in the loop: turns the pixels of a photo of width × height into what a viewer of the
+ * encoded file would see, into `decoded` (same size). Returns CLOAK_OK or fails the attack. */
+typedef cloak_status (*cloak_codec)(void *context, const cloak_image *image, uint8_t *decoded,
+    cloak_error *error);
+
+/* Asked once per step; true ends the attack with CLOAK_E_INTERRUPTED. */
+typedef bool (*cloak_stop)(void *context);
+
+typedef struct {
+    size_t size;
+    float eps;        /* budget as a fraction of full scale; floor(255·eps) levels on the lattice */
+    int max_steps;    /* forward-and-backward passes per start; default 40 */
+    int restarts;     /* random starts after a failed one; default 0 */
+    float region;     /* only pixels within this multiple of a face box may change; default 3 */
+    float margin;     /* logits below the threshold that the loss pushes for; default 1 */
+    uint64_t seed;    /* of the random starts */
+    cloak_codec codec; /* NULL: the pixels themselves are judged */
+    void *codec_context;
+    cloak_stop stop; /* NULL: never */
+    void *stop_context;
+} cloak_attack_params;
+
+/* A perturbation on the attack grid and what became of it. Free with cloak_attack_result_free. */
+typedef struct {
+    int grid_width, grid_height;
+    int8_t *levels;      /* grid_height × grid_width × 3, in 8-bit levels */
+    int steps;           /* passes used */
+    int restarts;        /* random starts used */
+    bool success;        /* nothing above the threshold is left on the rounded image */
+    float residual_score; /* highest score left, 0 when none is above the threshold */
+} cloak_attack_result;
+
+cloak_model_params cloak_model_default_params(void);
+
+/* Loads a safetensors file whose metadata names the architecture (models/weights/README.md). A
+ * file that cannot be read or does not fit is CLOAK_E_USAGE, a device that is not there
+ * CLOAK_E_DEVICE. `*model` is freed with cloak_model_free. */
+CLOAK_MUST_CHECK cloak_status cloak_model_load(const char *path, const cloak_model_params *params,
+    cloak_model **model, cloak_error *error);
+
+/* Frees a model. NULL is fine. */
+void cloak_model_free(cloak_model *model);
+
+cloak_model_info cloak_model_describe(const cloak_model *model);
+
+/* Detects faces in `count` images of any sizes; `out` has room for `count` results, each freed
+ * with cloak_detections_free. All or none are filled. Memory or device trouble is CLOAK_E_DEVICE. */
+CLOAK_MUST_CHECK cloak_status cloak_model_detect(cloak_model *model, const cloak_image *images,
+    size_t count, cloak_detections *out, cloak_error *error);
+
+void cloak_detections_free(cloak_detections *detections);
+
+cloak_attack_params cloak_attack_default_params(void);
+
+/* Size of the attack grid for an image of this size: the detector's input, or the image itself
+ * where that is smaller. */
+void cloak_model_grid(const cloak_model *model, int width, int height, int *grid_width,
+    int *grid_height);
+
+/* Vanishing PGD on `count` images. `warm` is NULL or holds `count` earlier results of the same
+ * images to continue from (a result whose levels are NULL starts from zero). An image without a
+ * detection succeeds with zero steps and zero levels. `results` has room for `count`; all or none
+ * are filled. Same image, parameters, build and device give the same levels, whatever else is in
+ * the batch. */
+CLOAK_MUST_CHECK cloak_status cloak_model_attack(cloak_model *model, const cloak_image *images,
+    size_t count, const cloak_attack_params *params, const cloak_attack_result *warm,
+    cloak_attack_result *results, cloak_error *error);
+
+void cloak_attack_result_free(cloak_attack_result *result);
+
+/* Adds a perturbation to an image: `out` is height × width × 3 and may be the image itself. The
+ * grid is enlarged smoothly (bilinear) to the image's size, then rounded and clipped. Any thread. */
+CLOAK_MUST_CHECK cloak_status cloak_model_apply(const cloak_image *image,
+    const cloak_attack_result *result, uint8_t *out, cloak_error *error);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

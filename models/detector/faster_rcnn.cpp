@@ -1,0 +1,251 @@
+/* Faster R-CNN on frozen weights: dense part, proposals, second stage; see the header. */
+#include "models/detector/faster_rcnn.h"
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+
+#include <ATen/ATen.h>
+
+#include "models/detector/boxes.h"
+#include "models/kernels/nms.h"
+#include "models/kernels/roi_align.h"
+
+namespace cloak {
+
+namespace {
+constexpr int bins = 7, samples = 2, pooled_levels = 4;
+const float rpn_weights[4] = {1, 1, 1, 1}, head_weights[4] = {10, 10, 5, 5};
+} // namespace
+
+FasterRcnn::FasterRcnn(const std::string &path, torch::Device device, int detail) {
+    Weights weights = read_safetensors(path);
+    sha256_ = weights.sha256;
+    try {
+        config_ = parse_config(weights.metadata);
+        if (detail > 0) { /* the short side's bound grows alike */
+            config_.input_min = std::max(1, config_.input_min * detail / config_.input_max);
+            config_.input_max = detail;
+        }
+        backbone_ = std::make_unique<Backbone>(weights, config_);
+        backbone_->to(device);
+        rpn_conv_ = load_conv(weights, "rpn.head.conv.0.0", Conv::relu);
+        rpn_objectness_ = load_conv(weights, "rpn.head.cls_logits", Conv::none);
+        rpn_deltas_ = load_conv(weights, "rpn.head.bbox_pred", Conv::none);
+        const std::string box = "roi_heads.box_";
+        fc6_w_ = weights.at(box + "head.fc6.weight").to(device);
+        fc6_b_ = weights.at(box + "head.fc6.bias").to(device);
+        fc7_w_ = weights.at(box + "head.fc7.weight").to(device);
+        fc7_b_ = weights.at(box + "head.fc7.bias").to(device);
+        score_w_ = weights.at(box + "predictor.cls_score.weight").to(device);
+        score_b_ = weights.at(box + "predictor.cls_score.bias").to(device);
+        box_w_ = weights.at(box + "predictor.bbox_pred.weight").to(device);
+        box_b_ = weights.at(box + "predictor.bbox_pred.bias").to(device);
+        load_anchors();
+        const int64_t per_place = int64_t(anchors_[0].size() / 4);
+        if (rpn_objectness_.weight.size(0) != per_place ||
+            rpn_deltas_.weight.size(0) != 4 * per_place ||
+            fc6_w_.size(1) != int64_t(config_.fpn_channels) * bins * bins || score_w_.size(0) != 2)
+            throw std::runtime_error("its tensors do not fit the architecture it names");
+    } catch (const std::runtime_error &problem) {
+        throw std::runtime_error(path + ": " + problem.what());
+    }
+}
+
+void FasterRcnn::load_anchors() {
+    for (const auto &sizes : config_.anchor_sizes) {
+        std::vector<float> level;
+        for (float ratio : config_.anchor_ratios)
+            for (float size : sizes) {
+                float h = std::sqrt(ratio), w = 1 / h;
+                for (float edge : {-w * size / 2, -h * size / 2, w * size / 2, h * size / 2})
+                    level.push_back(std::nearbyint(edge));
+            }
+        if (!anchors_.empty() && level.size() != anchors_[0].size())
+            throw std::runtime_error("anchor_sizes must have as many sizes on every level");
+        anchors_.push_back(level);
+    }
+}
+
+InputSize FasterRcnn::input_size(int width, int height) const {
+    float scale = std::min(float(config_.input_min) / float(std::min(width, height)),
+        float(config_.input_max) / float(std::max(width, height)));
+    InputSize size;
+    size.width = std::max(1, int(double(width) * double(scale)));
+    size.height = std::max(1, int(double(height) * double(scale)));
+    size.padded_width = (size.width + 31) / 32 * 32;
+    size.padded_height = (size.height + 31) / 32 * 32;
+    return size;
+}
+
+Dense FasterRcnn::dense(const torch::Tensor &input) const {
+    Dense dense;
+    std::vector<torch::Tensor> maps = (*backbone_)(input);
+    for (const torch::Tensor &map : maps) {
+        torch::Tensor hidden = rpn_conv_(map);
+        dense.objectness.push_back(rpn_objectness_(hidden));
+        dense.deltas.push_back(rpn_deltas_(hidden));
+    }
+    maps.resize(pooled_levels);
+    dense.features = maps;
+    return dense;
+}
+
+/* One candidate of the first stage. */
+struct Candidate {
+    float box[4];
+    float score;
+    int level;
+};
+
+/* The best anchors of one level, decoded and clipped. */
+static void level_candidates(const torch::Tensor &objectness, const torch::Tensor &deltas,
+    const std::vector<float> &anchors, int level, int limit, const InputSize &size,
+    std::vector<Candidate> &out) {
+    const int per_place = int(anchors.size() / 4);
+    const int h = int(objectness.size(2)), w = int(objectness.size(3)), area = h * w;
+    const int stride_y = size.padded_height / h, stride_x = size.padded_width / w;
+    const float *o = objectness.data_ptr<float>(), *d = deltas.data_ptr<float>();
+    std::vector<int> order(size_t(area * per_place)); /* in torchvision's order: y, x, anchor */
+    std::iota(order.begin(), order.end(), 0);
+    auto logit = [=](int i) { return o[(i % per_place) * area + i / per_place]; };
+    const size_t keep = std::min(order.size(), size_t(limit));
+    std::partial_sort(order.begin(), order.begin() + int64_t(keep), order.end(), [&](int a, int b) {
+        float x = logit(a), y = logit(b);
+        return x > y || (x == y && a < b);
+    });
+    for (size_t k = 0; k < keep; k++) {
+        int i = order[k], a = i % per_place, place = i / per_place;
+        float x = float(place % w * stride_x), y = float(place / w * stride_y);
+        const float *base = &anchors[size_t(a) * 4];
+        float anchor[4] = {base[0] + x, base[1] + y, base[2] + x, base[3] + y}, delta[4];
+        for (int j = 0; j < 4; j++)
+            delta[j] = d[(a * 4 + j) * area + place];
+        Candidate c;
+        decode_box(anchor, delta, rpn_weights, c.box);
+        clip_box(c.box, float(size.width), float(size.height));
+        if (c.box[2] - c.box[0] < 1e-3f || c.box[3] - c.box[1] < 1e-3f)
+            continue;
+        c.score = 1.0f / (1.0f + std::exp(-logit(i)));
+        c.level = level;
+        out.push_back(c);
+    }
+}
+
+/* The pyramid level a box is pooled from (equation 1 of the FPN paper), 0 for stride 4. */
+static int pooling_level(const float *box) {
+    float side = std::sqrt((box[2] - box[0]) * (box[3] - box[1]));
+    int level = int(std::floor(4.0f + std::log2(side / 224.0f) + 1e-6f));
+    return std::min(std::max(level, 2), 5) - 2;
+}
+
+Proposals FasterRcnn::propose(const Dense &dense, const InputSize &size) const {
+    torch::NoGradGuard no_grad;
+    std::vector<Candidate> candidates;
+    for (size_t i = 0; i < dense.objectness.size(); i++)
+        level_candidates(dense.objectness[i].cpu().contiguous(), dense.deltas[i].cpu().contiguous(),
+            anchors_[i], int(i), config_.rpn_pre_nms, size, candidates);
+    std::vector<float> boxes, scores;
+    std::vector<int32_t> groups, kept(size_t(config_.rpn_post_nms));
+    for (const Candidate &c : candidates) {
+        boxes.insert(boxes.end(), c.box, c.box + 4);
+        scores.push_back(c.score);
+        groups.push_back(c.level);
+    }
+    int n = cloak_nms(boxes.data(), scores.data(), groups.data(), int(candidates.size()),
+        config_.rpn_nms, config_.rpn_post_nms, kept.data());
+
+    Proposals proposals;
+    const int channels = config_.fpn_channels;
+    proposals.pooled = torch::empty({n, channels, bins, bins});
+    for (int level = 0; level < pooled_levels; level++) {
+        const int before = proposals.count();
+        for (int k = 0; k < n; k++) {
+            const float *box = &boxes[size_t(kept[size_t(k)]) * 4];
+            if (pooling_level(box) == level)
+                proposals.boxes.insert(proposals.boxes.end(), box, box + 4);
+        }
+        const int count = proposals.count() - before;
+        proposals.level_count.push_back(count);
+        if (!count)
+            continue;
+        torch::Tensor map =
+            dense.features[size_t(level)].detach().cpu().permute({0, 2, 3, 1}).contiguous();
+        cloak_roi_align_forward(map.data_ptr<float>(), channels, int(map.size(1)),
+            int(map.size(2)), &proposals.boxes[size_t(before) * 4], count, 0.25f / float(1 << level),
+            bins, samples,
+            proposals.pooled.data_ptr<float>() + int64_t(before) * channels * bins * bins);
+    }
+    return proposals;
+}
+
+torch::Tensor FasterRcnn::head(const torch::Tensor &pooled, torch::Tensor *box_deltas) const {
+    torch::Tensor x = at::relu(at::linear(pooled.flatten(1), fc6_w_, fc6_b_));
+    x = at::relu(at::linear(x, fc7_w_, fc7_b_));
+    if (box_deltas)
+        *box_deltas = at::linear(x, box_w_, box_b_);
+    torch::Tensor scores = at::linear(x, score_w_, score_b_);
+    return scores.select(1, 1) - scores.select(1, 0);
+}
+
+torch::Tensor FasterRcnn::margins(const torch::Tensor &pooled) const {
+    return head(pooled, nullptr);
+}
+
+Verdict FasterRcnn::judge(const Proposals &proposals, const InputSize &size) const {
+    torch::NoGradGuard no_grad;
+    Verdict verdict;
+    torch::Tensor deltas;
+    verdict.margin = head(proposals.pooled, &deltas).contiguous();
+    deltas = deltas.contiguous();
+    const float *m = verdict.margin.data_ptr<float>(), *d = deltas.data_ptr<float>();
+    std::vector<float> boxes, scores;
+    for (int i = 0; i < proposals.count(); i++) {
+        float box[4], score = 1.0f / (1.0f + std::exp(-m[i]));
+        if (!(score > config_.score_threshold))
+            continue;
+        decode_box(&proposals.boxes[size_t(i) * 4], d + i * 8 + 4, head_weights, box);
+        clip_box(box, float(size.width), float(size.height));
+        if (box[2] - box[0] < 1e-2f || box[3] - box[1] < 1e-2f)
+            continue;
+        boxes.insert(boxes.end(), box, box + 4);
+        scores.push_back(score);
+    }
+    std::vector<int32_t> kept(size_t(config_.max_detections));
+    int n = cloak_nms(boxes.data(), scores.data(), nullptr, int(scores.size()), config_.box_nms,
+        config_.max_detections, kept.data());
+    for (int k = 0; k < n; k++) {
+        const float *b = &boxes[size_t(kept[size_t(k)]) * 4];
+        verdict.detections.push_back({b[0], b[1], b[2], b[3], scores[size_t(kept[size_t(k)])]});
+    }
+    return verdict;
+}
+
+std::vector<torch::Tensor> FasterRcnn::pool_backward(const Proposals &proposals,
+    const std::vector<int> &rows, const torch::Tensor &grad_pooled, const Dense &dense) const {
+    std::vector<torch::Tensor> grads(pooled_levels);
+    const int channels = config_.fpn_channels;
+    torch::Tensor grad = grad_pooled.contiguous();
+    size_t next = 0;
+    int end = 0;
+    for (int level = 0; level < pooled_levels; level++) {
+        end += proposals.level_count[size_t(level)];
+        const size_t first = next;
+        std::vector<float> boxes;
+        for (; next < rows.size() && rows[next] < end; next++)
+            boxes.insert(boxes.end(), &proposals.boxes[size_t(rows[next]) * 4],
+                &proposals.boxes[size_t(rows[next]) * 4] + 4);
+        if (next == first)
+            continue;
+        const torch::Tensor &map = dense.features[size_t(level)];
+        torch::Tensor to = torch::zeros({1, map.size(2), map.size(3), channels});
+        cloak_roi_align_backward(
+            grad.data_ptr<float>() + int64_t(first) * channels * bins * bins, channels,
+            int(map.size(2)), int(map.size(3)), boxes.data(), int(next - first),
+            0.25f / float(1 << level), bins, samples, to.data_ptr<float>());
+        grads[size_t(level)] = to.permute({0, 3, 1, 2});
+    }
+    return grads;
+}
+
+} // namespace cloak

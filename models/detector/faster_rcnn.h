@@ -1,0 +1,94 @@
+/* Faster R-CNN (Ren et al. 2015) for faces on frozen weights: torchvision's architecture, parameter
+ * names and numbers, arranged so that the attack can take it apart.
+ *
+ * One image at a time: the same photo gives the same result whatever else is in a batch.
+ */
+#ifndef CLOAK_DETECTOR_FASTER_RCNN_H
+#define CLOAK_DETECTOR_FASTER_RCNN_H
+
+#include <memory>
+#include <vector>
+
+#include "models/detector/backbone.h"
+#include "models/detector/config.h"
+
+namespace cloak {
+
+struct Detection {
+    float x1, y1, x2, y2, score; /* in input pixels */
+};
+
+/* The input's place in its padded tensor. */
+struct InputSize {
+    int width, height;               /* of the resized photo */
+    int padded_width, padded_height; /* multiples of 32 */
+};
+
+/* The dense half: what the attack differentiates. */
+struct Dense {
+    std::vector<torch::Tensor> features;   /* four maps for pooling, strides 4 … 32 */
+    std::vector<torch::Tensor> objectness; /* five levels, 1 × anchors × h × w, logits */
+    std::vector<torch::Tensor> deltas;     /* five levels, 1 × 4·anchors × h × w */
+};
+
+/* Boxes that the second stage looks at, and what it pools for them. */
+struct Proposals {
+    std::vector<float> boxes; /* n × 4 in input pixels, grouped by level */
+    std::vector<int> level_count; /* boxes per level, four levels */
+    torch::Tensor pooled;     /* n × channels × 7 × 7 */
+    int count() const {
+        return int(boxes.size() / 4);
+    }
+};
+
+/* The head's verdict on the proposals. */
+struct Verdict {
+    torch::Tensor margin; /* n: face logit minus background logit */
+    std::vector<Detection> detections;
+};
+
+class FasterRcnn {
+  public:
+    /* Throws std::runtime_error that says what is wrong with the file. */
+    FasterRcnn(const std::string &path, torch::Device device, int detail);
+
+    const DetectorConfig &config() const {
+        return config_;
+    }
+    const std::string &sha256() const {
+        return sha256_;
+    }
+
+    /* The size at which the detector looks at a photo, as torchvision's transform computes it. */
+    InputSize input_size(int width, int height) const;
+
+    Dense dense(const torch::Tensor &input) const;
+
+    /* Proposals by test-time rules, pooled. No gradients. */
+    Proposals propose(const Dense &dense, const InputSize &size) const;
+
+    /* Logit margins of pooled RoIs (rows of `pooled`); differentiable in `pooled`. */
+    torch::Tensor margins(const torch::Tensor &pooled) const;
+
+    /* Margins of all proposals and the final detections. No gradients. */
+    Verdict judge(const Proposals &proposals, const InputSize &size) const;
+
+    /* Gradient of the four pooled maps (channels-last, zeroed where no RoI reads) from the gradient
+     * of the pooled RoIs `rows` of `proposals`. Undefined tensors stand for levels without RoIs. */
+    std::vector<torch::Tensor> pool_backward(const Proposals &proposals,
+        const std::vector<int> &rows, const torch::Tensor &grad_pooled, const Dense &dense) const;
+
+  private:
+    torch::Tensor head(const torch::Tensor &pooled, torch::Tensor *box_deltas) const;
+    void load_anchors();
+
+    DetectorConfig config_;
+    std::string sha256_;
+    std::unique_ptr<Backbone> backbone_;
+    Conv rpn_conv_, rpn_objectness_, rpn_deltas_;
+    std::vector<std::vector<float>> anchors_; /* by level: anchors × 4, centred on 0 */
+    torch::Tensor fc6_w_, fc6_b_, fc7_w_, fc7_b_, score_w_, score_b_, box_w_, box_b_;
+};
+
+} // namespace cloak
+#endif

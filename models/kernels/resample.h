@@ -1,0 +1,64 @@
+/* The way between a photo's pixels, the attack grid and the detector's input, as bilinear maps with
+ * half-pixel centres (what torch calls align_corners=False without antialiasing).
+ *
+ *   grid --enlarge (U)--> photo --round, clip--> photo' --shrink or enlarge (D)--> detector input
+ *
+ * DESIGN. The loop must see exactly what the detector will see of the delivered pixels, at a price
+ * that does not grow with the photo. D reads at most four photo pixels per input pixel, so only
+ * those are computed: cost follows the input's size, and the result equals, bit for bit, applying
+ * the perturbation to the whole photo and resizing it. Backwards, rounding and clipping count as
+ * the identity (straight-through estimator, Bengio et al. 2013) and D·U is separable: two passes of
+ * short sparse rows.
+ *
+ * No torch types; sizes are checked by the caller.
+ */
+#ifndef CLOAK_KERNELS_RESAMPLE_H
+#define CLOAK_KERNELS_RESAMPLE_H
+
+#include <cstdint>
+#include <vector>
+
+namespace cloak {
+
+/* For each output position two input positions and the weight of the second. */
+struct Taps {
+    std::vector<int> first, second;
+    std::vector<float> weight;
+    bool identity = false;
+};
+
+Taps make_taps(int in, int out);
+
+/* A sparse matrix by rows: row r holds entries [start[r], start[r+1]). */
+struct SparseRows {
+    std::vector<int> start, column;
+    std::vector<float> weight;
+};
+
+/* All maps of one photo. Sizes in pixels. */
+struct View {
+    View(int width, int height, int grid_width, int grid_height, int input_width,
+        int input_height);
+
+    int width, height, grid_width, grid_height, input_width, input_height;
+    Taps enlarge_x, enlarge_y; /* grid -> photo */
+    Taps sample_x, sample_y;   /* photo -> input */
+    SparseRows back_x, back_y; /* transposed D·U: grid row <- input entries */
+};
+
+/* Input of the detector from a photo and a perturbation (`delta`: 3 planes of the grid in levels;
+ * NULL for none). `out`: 3 planes of input_height rows of `stride` floats, scaled to
+ * (value/255 - mean)/std. */
+void view_forward(const View &view, const uint8_t *rgb, const float *delta, const float mean[3],
+    const float std[3], float *out, int stride, int64_t plane);
+
+/* Gradient with respect to the perturbation (3 planes of the grid, overwritten) from the gradient
+ * with respect to the detector's input, in the same layout as above. */
+void view_backward(const View &view, const float *grad, int stride, int64_t plane,
+    const float std[3], float *grad_delta);
+
+/* Adds the perturbation (levels, interleaved int8 on the grid) to a whole photo. */
+void view_apply(const View &view, const uint8_t *rgb, const int8_t *levels, uint8_t *out);
+
+} // namespace cloak
+#endif

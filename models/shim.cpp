@@ -1,0 +1,299 @@
+/* The C interface over the detector and the attack; see cloak_model.h. Every entry point catches
+ * everything: an exception must not cross into C. */
+#include "models/cloak_model.h"
+
+#include <cmath>
+#include <cstdlib>
+#include <cstring>
+#include <memory>
+#include <new>
+#include <string>
+#include <thread>
+
+#include <sched.h>
+
+#include <ATen/Parallel.h>
+#include <c10/util/Exception.h>
+
+#include "models/attack/pgd.h"
+#include "models/attack/rcnn_target.h"
+#include "models/detector/faster_rcnn.h"
+
+struct cloak_model {
+    std::string device, architecture;
+    std::unique_ptr<cloak::FasterRcnn> detector;
+    std::unique_ptr<cloak::RcnnTarget> target;
+};
+
+namespace {
+
+constexpr int max_side = 1 << 16;
+
+/* A callback of the caller said no; its error is already filled. */
+struct CallerStopped {
+    cloak_status status;
+};
+
+/* Runs `body` and turns what it throws into a status. `code` is for problems that torch or the
+ * model file report. */
+template <typename Body>
+cloak_status guarded(cloak_error *error, cloak_status code, const char *what, Body body) {
+    try {
+        return body();
+    } catch (const CallerStopped &stopped) {
+        return stopped.status;
+    } catch (const std::bad_alloc &) {
+        return cloak_fail(error, CLOAK_E_DEVICE,
+            "%s: out of memory (smaller photos, or fewer workers on this machine)", what);
+    } catch (const c10::Error &problem) {
+        return cloak_fail(
+            error, CLOAK_E_DEVICE, "%s: %s", what, problem.what_without_backtrace());
+    } catch (const std::exception &problem) {
+        return cloak_fail(error, code, "%s: %s", what, problem.what());
+    } catch (...) {
+        return cloak_fail(error, CLOAK_E_INTERNAL, "%s: unknown exception", what);
+    }
+}
+
+bool image_ok(const cloak_image &image) {
+    return image.rgb && image.width > 0 && image.height > 0 && image.width <= max_side &&
+           image.height <= max_side;
+}
+
+cloak_status check_images(const cloak_image *images, size_t count, cloak_error *error) {
+    for (size_t i = 0; i < count; i++)
+        if (!image_ok(images[i]))
+            return cloak_fail(error, CLOAK_E_PERMANENT, "image %zu has an impossible size %d × %d",
+                i, images[i].width, images[i].height);
+    return CLOAK_OK;
+}
+
+template <typename T> T *copy_out(const std::vector<T> &from) {
+    T *block = static_cast<T *>(malloc(from.size() * sizeof(T) + 1));
+    if (!block)
+        throw std::bad_alloc();
+    std::memcpy(block, from.data(), from.size() * sizeof(T));
+    return block;
+}
+
+/* Copies a parameter struct that may be shorter than ours over the defaults. */
+template <typename T> T with_defaults(const T *given, T defaults) {
+    if (given)
+        std::memcpy(&defaults, given, std::min(given->size, sizeof(T)));
+    defaults.size = sizeof(T);
+    return defaults;
+}
+
+int usable_cores() {
+    cpu_set_t set;
+    CPU_ZERO(&set);
+    int n = sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 0;
+    return n > 0 ? n : int(std::max(1u, std::thread::hardware_concurrency()));
+}
+
+std::vector<cloak::Found> detect_one(const cloak_model &model, const cloak_image &image) {
+    torch::NoGradGuard no_grad;
+    const cloak::Target &target = *model.target;
+    cloak::InputShape shape = target.input_shape(image.width, image.height);
+    cloak::View view(
+        image.width, image.height, image.width, image.height, shape.width, shape.height);
+    torch::Tensor input = torch::zeros({1, 3, shape.padded_height, shape.padded_width});
+    cloak::view_forward(view, image.rgb, nullptr, target.mean(), target.std(),
+        input.data_ptr<float>(), shape.padded_width,
+        int64_t(shape.padded_width) * shape.padded_height);
+    return target.look(input, shape, image.width, image.height, false, 0).found;
+}
+
+cloak::PgdSettings make_settings(
+    const cloak_attack_params &params, const cloak_image &image, cloak_error *error) {
+    cloak::PgdSettings settings;
+    settings.eps_levels = std::floor(255.0f * params.eps + 1e-3f);
+    settings.max_steps = params.max_steps;
+    settings.restarts = params.restarts;
+    settings.region = params.region;
+    settings.margin = params.margin;
+    settings.seed = params.seed;
+    if (params.codec)
+        settings.codec = [params, image, error](const uint8_t *rgb, uint8_t *decoded) {
+            cloak_image view = {rgb, image.width, image.height};
+            cloak_status status = params.codec(params.codec_context, &view, decoded, error);
+            if (status != CLOAK_OK)
+                throw CallerStopped{status};
+        };
+    if (params.stop)
+        settings.check_stop = [params, error]() {
+            if (params.stop(params.stop_context))
+                throw CallerStopped{cloak_fail(error, CLOAK_E_INTERRUPTED, "interrupted")};
+        };
+    return settings;
+}
+
+cloak_status check_params(const cloak_attack_params &params, cloak_error *error) {
+    float levels = std::floor(255.0f * params.eps + 1e-3f);
+    if (!(levels >= 1 && levels <= 127))
+        return cloak_fail(error, CLOAK_E_USAGE,
+            "eps %g is outside the 8-bit lattice: use 1/255 to 127/255", double(params.eps));
+    if (params.max_steps < 1 || params.max_steps > 10000 || params.restarts < 0 ||
+        params.restarts > 100)
+        return cloak_fail(error, CLOAK_E_USAGE, "steps must be 1 to 10000 and restarts 0 to 100");
+    if (!(params.region >= 1 && params.region <= 1000))
+        return cloak_fail(error, CLOAK_E_USAGE, "region must be 1 to 1000 times a face's box");
+    return CLOAK_OK;
+}
+
+} // namespace
+
+extern "C" {
+
+cloak_model_params cloak_model_default_params(void) {
+    return {sizeof(cloak_model_params), "cpu", 0, 0};
+}
+
+cloak_status cloak_model_load(const char *path, const cloak_model_params *given,
+    cloak_model **out, cloak_error *error) {
+    cloak_model_params params = with_defaults(given, cloak_model_default_params());
+    if (strcmp(params.device, "cpu") != 0)
+        return cloak_fail(error, CLOAK_E_DEVICE,
+            "device %s: this build's kernels run on the CPU; use --device cpu", params.device);
+    if (params.detail != 0 && (params.detail < 128 || params.detail > 8192))
+        return cloak_fail(error, CLOAK_E_USAGE, "detail must be 128 to 8192 pixels, or 0");
+    return guarded(error, CLOAK_E_USAGE, "cannot load the model", [&]() {
+        at::set_num_threads(params.threads > 0 ? params.threads : usable_cores());
+        auto model = std::make_unique<cloak_model>();
+        model->device = params.device;
+        model->detector =
+            std::make_unique<cloak::FasterRcnn>(path, torch::Device("cpu"), params.detail);
+        model->target = std::make_unique<cloak::RcnnTarget>(*model->detector);
+        const cloak::DetectorConfig &config = model->detector->config();
+        model->architecture = "Faster R-CNN, " + config.backbone + ", FPN " +
+                              std::to_string(config.fpn_channels) + " channels";
+        *out = model.release();
+        return CLOAK_OK;
+    });
+}
+
+void cloak_model_free(cloak_model *model) {
+    delete model;
+}
+
+cloak_model_info cloak_model_describe(const cloak_model *model) {
+    const cloak::DetectorConfig &config = model->detector->config();
+    return {config.name.c_str(), model->architecture.c_str(), model->detector->sha256().c_str(),
+        model->device.c_str(), config.training.c_str(), config.input_min, config.input_max,
+        config.score_threshold};
+}
+
+cloak_status cloak_model_detect(cloak_model *model, const cloak_image *images, size_t count,
+    cloak_detections *out, cloak_error *error) {
+    cloak_status status = check_images(images, count, error);
+    if (status != CLOAK_OK)
+        return status;
+    std::vector<cloak_detections> results;
+    status = guarded(error, CLOAK_E_DEVICE, "cannot detect faces", [&]() {
+        results.reserve(count);
+        for (size_t i = 0; i < count; i++) {
+            static_assert(sizeof(cloak::Found) == sizeof(cloak_detection), "same layout");
+            std::vector<cloak::Found> found = detect_one(*model, images[i]);
+            cloak_detections result = {found.size(),
+                reinterpret_cast<cloak_detection *>(copy_out(found))};
+            results.push_back(result);
+        }
+        return CLOAK_OK;
+    });
+    if (status != CLOAK_OK) {
+        for (cloak_detections &result : results)
+            cloak_detections_free(&result);
+        return status;
+    }
+    std::copy(results.begin(), results.end(), out);
+    return CLOAK_OK;
+}
+
+void cloak_detections_free(cloak_detections *detections) {
+    if (!detections)
+        return;
+    free(detections->items);
+    *detections = {0, nullptr};
+}
+
+cloak_attack_params cloak_attack_default_params(void) {
+    cloak_attack_params params = {};
+    params.size = sizeof params;
+    params.eps = 5.0f / 255;
+    params.max_steps = 40;
+    params.region = 3;
+    params.margin = 1;
+    return params;
+}
+
+void cloak_model_grid(
+    const cloak_model *model, int width, int height, int *grid_width, int *grid_height) {
+    cloak::attack_grid(*model->target, width, height, grid_width, grid_height);
+}
+
+cloak_status cloak_model_attack(cloak_model *model, const cloak_image *images, size_t count,
+    const cloak_attack_params *given, const cloak_attack_result *warm,
+    cloak_attack_result *out, cloak_error *error) {
+    cloak_attack_params params = with_defaults(given, cloak_attack_default_params());
+    cloak_status status = check_images(images, count, error);
+    if (status == CLOAK_OK)
+        status = check_params(params, error);
+    if (status != CLOAK_OK)
+        return status;
+    std::vector<cloak_attack_result> results;
+    status = guarded(error, CLOAK_E_DEVICE, "the attack failed", [&]() {
+        results.reserve(count);
+        for (size_t i = 0; i < count; i++) {
+            const cloak_image &image = images[i];
+            cloak_attack_result result = {};
+            cloak_model_grid(
+                model, image.width, image.height, &result.grid_width, &result.grid_height);
+            const int8_t *start = warm ? warm[i].levels : nullptr;
+            if (start && (warm[i].grid_width != result.grid_width ||
+                             warm[i].grid_height != result.grid_height))
+                return cloak_fail(error, CLOAK_E_USAGE,
+                    "the earlier result of image %zu has another grid", i);
+            cloak::PgdResult pgd = cloak::attack({model->target.get()}, image.rgb, image.width,
+                image.height, make_settings(params, image, error), start);
+            result.levels = copy_out(pgd.levels);
+            result.steps = pgd.steps;
+            result.restarts = pgd.restarts;
+            result.success = pgd.success;
+            result.residual_score = pgd.residual_score;
+            results.push_back(result);
+        }
+        return CLOAK_OK;
+    });
+    if (status != CLOAK_OK) {
+        for (cloak_attack_result &result : results)
+            cloak_attack_result_free(&result);
+        return status;
+    }
+    std::copy(results.begin(), results.end(), out);
+    return CLOAK_OK;
+}
+
+void cloak_attack_result_free(cloak_attack_result *result) {
+    if (!result)
+        return;
+    free(result->levels);
+    *result = {};
+}
+
+cloak_status cloak_model_apply(const cloak_image *image, const cloak_attack_result *result,
+    uint8_t *out, cloak_error *error) {
+    cloak_status status = check_images(image, 1, error);
+    if (status != CLOAK_OK)
+        return status;
+    if (!result->levels || result->grid_width < 1 || result->grid_height < 1 ||
+        result->grid_width > image->width || result->grid_height > image->height)
+        return cloak_fail(error, CLOAK_E_USAGE, "the perturbation does not belong to this image");
+    return guarded(error, CLOAK_E_DEVICE, "cannot apply the perturbation", [&]() {
+        cloak::View view(image->width, image->height, result->grid_width, result->grid_height, 1,
+            1);
+        cloak::view_apply(view, image->rgb, result->levels, out);
+        return CLOAK_OK;
+    });
+}
+
+} // extern "C"

@@ -1,0 +1,86 @@
+"""The model shim through ctypes, for parity tests against torchvision."""
+import ctypes as c
+import os
+
+import numpy as np
+
+
+class Params(c.Structure):
+    _fields_ = [("size", c.c_size_t), ("device", c.c_char_p), ("threads", c.c_int),
+                ("detail", c.c_int)]
+
+
+class Image(c.Structure):
+    _fields_ = [("rgb", c.c_void_p), ("width", c.c_int), ("height", c.c_int)]
+
+
+class Detections(c.Structure):
+    _fields_ = [("count", c.c_size_t), ("items", c.POINTER(c.c_float))]
+
+
+class Error(c.Structure):
+    _fields_ = [("code", c.c_int), ("retryable", c.c_bool), ("text", c.c_char * 768)]
+
+
+class AttackParams(c.Structure):
+    _fields_ = [("size", c.c_size_t), ("eps", c.c_float), ("max_steps", c.c_int),
+                ("restarts", c.c_int), ("region", c.c_float), ("margin", c.c_float),
+                ("seed", c.c_uint64), ("codec", c.c_void_p), ("codec_context", c.c_void_p),
+                ("stop", c.c_void_p), ("stop_context", c.c_void_p)]
+
+
+class AttackResult(c.Structure):
+    _fields_ = [("grid_width", c.c_int), ("grid_height", c.c_int),
+                ("levels", c.POINTER(c.c_int8)), ("steps", c.c_int), ("restarts", c.c_int),
+                ("success", c.c_bool), ("residual_score", c.c_float)]
+
+
+class Model:
+    """One loaded model. Images are numpy arrays, height × width × 3, uint8."""
+
+    def __init__(self, library, weights, threads=0, detail=0):
+        self.lib = c.CDLL(library)
+        self.lib.cloak_attack_default_params.restype = AttackParams
+        self.error = Error()
+        self.handle = c.c_void_p()
+        params = Params(c.sizeof(Params), b"cpu", threads, detail)
+        self.check(self.lib.cloak_model_load(os.fsencode(weights), c.byref(params),
+                                             c.byref(self.handle), c.byref(self.error)))
+
+    def check(self, status):
+        if status != 0:
+            raise RuntimeError(self.error.text.decode())
+
+    @staticmethod
+    def image(array):
+        assert array.dtype == np.uint8 and array.flags.c_contiguous
+        return Image(array.ctypes.data, array.shape[1], array.shape[0])
+
+    def detect(self, array):
+        """Detections as an array of rows x1, y1, x2, y2, score."""
+        found = Detections()
+        image = self.image(array)
+        self.check(self.lib.cloak_model_detect(self.handle, c.byref(image), c.c_size_t(1),
+                                               c.byref(found), c.byref(self.error)))
+        rows = np.ctypeslib.as_array(found.items, (found.count, 5)).copy() if found.count else \
+            np.zeros((0, 5), np.float32)
+        self.lib.cloak_detections_free(c.byref(found))
+        return rows
+
+    def attack(self, array, **settings):
+        """(perturbed image, summary) of one attack with the given parameters."""
+        params = self.lib.cloak_attack_default_params()
+        for name, value in settings.items():
+            setattr(params, name, value)
+        image, result = self.image(array), AttackResult()
+        self.check(self.lib.cloak_model_attack(
+            self.handle, c.byref(image), c.c_size_t(1), c.byref(params), None, c.byref(result),
+            c.byref(self.error)))
+        out = np.empty_like(array)
+        self.check(self.lib.cloak_model_apply(c.byref(image), c.byref(result),
+                                              c.c_void_p(out.ctypes.data), c.byref(self.error)))
+        summary = {"steps": result.steps, "success": result.success,
+                   "residual_score": result.residual_score,
+                   "grid": (result.grid_width, result.grid_height)}
+        self.lib.cloak_attack_result_free(c.byref(result))
+        return out, summary
