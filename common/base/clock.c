@@ -30,10 +30,16 @@ double cloak_now(void) {
 }
 
 void cloak_time_format(int64_t ms, char text[32]) {
+    int rest = (int)(ms % 1000);
     time_t seconds = (time_t)(ms / 1000);
     struct tm parts;
     char date[24];
-    gmtime_r(&seconds, &parts);
-    strftime(date, sizeof date, "%Y-%m-%dT%H:%M:%S", &parts);
-    snprintf(text, 32, "%s.%03dZ", date, (int)(ms % 1000));
+    if (rest < 0) { /* before 1970 */
+        rest += 1000;
+        seconds--;
+    }
+    if (!gmtime_r(&seconds, &parts) ||
+        strftime(date, sizeof date, "%Y-%m-%dT%H:%M:%S", &parts) == 0)
+        snprintf(date, sizeof date, "0000-00-00T00:00:00"); /* RFC 3339 ends with year 9999 */
+    snprintf(text, 32, "%s.%03dZ", date, rest);
 }

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -17,8 +18,9 @@
 static cloak_status fail_errno(cloak_error *error, const char *what, const char *path) {
     int saved = errno;
     bool permanent = saved == ENOENT || saved == EACCES || saved == ENOTDIR || saved == EISDIR ||
-                     saved == ENAMETOOLONG || saved == EPERM || saved == ELOOP;
-    char *shown = cloak_text_encode(path);
+                     saved == ENAMETOOLONG || saved == EPERM || saved == ELOOP ||
+                     saved == ENXIO /* a socket */ || saved == ENODEV;
+    char *shown = cloak_text_brief(path);
     const char *advice = saved == ENOSPC || saved == EDQUOT ? " (free some space, then run again)"
                          : saved == EACCES || saved == EPERM ? " (check its permissions)"
                                                              : "";
@@ -30,7 +32,7 @@ static cloak_status fail_errno(cloak_error *error, const char *what, const char 
 
 static cloak_status fail_text(
     cloak_error *error, cloak_status code, const char *path, const char *text) {
-    char *shown = cloak_text_encode(path);
+    char *shown = cloak_text_brief(path);
     cloak_fail(error, code, "%s %s", shown, text);
     free(shown);
     return code;
@@ -55,7 +57,8 @@ cloak_status cloak_file_read(
     }
     if ((uint64_t)info.st_size > limit) {
         char text[96];
-        snprintf(text, sizeof text, "is larger than the limit of %zu MiB", limit >> 20);
+        snprintf(text, sizeof text, "has %lld bytes, more than the limit of %zu",
+            (long long)info.st_size, limit);
         status = fail_text(error, CLOAK_E_PERMANENT, path, text);
         goto done;
     }
@@ -91,6 +94,8 @@ static cloak_status write_all(int fd, const char *bytes, size_t length) {
         ssize_t n = write(fd, bytes, length);
         if (n < 0 && errno == EINTR)
             continue;
+        if (n == 0)
+            errno = EIO;
         if (n <= 0)
             return CLOAK_E_TRANSIENT;
         bytes += n;
@@ -107,23 +112,42 @@ static void sync_folder(const char *folder) {
     close(fd);
 }
 
+/* Creates a file of a new name in `folder`; returns its descriptor and its path (free()), or -1 and
+ * errno. Not mkostemp: that gives mode 0600, and the umask cannot be read without changing it for
+ * every thread, while open() applies it. */
+static int create_temporary(const char *folder, char **path) {
+    for (int tries = 0; tries < 100; tries++) {
+        unsigned long long random = 0;
+        if (getrandom(&random, sizeof random, 0) != (ssize_t)sizeof random)
+            return -1;
+        *path = cloak_format("%s/.cloak-tmp-%016llx", folder, random);
+        int fd = open(*path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+        if (fd >= 0)
+            return fd;
+        int saved = errno;
+        free(*path);
+        *path = NULL;
+        errno = saved;
+        if (saved != EEXIST)
+            return -1;
+    }
+    return -1;
+}
+
 cloak_status cloak_file_write(
     const char *path, const void *bytes, size_t length, cloak_error *error) {
     char *folder = cloak_path_folder(path);
-    char *temporary = cloak_format("%s/.cloak-tmp-XXXXXX", folder);
+    char *temporary = NULL;
     cloak_status status = cloak_file_mkdirs(folder, error);
     int fd = -1;
     if (status != CLOAK_OK)
         goto done;
-    fd = mkostemp(temporary, O_CLOEXEC);
+    fd = create_temporary(folder, &temporary);
     if (fd < 0) {
         status = fail_errno(error, "create a file in", folder);
         goto done;
     }
-    mode_t mask = umask(0);
-    umask(mask);
-    if (write_all(fd, bytes, length) != CLOAK_OK || fchmod(fd, 0666 & ~mask) != 0 ||
-        fsync(fd) != 0) {
+    if (write_all(fd, bytes, length) != CLOAK_OK || fsync(fd) != 0) {
         status = fail_errno(error, "write", path);
         goto remove;
     }
@@ -143,15 +167,37 @@ done:
     return status;
 }
 
+static bool is_folder(const char *path) {
+    struct stat info;
+    return stat(path, &info) == 0 && S_ISDIR(info.st_mode);
+}
+
+/* Creates one folder whose parent exists, durably. Returns 0, or -1 and errno. */
+static int make_folder(const char *path) {
+    if (mkdir(path, 0777) == 0) {
+        char *parent = cloak_path_folder(path);
+        sync_folder(parent); /* else a crash may lose the folder with the synced files in it */
+        free(parent);
+        return 0;
+    }
+    /* mkdir of an existing folder may say EROFS or EACCES instead of EEXIST */
+    int saved = errno;
+    bool fine = saved == EEXIST || is_folder(path);
+    errno = saved;
+    return fine ? 0 : -1;
+}
+
 cloak_status cloak_file_mkdirs(const char *path, cloak_error *error) {
-    char *copy = cloak_strdup(path);
     cloak_status status = CLOAK_OK;
+    if (!path[0])
+        return cloak_fail(error, CLOAK_E_USAGE, "a folder needs a name: the path is empty");
+    char *copy = cloak_strdup(path);
     for (char *p = copy + 1;; p++) {
         if (*p != '/' && *p != 0)
             continue;
         char kept = *p;
         *p = 0;
-        if (mkdir(copy, 0777) != 0 && errno != EEXIST) {
+        if (make_folder(copy) != 0) {
             status = fail_errno(error, "create the folder", copy);
             break;
         }
@@ -159,8 +205,7 @@ cloak_status cloak_file_mkdirs(const char *path, cloak_error *error) {
         if (kept == 0)
             break;
     }
-    struct stat info;
-    if (status == CLOAK_OK && (stat(path, &info) != 0 || !S_ISDIR(info.st_mode)))
+    if (status == CLOAK_OK && !is_folder(path))
         status = fail_text(error, CLOAK_E_PERMANENT, path, "is in the way: it is not a folder");
     free(copy);
     return status;
@@ -182,20 +227,25 @@ char *cloak_path_folder(const char *path) {
     return folder;
 }
 
+/* Cuts trailing slashes, but leaves a lone one. */
+static void trim_slashes(char *path) {
+    size_t n = strlen(path);
+    while (n > 1 && path[n - 1] == '/')
+        path[--n] = 0;
+}
+
 char *cloak_path_absolute(const char *path) {
-    char *head = cloak_strdup(path), *rest = cloak_strdup("");
-    size_t n = strlen(head);
-    while (n > 1 && head[n - 1] == '/')
-        head[--n] = 0;
-    for (;;) {
+    char *head = cloak_strdup(path), *rest = cloak_strdup(""), *whole = NULL;
+    while (!whole) {
+        trim_slashes(head);
         char *real = realpath(head[0] ? head : ".", NULL);
-        if (real) {
-            char *whole = rest[0] ? cloak_path_join(real, rest) : cloak_strdup(real);
-            free(real);
-            free(rest);
-            free(head);
-            return whole;
-        }
+        if (real)
+            whole = rest[0] ? cloak_path_join(real, rest) : cloak_strdup(real);
+        else if (!head[0] || strcmp(head, "/") == 0)
+            whole = cloak_strdup(path); /* the working folder itself is gone */
+        free(real);
+        if (whole)
+            break;
         char *slash = strrchr(head, '/');
         char *name = slash ? slash + 1 : head;
         char *longer = rest[0] ? cloak_path_join(name, rest) : cloak_strdup(name);
@@ -203,11 +253,12 @@ char *cloak_path_absolute(const char *path) {
         rest = longer;
         if (!slash)
             head[0] = 0;
-        else if (slash == head)
-            head[1] = 0;
         else
-            *slash = 0;
+            slash[slash == head] = 0; /* the root keeps its slash */
     }
+    free(rest);
+    free(head);
+    return whole;
 }
 
 bool cloak_path_inside(const char *path, const char *folder) {
@@ -215,18 +266,4 @@ bool cloak_path_inside(const char *path, const char *folder) {
     if (strcmp(folder, "/") == 0)
         return true;
     return strncmp(path, folder, n) == 0 && (path[n] == 0 || path[n] == '/');
-}
-
-char *cloak_path_sibling(const char *program) {
-    char self[PATH_MAX];
-    ssize_t n = readlink("/proc/self/exe", self, sizeof self - 1);
-    if (n <= 0)
-        return cloak_strdup(program);
-    self[n] = 0;
-    char *folder = cloak_path_folder(self), *path = cloak_path_join(folder, program);
-    free(folder);
-    if (access(path, X_OK) == 0)
-        return path;
-    free(path);
-    return cloak_strdup(program);
 }

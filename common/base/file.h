@@ -31,15 +31,12 @@ char *cloak_path_join(const char *folder, const char *name);
 char *cloak_path_folder(const char *path);
 
 /* An absolute path without ".", ".." and symlinks for the part that exists, followed by the rest
- * as it is; so that two paths can be compared before one of them exists. Returns a new string
- * (free()), never NULL. */
+ * as it is; so that two paths can be compared before one of them exists. (Where the working folder
+ * itself is gone, a relative path comes back as it is.) Returns a new string (free()), never
+ * NULL. */
 char *cloak_path_absolute(const char *path);
 
 /* True when `path` is `folder` or lies below it. Both absolute as above. */
 bool cloak_path_inside(const char *path, const char *folder);
-
-/* The path of a program that lies beside the running one, or its bare name when there is none (to
- * be looked up in PATH). Returns a new string (free()). */
-char *cloak_path_sibling(const char *program);
 
 #endif

@@ -5,6 +5,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "common/base/text.h"
+
 static const struct {
     const char *word;
     int retries;
@@ -33,6 +35,15 @@ int cloak_status_retries(cloak_status status) {
     return statuses[status].retries;
 }
 
+/* A text that was cut in the middle of a character ends before it: records must be UTF-8. */
+static void drop_partial_character(char *text) {
+    size_t end = strlen(text);
+    while (end > 0 && ((unsigned char)text[end - 1] & 0xc0) == 0x80)
+        end--;
+    if (end > 0 && cloak_text_utf8_length((const unsigned char *)text + end - 1) == 0)
+        text[end - 1] = 0;
+}
+
 cloak_status cloak_fail(cloak_error *error, cloak_status code, const char *format, ...) {
     if (error) {
         va_list args;
@@ -40,8 +51,10 @@ cloak_status cloak_fail(cloak_error *error, cloak_status code, const char *forma
         error->retryable =
             code == CLOAK_E_TRANSIENT || code == CLOAK_E_DEVICE || code == CLOAK_E_QUEUE;
         va_start(args, format);
-        vsnprintf(error->text, sizeof error->text, format, args);
+        int length = vsnprintf(error->text, sizeof error->text, format, args);
         va_end(args);
+        if (length >= (int)sizeof error->text)
+            drop_partial_character(error->text);
     }
     return code;
 }

@@ -28,13 +28,18 @@ int cloak_text_utf8_length(const unsigned char *s) {
     return n;
 }
 
+/* Unicode's controls: terminals act on U+0080 to U+009F (0xc2 0x80 to 0x9f) as on ESC sequences. */
+static bool is_control(const unsigned char *s) {
+    return *s < 0x20 || *s == 0x7f || (*s == 0xc2 && s[1] < 0xa0);
+}
+
 char *cloak_text_encode(const char *bytes) {
     static const char digits[] = "0123456789ABCDEF";
     const unsigned char *s = (const unsigned char *)bytes;
     char *out = cloak_alloc(strlen(bytes) * 3 + 1), *o = out;
     while (*s) {
         int n = cloak_text_utf8_length(s);
-        if (n == 0 || *s < 0x20 || *s == 0x7f || *s == '%') {
+        if (n == 0 || is_control(s) || *s == '%') {
             *o++ = '%';
             *o++ = digits[*s >> 4];
             *o++ = digits[*s & 15];
@@ -46,6 +51,20 @@ char *cloak_text_encode(const char *bytes) {
         }
     }
     return out;
+}
+
+char *cloak_text_brief(const char *bytes) {
+    enum { LIMIT = 320 };
+    char *text = cloak_text_encode(bytes);
+    size_t length = strlen(text);
+    if (length <= LIMIT)
+        return text;
+    const char *end = text + length - (LIMIT - 3);
+    while (((unsigned char)*end & 0xc0) == 0x80)
+        end++; /* not into the middle of a character */
+    char *brief = cloak_format("...%s", end);
+    free(text);
+    return brief;
 }
 
 static int hex(char c) {

@@ -5,13 +5,18 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-/* Percent-encodes '%', control characters and every byte that is not part of valid UTF-8
- * (RFC 3629), so that the result is one line of valid UTF-8 and decodes to the same bytes.
+/* Percent-encodes '%', control characters (C0, DEL and C1) and every byte that is not part of valid
+ * UTF-8 (RFC 3629), so that the result is one line of valid UTF-8 and decodes to the same bytes.
  * Returns a new string (free()), never NULL. Any thread. */
 char *cloak_text_encode(const char *bytes);
 
-/* The reverse. Returns a new string (free()), or NULL when `text` holds a bad escape or one that
- * stands for NUL. Any thread. */
+/* The same for error texts, where the reason has to fit as well: a result of more than 320 bytes
+ * keeps its end, after "...". Not to be decoded. Returns a new string (free()), never NULL. Any
+ * thread. */
+char *cloak_text_brief(const char *bytes);
+
+/* The reverse of cloak_text_encode. Returns a new string (free()), or NULL when `text` holds a bad
+ * escape or one that stands for NUL. Any thread. */
 char *cloak_text_decode(const char *text);
 
 /* Escapes `text` for the inside of a JSON string, cut to fit `size` bytes with its terminator;

@@ -41,7 +41,7 @@ typedef struct {
     uint8_t *icc;      /* ICC profile of an RGB space, or NULL */
     size_t icc_length;
     cloak_format_id format;
-    int quality;       /* JPEG and lossy WebP: the source's estimated quality 1…100; else 0 */
+    int quality;       /* JPEG: the source's estimated quality 1…100, 0 unknown; else 0 */
     bool lossless;     /* the source was stored without loss (PNG, lossless WebP) */
 } cloak_photo;
 
@@ -61,17 +61,26 @@ const char *cloak_photo_skip_reason(const char *name);
 
 cloak_photo_limits cloak_photo_default_limits(void);
 
-/* Decodes `length` bytes. `name` only serves error texts. On success `photo` owns its blocks: free
- * them with cloak_photo_free. Corrupt, truncated, animated, too large: CLOAK_E_PERMANENT; no
- * memory: CLOAK_E_TRANSIENT. On failure `photo` is zeroed. Any thread. */
+/* Decodes `length` bytes. `name` (raw bytes) only serves error texts; NULL `limits` are the default
+ * ones. Damage inside a JPEG's coded data that viewers pass over is passed over here as well. On
+ * success `photo` owns its blocks: free them with cloak_photo_free. Corrupt, truncated, animated,
+ * too large: CLOAK_E_PERMANENT; no memory: CLOAK_E_TRANSIENT. On failure `photo` is zeroed. Any
+ * thread. */
 CLOAK_MUST_CHECK cloak_status cloak_photo_decode(const void *bytes, size_t length,
     const char *name, const cloak_photo_limits *limits, cloak_photo *photo, cloak_error *error);
 
 /* Encodes the photo in its own format, with its ICC profile and alpha and no other metadata:
  * JPEG 4:4:4, baseline, optimised Huffman tables, at the source's quality but at least 90; PNG; WebP
- * lossless when the source was, else at its quality but at least 90. The same photo gives the same
- * bytes. `*bytes` is a new block (free()). Any thread. */
+ * lossless when the source was, else at 90 (a WebP does not tell its quality). A JPEG with alpha is
+ * CLOAK_E_USAGE. The same photo gives the same bytes. `*bytes` is a new block (free()). Any
+ * thread. */
 CLOAK_MUST_CHECK cloak_status cloak_photo_encode(
+    const cloak_photo *photo, void **bytes, size_t *length, cloak_error *error);
+
+/* The photo without its metadata: the file's coded pixels are copied as they are, with its ICC
+ * profile. Only a photo whose metadata turn it is encoded anew, upright. `source` are the bytes that
+ * `photo` was decoded from. `*bytes` is a new block (free()). Any thread. */
+CLOAK_MUST_CHECK cloak_status cloak_photo_clean(const void *source, size_t source_length,
     const cloak_photo *photo, void **bytes, size_t *length, cloak_error *error);
 
 /* The quality the encoder uses for this photo (see above); 0 where there is none. */

@@ -67,9 +67,15 @@
     X(INT, restarts, "restarts", "", "How often the attack started afresh")                        \
     X(INT, encoder_rounds, "encoder_rounds", "",                                                   \
         "How often the attack went on because faces were found on the encoded photo")              \
-    X(INT, faces_before, "faces_before", "faces", "Detections above 0.05 on the clean photo")      \
-    X(INT, faces_after, "faces_after", "faces",                                                    \
+    X(INT, detections_before, "detections_before", "",                                             \
+        "Detections above 0.05 on the clean photo, sure and unsure ones")                          \
+    X(INT, detections_after, "detections_after", "",                                               \
         "Detections above 0.05 on the decoded delivered bytes")                                    \
+    X(INT, faces_before, "faces_before", "faces",                                                  \
+        "Reference faces (see `ap_reference`) found on the clean photo: by a detection above "     \
+        "0.05 at IoU 0.5")                                                                         \
+    X(INT, faces_after, "faces_after", "faces",                                                    \
+        "The same on the decoded delivered bytes")                                                 \
     X(REAL, best_score_before, "best_score_before", "0…1",                                         \
         "Highest face score on the clean photo, 0 when there is none")                             \
     X(REAL, residual_score, "residual_score", "0…1",                                               \
@@ -89,7 +95,7 @@
     X(STRING, error_class, "error_class", "", "Class of the error that ended the attempt")         \
     X(STRING, error_text, "error_text", "", "The error in words")                                  \
     X(STRING, ap_reference, "ap_reference", "",                                                    \
-        "What the histograms were matched with: `labels`, or the `clean` photo's detections")      \
+        "Reference faces: from `labels`, or the `clean` photo's detections above 0.5")      \
     X(STRING, ap_before, "ap_before", "", "AP histogram of the clean photo; see below")            \
     X(STRING, ap_after, "ap_after", "", "AP histogram of the decoded delivered bytes")             \
     X(STRING, finished_at, "finished_at", "RFC 3339", "When the attempt ended, UTC")

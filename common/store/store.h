@@ -21,7 +21,8 @@ typedef struct {
 
 /* Called for each object. `key` and `info` are borrowed for the call. `problem` is NULL, or says
  * why this entry cannot be a photo (a socket, an unreadable folder, a link out of the store);
- * `info` is then zero. Return other than CLOAK_OK to stop; the listing returns that status. */
+ * `info` is then zero. Return other than CLOAK_OK to stop; the listing returns that status and
+ * leaves the error to the visitor. */
 typedef cloak_status (*cloak_store_visit)(
     void *context, const char *key, const cloak_store_info *info, const char *problem);
 
@@ -32,6 +33,9 @@ CLOAK_MUST_CHECK cloak_status cloak_store_open(
 
 /* Frees the store. NULL is fine. */
 void cloak_store_close(cloak_store *store);
+
+/* A key whose path leads out of the store through a symbolic link is CLOAK_E_PERMANENT for every
+ * call below; `put` replaces a link in the object's own place. */
 
 /* Reads a whole object of at most `limit` bytes into a new block (free()). A missing, unreadable
  * or too large object is CLOAK_E_PERMANENT, all else CLOAK_E_TRANSIENT. */
@@ -49,7 +53,8 @@ CLOAK_MUST_CHECK cloak_status cloak_store_stat(
 
 /* Visits every object below the store, folders in byte order of their names (strcmp), streaming:
  * memory grows with the widest folder, not with the store. Symbolic links to files are followed
- * when they stay inside the store, links to folders never; both refusals are reported as problems.
+ * when they stay inside the store, links to folders never; both refusals are reported as problems,
+ * and so are folders below 100 others. What vanishes meanwhile is passed over.
  * Files that cloak_file_write has left unfinished (".cloak-tmp-*") are not visited. */
 CLOAK_MUST_CHECK cloak_status cloak_store_list(
     cloak_store *store, cloak_store_visit visit, void *context, cloak_error *error);

@@ -1,0 +1,47 @@
+/* Finding our own files; see the header. */
+#include "common/base/install.h"
+
+#include <limits.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "common/base/alloc.h"
+#include "common/base/file.h"
+
+#define MODEL_FILE "face-mbv2-fpn96.safetensors"
+
+/* The running program's folder, or NULL. */
+static char *own_folder(void) {
+    char self[PATH_MAX];
+    ssize_t n = readlink("/proc/self/exe", self, sizeof self - 1);
+    if (n <= 0)
+        return NULL;
+    self[n] = 0;
+    return cloak_path_folder(self);
+}
+
+char *cloak_install_program(const char *name) {
+    char *folder = own_folder();
+    char *path = folder ? cloak_path_join(folder, name) : NULL;
+    free(folder);
+    if (path && access(path, X_OK) == 0)
+        return path;
+    free(path);
+    return cloak_strdup(name);
+}
+
+char *cloak_install_model(void) {
+    static const char *const places[] = {
+        "../share/cloakfleet/" MODEL_FILE, "../../../models/weights/" MODEL_FILE};
+    char *folder = own_folder();
+    for (int i = 0; folder && i < 2; i++) {
+        char *path = cloak_path_join(folder, places[i]);
+        if (access(path, R_OK) == 0) {
+            free(folder);
+            return path;
+        }
+        free(path);
+    }
+    free(folder);
+    return cloak_strdup("models/weights/" MODEL_FILE);
+}

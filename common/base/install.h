@@ -1,0 +1,13 @@
+/* Where the parts of an installation lie, seen from the running program. */
+#ifndef CLOAK_BASE_INSTALL_H
+#define CLOAK_BASE_INSTALL_H
+
+/* The path of a program that lies beside the running one, or its bare name when there is none (to
+ * be looked up in PATH). Returns a new string (free()). */
+char *cloak_install_program(const char *name);
+
+/* The default model: in the source tree that this was built in, or in ../share/cloakfleet. Returns
+ * a new string (free()); the file may be missing. */
+char *cloak_install_model(void);
+
+#endif

@@ -1,0 +1,216 @@
+/* From a file's bytes to upright pixels.
+ *
+ * DESIGN. The bytes are hostile until proven otherwise. In order: the format by its first bytes; a
+ * survey of the container, which refuses what is too large, animated or broken before anything is
+ * allocated for it; a weeded copy, so that libvips sees pixels and colour only; libvips with one
+ * named loader, failing on errors; and its rows, copied one strip at a time into blocks whose size
+ * was checked. What libvips finds must agree with the survey, or the file lies to one of the two.
+ */
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <vips/vips.h>
+
+#include "common/base/alloc.h"
+#include "common/base/text.h"
+#include "common/photo/library.h"
+#include "common/photo/parts.h"
+#include "common/photo/upright.h"
+
+static const char replace_it[] = ": replace it with an intact copy";
+
+cloak_photo_limits cloak_photo_default_limits(void) {
+    return (cloak_photo_limits){.max_pixels = 200000000, .max_side = 32000};
+}
+
+void cloak_photo_free(cloak_photo *photo) {
+    if (!photo)
+        return;
+    free(photo->rgb);
+    free(photo->alpha);
+    free(photo->icc);
+    *photo = (cloak_photo){0};
+}
+
+static cloak_status fail(
+    cloak_error *error, cloak_status code, const char *name, const char *what) {
+    char *shown = cloak_text_brief(name);
+    cloak_fail(error, code, "%s %s", shown, what);
+    free(shown);
+    return code;
+}
+
+/* Refuses what the file announces: too large, animated, broken. */
+static cloak_status judge(const cloak_survey *survey, const cloak_photo_limits *limits,
+    const char *name, cloak_error *error) {
+    if (survey->animated)
+        return fail(error, CLOAK_E_PERMANENT, name,
+            "is animated: only still photos are supported; export a still, or leave it out");
+    if (survey->width == 0 || survey->height == 0)
+        return fail(error, CLOAK_E_PERMANENT, name,
+            "is truncated or corrupt: it announces no size; replace it with an intact copy");
+    uint64_t side = survey->width > survey->height ? survey->width : survey->height;
+    if (side > (uint64_t)limits->max_side || survey->width * survey->height > limits->max_pixels) {
+        char what[200];
+        snprintf(what, sizeof what,
+            "has %" PRIu64 " x %" PRIu64 " pixels; the limits are %d per side and %" PRIu64
+            " in all: make it smaller, or raise the limits",
+            survey->width, survey->height, limits->max_side, limits->max_pixels);
+        return fail(error, CLOAK_E_PERMANENT, name, what);
+    }
+    if (survey->damaged)
+        return fail(error, CLOAK_E_PERMANENT, name,
+            "is truncated or corrupt: replace it with an intact copy");
+    return CLOAK_OK;
+}
+
+/* Reads the header only; pixels follow on demand, top to bottom. `bytes` must outlive the image. */
+static VipsImage *open_image(cloak_format_id format, void *bytes, size_t length) {
+    VipsImage *image = NULL;
+    int failed = -1;
+    if (format == CLOAK_FORMAT_JPEG)
+        failed = vips_jpegload_buffer(bytes, length, &image, "access", VIPS_ACCESS_SEQUENTIAL,
+            "fail-on", VIPS_FAIL_ON_ERROR, NULL);
+    else if (format == CLOAK_FORMAT_PNG)
+        failed = vips_pngload_buffer(bytes, length, &image, "access", VIPS_ACCESS_SEQUENTIAL,
+            "fail-on", VIPS_FAIL_ON_ERROR, NULL);
+    else if (format == CLOAK_FORMAT_WEBP)
+        failed = vips_webpload_buffer(bytes, length, &image, "access", VIPS_ACCESS_SEQUENTIAL,
+            "fail-on", VIPS_FAIL_ON_ERROR, NULL);
+    return failed ? NULL : image;
+}
+
+/* Replaces a CMYK picture by the same in sRGB, through its own profile where that is usable. */
+static int leave_cmyk(VipsImage **image) {
+    VipsImage *converted = NULL;
+    if (vips_icc_transform(*image, &converted, "srgb", "embedded", TRUE, "input-profile", "cmyk",
+            "intent", VIPS_INTENT_RELATIVE, "black-point-compensation", TRUE, NULL))
+        return -1;
+    g_object_unref(*image);
+    *image = converted;
+    return 0;
+}
+
+/* The length of a profile of an RGB space as its header states it, or 0 when it is none
+ * (ICC.1:2022, 7.2). What lies behind that length is not colour and does not pass. */
+static size_t rgb_profile_length(const uint8_t *icc, size_t length) {
+    if (length < 132 || memcmp(icc + 16, "RGB ", 4) != 0 || memcmp(icc + 36, "acsp", 4) != 0)
+        return 0;
+    size_t stated = CLOAK_FOUR(icc[0], icc[1], icc[2], icc[3]);
+    return stated >= 132 && stated <= length ? stated : 0;
+}
+
+static cloak_status keep_profile(
+    VipsImage *image, const char *name, cloak_photo *photo, cloak_error *error) {
+    const void *icc = NULL;
+    size_t length = 0;
+    if (!vips_image_get_typeof(image, VIPS_META_ICC_NAME) ||
+        vips_image_get_blob(image, VIPS_META_ICC_NAME, &icc, &length)) {
+        vips_error_clear();
+        return CLOAK_OK;
+    }
+    length = rgb_profile_length(icc, length);
+    if (length == 0)
+        return CLOAK_OK;
+    photo->icc = cloak_try_alloc(length);
+    if (!photo->icc)
+        return fail(error, CLOAK_E_TRANSIENT, name, "needs more memory than is free");
+    memcpy(photo->icc, icc, length);
+    photo->icc_length = length;
+    return CLOAK_OK;
+}
+
+static cloak_status read_pixels(
+    VipsImage *image, int orientation, const char *name, cloak_photo *photo, cloak_error *error) {
+    enum { STRIP = 16 };
+    int width = image->Xsize, height = image->Ysize, bands = image->Bands;
+    bool wide = image->BandFmt == VIPS_FORMAT_USHORT;
+    size_t pixels = (size_t)width * (size_t)height;
+    cloak_status status = CLOAK_OK;
+    cloak_upright place = cloak_upright_of(width, height, orientation);
+    photo->width = place.width;
+    photo->height = place.height;
+    photo->rgb = cloak_try_alloc(pixels * 3);
+    photo->alpha = bands == 2 || bands == 4 ? cloak_try_alloc(pixels) : NULL;
+    if (!photo->rgb || (!photo->alpha && (bands == 2 || bands == 4)))
+        return fail(error, CLOAK_E_TRANSIENT, name, "needs more memory than is free");
+    VipsRegion *region = vips_region_new(image);
+    for (int top = 0; top < height && status == CLOAK_OK; top += STRIP) {
+        VipsRect strip = {0, top, width, height - top < STRIP ? height - top : STRIP};
+        if (vips_region_prepare(region, &strip)) {
+            status = cloak_library_fail(
+                error, CLOAK_E_PERMANENT, name, "is truncated or corrupt", replace_it);
+            break;
+        }
+        for (int y = top; y < top + strip.height; y++)
+            cloak_upright_row(&place, y, VIPS_REGION_ADDR(region, 0, y), width, bands, wide,
+                photo->rgb, photo->alpha);
+    }
+    g_object_unref(region);
+    return status;
+}
+
+static cloak_status decode_weeded(void *bytes, size_t length, const cloak_survey *survey,
+    const char *name, cloak_photo *photo, cloak_error *error) {
+    cloak_status status = CLOAK_OK;
+    VipsImage *image = open_image(photo->format, bytes, length);
+    if (!image)
+        return cloak_library_fail(
+            error, CLOAK_E_PERMANENT, name, "is truncated or corrupt", replace_it);
+    bool jpeg = photo->format == CLOAK_FORMAT_JPEG, cmyk = jpeg && image->Bands == 4;
+    if ((uint64_t)image->Xsize != survey->width || (uint64_t)image->Ysize != survey->height) {
+        status = fail(error, CLOAK_E_PERMANENT, name,
+            "is corrupt: it announces two different sizes; replace it with an intact copy");
+        goto done;
+    }
+    if (cmyk && leave_cmyk(&image)) {
+        status = cloak_library_fail(error, CLOAK_E_PERMANENT, name,
+            "is a CMYK photo that cannot be converted", ": save it as RGB first");
+        goto done;
+    }
+    bool known = (image->BandFmt == VIPS_FORMAT_UCHAR || image->BandFmt == VIPS_FORMAT_USHORT) &&
+                 image->Bands >= 1 && image->Bands <= 4;
+    if (!known || (jpeg && image->Bands != 1 && image->Bands != 3)) {
+        status = fail(error, CLOAK_E_PERMANENT, name,
+            "has an unsupported kind of pixels: save it as 8-bit RGB first");
+        goto done;
+    }
+    /* grey becomes RGB, which a grey profile does not describe; no profile means sRGB */
+    if (image->Bands >= 3 && !cmyk)
+        status = keep_profile(image, name, photo, error);
+    if (status == CLOAK_OK)
+        status = read_pixels(image, survey->orientation, name, photo, error);
+done:
+    g_object_unref(image);
+    return status;
+}
+
+cloak_status cloak_photo_decode(const void *bytes, size_t length, const char *name,
+    const cloak_photo_limits *limits, cloak_photo *photo, cloak_error *error) {
+    cloak_photo_limits defaults = cloak_photo_default_limits();
+    *photo = (cloak_photo){0};
+    if (length == 0)
+        return fail(error, CLOAK_E_PERMANENT, name, "is empty: copy it again from where it came");
+    cloak_format_id format = cloak_photo_sniff(bytes, length);
+    if (format == CLOAK_FORMAT_UNKNOWN)
+        return fail(error, CLOAK_E_PERMANENT, name,
+            "holds no JPEG, PNG or WebP data, whatever its name says: convert it, or leave it out");
+    cloak_survey survey = cloak_survey_read(format, bytes, length);
+    cloak_status status = judge(&survey, limits ? limits : &defaults, name, error);
+    if (status != CLOAK_OK)
+        return status;
+    size_t weeded_length;
+    uint8_t *weeded = cloak_weed(format, bytes, length, &weeded_length);
+    if (!weeded)
+        return fail(error, CLOAK_E_TRANSIENT, name, "needs more memory than is free");
+    photo->format = format;
+    photo->quality = survey.quality;
+    photo->lossless = survey.lossless;
+    status = decode_weeded(weeded, weeded_length, &survey, name, photo, error);
+    free(weeded);
+    vips_error_clear(); /* warnings about photos that were fine in the end stay there otherwise */
+    vips_thread_shutdown(); /* frees this thread's strip buffers; our callers own the threads */
+    if (status != CLOAK_OK)
+        cloak_photo_free(photo);
+    return status;
+}

@@ -1,0 +1,109 @@
+/* From pixels back to a file of the same format.
+ *
+ * The image handed to libvips is made from raw pixels and holds the colour profile as its only
+ * field, so nothing of the source can pass; what libvips adds by itself is weeded from its output.
+ */
+#include <stdlib.h>
+#include <string.h>
+#include <vips/vips.h>
+
+#include "common/base/alloc.h"
+#include "common/photo/library.h"
+#include "common/photo/parts.h"
+
+enum { LEAST_QUALITY = 90 };
+
+int cloak_photo_encode_quality(const cloak_photo *photo) {
+    bool lossy = photo->format == CLOAK_FORMAT_JPEG ||
+                 (photo->format == CLOAK_FORMAT_WEBP && !photo->lossless);
+    if (!lossy)
+        return 0;
+    int quality = photo->quality > LEAST_QUALITY ? photo->quality : LEAST_QUALITY;
+    return quality > 100 ? 100 : quality;
+}
+
+/* The photo as libvips sees it; the pixels and the profile stay borrowed. NULL on failure. */
+static VipsImage *wrap(const cloak_photo *photo) {
+    size_t pixels = (size_t)photo->width * (size_t)photo->height;
+    VipsImage *colour = vips_image_new_from_memory(
+        photo->rgb, pixels * 3, photo->width, photo->height, 3, VIPS_FORMAT_UCHAR);
+    VipsImage *alpha = NULL, *joined = NULL, *image = NULL;
+    if (!colour)
+        return NULL;
+    if (photo->alpha) {
+        alpha = vips_image_new_from_memory(
+            photo->alpha, pixels, photo->width, photo->height, 1, VIPS_FORMAT_UCHAR);
+        if (!alpha || vips_bandjoin2(colour, alpha, &joined, NULL))
+            goto done;
+    }
+    if (vips_copy(
+            joined ? joined : colour, &image, "interpretation", VIPS_INTERPRETATION_sRGB, NULL))
+        goto done;
+    if (photo->icc)
+        vips_image_set_blob(image, VIPS_META_ICC_NAME, NULL, photo->icc, photo->icc_length);
+done:
+    VIPS_UNREF(joined);
+    VIPS_UNREF(alpha);
+    VIPS_UNREF(colour);
+    return image;
+}
+
+static int save(const cloak_photo *photo, VipsImage *image, void **bytes, size_t *length) {
+    int quality = cloak_photo_encode_quality(photo);
+    if (photo->format == CLOAK_FORMAT_JPEG)
+        return vips_jpegsave_buffer(image, bytes, length, "Q", quality, "optimize-coding", TRUE,
+            "subsample-mode", VIPS_FOREIGN_SUBSAMPLE_OFF, NULL);
+    if (photo->format == CLOAK_FORMAT_PNG) /* filters make photos a third smaller */
+        return vips_pngsave_buffer(
+            image, bytes, length, "compression", 6, "filter", VIPS_FOREIGN_PNG_FILTER_ALL, NULL);
+    if (photo->lossless)
+        return vips_webpsave_buffer(image, bytes, length, "lossless", TRUE, NULL);
+    return vips_webpsave_buffer(
+        image, bytes, length, "Q", quality, "alpha-q", 100, "smart-subsample", TRUE, NULL);
+}
+
+/* Puts JFIF's header (T.871, no thumbnail, square pixels) behind the start marker where there is
+ * none: libvips writes either EXIF or JFIF, and some readers want to see one of them. */
+static uint8_t *add_jfif(uint8_t *jpeg, size_t *length) {
+    static const uint8_t header[] = {
+        0xff, 0xe0, 0, 16, 'J', 'F', 'I', 'F', 0, 1, 1, 0, 0, 1, 0, 1, 0, 0};
+    if (*length < 4 || jpeg[3] == CLOAK_JPEG_APP0)
+        return jpeg;
+    uint8_t *longer = realloc(jpeg, *length + sizeof header);
+    if (!longer) {
+        free(jpeg);
+        return NULL;
+    }
+    memmove(longer + 2 + sizeof header, longer + 2, *length - 2);
+    memcpy(longer + 2, header, sizeof header);
+    *length += sizeof header;
+    return longer;
+}
+
+cloak_status cloak_photo_encode(
+    const cloak_photo *photo, void **bytes, size_t *length, cloak_error *error) {
+    if (photo->format == CLOAK_FORMAT_UNKNOWN ||
+        (photo->format == CLOAK_FORMAT_JPEG && photo->alpha))
+        return cloak_fail(error, CLOAK_E_USAGE,
+            "cannot encode a photo %s: choose JPEG (without alpha), PNG or WebP",
+            photo->alpha ? "with alpha as JPEG" : "of unknown format");
+    void *saved = NULL;
+    size_t saved_length = 0, weeded_length = 0;
+    VipsImage *image = wrap(photo);
+    int failed = image ? save(photo, image, &saved, &saved_length) : -1;
+    VIPS_UNREF(image);
+    vips_thread_shutdown();
+    if (failed)
+        return cloak_library_fail(error, CLOAK_E_INTERNAL, "the photo", "cannot be encoded",
+            ": run it again; if it stays so, report it with this text");
+    vips_error_clear();
+    uint8_t *weeded = cloak_weed(photo->format, saved, saved_length, &weeded_length);
+    g_free(saved);
+    if (weeded && photo->format == CLOAK_FORMAT_JPEG)
+        weeded = add_jfif(weeded, &weeded_length);
+    if (!weeded)
+        return cloak_fail(error, CLOAK_E_TRANSIENT, "the photo needs more memory than is free");
+    *bytes = weeded;
+    *length = weeded_length;
+    return CLOAK_OK;
+}

@@ -1,0 +1,73 @@
+/* Private to this folder. A photo's file as a row of parts: JPEG segments, PNG chunks, WebP chunks.
+ *
+ * libvips decodes and encodes; these few functions look at the container around the pixels: what
+ * the file announces before anything is allocated, and which parts of it may pass.
+ * Nothing here allocates pixels, reads beyond `length`, or trusts a length field. Any thread.
+ */
+#ifndef CLOAK_PHOTO_PARTS_H
+#define CLOAK_PHOTO_PARTS_H
+
+#include "common/photo/photo.h"
+
+/* A PNG or WebP chunk's name as a number. */
+#define CLOAK_FOUR(a, b, c, d)                                                                     \
+    ((uint32_t)(a) << 24 | (uint32_t)(b) << 16 | (uint32_t)(c) << 8 | (uint32_t)(d))
+
+enum {
+    CLOAK_JPEG_SOI = 0xd8,
+    CLOAK_JPEG_EOI = 0xd9,
+    CLOAK_JPEG_SOS = 0xda,
+    CLOAK_JPEG_DQT = 0xdb,
+    CLOAK_JPEG_APP0 = 0xe0,
+};
+
+/* All pointers are borrowed from the file's bytes. */
+typedef struct {
+    uint32_t kind;        /* JPEG: the marker's second byte; PNG and WebP: CLOAK_FOUR */
+    const uint8_t *data;  /* the payload without header, padding and checksum */
+    size_t length;        /* of the payload */
+    const uint8_t *whole; /* the part as it lies in the file; a JPEG scan with its coded data */
+    size_t whole_length;
+} cloak_part;
+
+typedef struct {
+    cloak_format_id format;
+    const uint8_t *at, *end;
+    bool complete; /* the last part was reached: EOI, IEND, or the end that RIFF announces */
+} cloak_parts;
+
+/* Starts at the first part of a file whose first bytes are those of `format`. */
+cloak_parts cloak_parts_of(cloak_format_id format, const void *bytes, size_t length);
+
+/* Gives the next part; false behind the last one or where the row breaks. */
+bool cloak_parts_next(cloak_parts *parts, cloak_part *part);
+
+/* What a file says about itself. */
+typedef struct {
+    uint64_t width, height; /* as stored, before orientation; 0 when nothing was announced */
+    int orientation;        /* EXIF: 1…8, 1 when there is none */
+    int quality;            /* JPEG: estimated from its tables, 0 unknown */
+    bool animated;          /* more than one picture to show */
+    bool lossless;
+    bool damaged; /* ends early, or a checksum of its pixels is wrong (PNG) */
+} cloak_survey;
+
+cloak_survey cloak_survey_read(cloak_format_id format, const void *bytes, size_t length);
+
+/* A copy that holds only what pixels and colour need: no EXIF, XMP, IPTC, thumbnails, comments,
+ * text, unknown parts, nothing behind the end. A new block (free()), or NULL without memory. */
+CLOAK_MUST_CHECK uint8_t *cloak_weed(
+    cloak_format_id format, const void *bytes, size_t length, size_t *weeded_length);
+
+/* The orientation in an EXIF block (a TIFF header, with or without "Exif\0\0" before it): 1…8; 1
+ * when it holds none or makes no sense. */
+int cloak_orientation_read(const uint8_t *exif, size_t length);
+
+/* The quality (1…100) of the IJG encoder whose tables come nearest, exact where a table is one of
+ * its own. Tables in zigzag order as in the file; `chroma` may be NULL. */
+int cloak_quality_estimate(const uint16_t luma[64], const uint16_t *chroma);
+
+/* The same from a JPEG's bytes, 0 when it holds no usable table. */
+int cloak_quality_read(const void *bytes, size_t length);
+
+#endif

@@ -1,0 +1,320 @@
+/* One connection to one Redis: connect, log in, send, wait for the reply, all against a deadline.
+ *
+ * DESIGN
+ *
+ * hiredis 0.14 formats commands and parses replies; the bytes go over its socket by our own loops.
+ * Its own are not used because they (a) apply the timeout to each read, so that a reply that
+ * trickles in has no bound, (b) write without MSG_NOSIGNAL, so that a server that goes away kills
+ * the process with SIGPIPE, and (c) report a timeout as any other I/O error. redisReconnect
+ * forgets the timeouts, so a connection is always made anew.
+ *
+ * A reply that is late is worse than none: it would be taken for the reply to the next command. So
+ * after a timeout, as after any failure of the connection, the connection is closed.
+ *
+ * Sending again. When a connection that worked before breaks under a command, it has most likely
+ * been dead for a while (the server restarted, or closed an idle client), and the command is sent
+ * once more over a new connection. It may thereby run twice: the first run may have happened and
+ * its reply been lost. That is safe for everything the queue sends except a claim, since its
+ * scripts are idempotent: create, submit, seal, cancel and renew by their nature; finish and fail
+ * because they remember the token; release, recover and retry because what they moved is not there
+ * a second time (only their count is then too small). A claim would lease a second batch beside
+ * the one whose reply was lost, so it switches repeating off and clears up itself (lease.c).
+ * Whoever sends other commands through cloak_redis_call must send such that may run twice.
+ * After a timeout nothing is sent again: the server is slow, and more work does not make it
+ * faster; the caller decides.
+ *
+ * What is not bounded: the resolver. getaddrinfo has its own timeouts (resolv.conf).
+ */
+#include "common/queue/redis.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <openssl/evp.h>
+#include <poll.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "common/base/alloc.h"
+#include "common/base/clock.h"
+#include "common/queue/internal.h"
+
+struct cloak_redis {
+    cloak_address address;
+    double timeout;
+    redisContext *context; /* NULL while not connected */
+    bool repeat;           /* send again over a new connection when the old one broke */
+    bool broke;            /* see cloak_redis_broke */
+};
+
+typedef enum { ANSWERED, BROKEN, LATE } outcome;
+
+cloak_status cloak_redis_open(
+    const char *url, double timeout, cloak_redis **redis, cloak_error *error) {
+    cloak_address address;
+    if (!(timeout > 0 && timeout <= 86400))
+        return cloak_fail(error, CLOAK_E_USAGE,
+            "the Redis timeout must be above 0 and at most 86400 seconds, not %g", timeout);
+    cloak_status status = cloak_address_parse(url, &address, error);
+    if (status)
+        return status;
+    cloak_redis *made = cloak_alloc(sizeof *made);
+    made->address = address;
+    made->timeout = timeout;
+    made->repeat = true;
+    *redis = made;
+    return CLOAK_OK;
+}
+
+static void disconnect(cloak_redis *redis) {
+    if (redis->context)
+        redisFree(redis->context);
+    redis->context = NULL;
+}
+
+void cloak_redis_close(cloak_redis *redis) {
+    if (!redis)
+        return;
+    disconnect(redis);
+    cloak_address_clear(&redis->address);
+    free(redis);
+}
+
+const char *cloak_redis_place(const cloak_redis *redis) {
+    return redis->address.place;
+}
+
+void cloak_redis_set_repeat(cloak_redis *redis, bool repeat) {
+    redis->repeat = repeat;
+}
+
+bool cloak_redis_broke(const cloak_redis *redis) {
+    return redis->broke;
+}
+
+/* Waits until the socket is ready for `events`; false at the deadline. */
+static bool wait_for(int fd, short events, double deadline) {
+    for (;;) {
+        double left = deadline - cloak_now();
+        if (left <= 0)
+            return false;
+        struct pollfd at = {fd, events, 0};
+        int ready = poll(&at, 1, (int)(left * 1000) + 1);
+        if (ready > 0)
+            return true; /* an error state too: the next send or recv tells */
+        if (ready < 0 && errno != EINTR)
+            return false;
+    }
+}
+
+static bool would_block(ssize_t n) {
+    return n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR);
+}
+
+static outcome send_all(int fd, const char *bytes, size_t length, double deadline) {
+    while (length > 0) {
+        ssize_t n = send(fd, bytes, length, MSG_NOSIGNAL | MSG_DONTWAIT);
+        if (n > 0) {
+            bytes += n;
+            length -= (size_t)n;
+        } else if (!would_block(n)) {
+            return BROKEN;
+        } else if (!wait_for(fd, POLLOUT, deadline)) {
+            return LATE;
+        }
+    }
+    return ANSWERED;
+}
+
+static outcome receive(redisContext *context, redisReply **reply, double deadline) {
+    char bytes[16 * 1024];
+    for (;;) {
+        void *got = NULL;
+        if (redisReaderGetReply(context->reader, &got) != REDIS_OK)
+            return BROKEN; /* not the protocol: what we talk to is no Redis */
+        if (got) {
+            *reply = got;
+            return ANSWERED;
+        }
+        ssize_t n = recv(context->fd, bytes, sizeof bytes, MSG_DONTWAIT);
+        if (n > 0) {
+            if (redisReaderFeed(context->reader, bytes, (size_t)n) != REDIS_OK)
+                return BROKEN;
+        } else if (!would_block(n)) {
+            return BROKEN;
+        } else if (!wait_for(context->fd, POLLIN, deadline)) {
+            return LATE;
+        }
+    }
+}
+
+/* Sends one command over the open connection and waits for its reply, an error reply included.
+ * The connection is closed unless ANSWERED. */
+static outcome exchange(cloak_redis *redis, int argc, const char **argv, const size_t *lengths,
+    redisReply **reply) {
+    char *command = NULL;
+    int length = redisFormatCommandArgv(&command, argc, argv, lengths);
+    if (length < 0)
+        abort(); /* out of memory, small allocation: see alloc.h */
+    double deadline = cloak_now() + redis->timeout;
+    outcome result = send_all(redis->context->fd, command, (size_t)length, deadline);
+    redisFreeCommand(command);
+    if (result == ANSWERED)
+        result = receive(redis->context, reply, deadline);
+    if (result != ANSWERED)
+        disconnect(redis);
+    return result;
+}
+
+static cloak_status fail_exchange(const cloak_redis *redis, outcome result, cloak_error *error) {
+    if (result == LATE)
+        return cloak_fail(error, CLOAK_E_QUEUE,
+            "%s: no reply within %g s; the server is overloaded or stuck, or the network drops "
+            "packets (see SLOWLOG and redis-cli --latency)",
+            redis->address.place, redis->timeout);
+    return cloak_fail(error, CLOAK_E_QUEUE,
+        "%s: the connection broke; the server went away, or this is not a Redis server",
+        redis->address.place);
+}
+
+/* A command of the login: anything but an OK reply ends the connection. */
+static cloak_status greet(
+    cloak_redis *redis, int argc, const char **argv, cloak_error *error) {
+    redisReply *reply = NULL;
+    outcome result = exchange(redis, argc, argv, NULL, &reply);
+    if (result != ANSWERED)
+        return fail_exchange(redis, result, error);
+    cloak_status status = CLOAK_OK;
+    if (reply->type == REDIS_REPLY_ERROR) {
+        status = cloak_advice_fail(redis->address.place, reply->str, error);
+        disconnect(redis);
+    }
+    freeReplyObject(reply);
+    return status;
+}
+
+static cloak_status log_in(cloak_redis *redis, cloak_error *error) {
+    const cloak_address *a = &redis->address;
+    cloak_status status = CLOAK_OK;
+    if (a->password && a->user)
+        status = greet(redis, 3, (const char *[]){"AUTH", a->user, a->password}, error);
+    else if (a->password)
+        status = greet(redis, 2, (const char *[]){"AUTH", a->password}, error);
+    if (!status && a->db) {
+        char db[16];
+        snprintf(db, sizeof db, "%d", a->db);
+        status = greet(redis, 2, (const char *[]){"SELECT", db}, error);
+    }
+    return status;
+}
+
+static cloak_status connect_now(cloak_redis *redis, cloak_error *error) {
+    const cloak_address *a = &redis->address;
+    struct timeval limit = {(time_t)redis->timeout,
+        (suseconds_t)((redis->timeout - (double)(time_t)redis->timeout) * 1e6)};
+    redisContext *context = a->path ? redisConnectUnixWithTimeout(a->path, limit)
+                                    : redisConnectWithTimeout(a->host, a->port, limit);
+    if (!context)
+        abort(); /* out of memory, small allocation: see alloc.h */
+    if (context->err) {
+        cloak_fail(error, CLOAK_E_QUEUE,
+            "%s: cannot connect: %s; is the server running, and is this its address?", a->place,
+            context->errstr);
+        redisFree(context);
+        return CLOAK_E_QUEUE;
+    }
+    /* Programs we start must not hold the connection open. */
+    fcntl(context->fd, F_SETFD, FD_CLOEXEC);
+    if (a->host)
+        redisEnableKeepAlive(context); /* a courtesy to idle connections; timeouts do without */
+    redis->context = context;
+    return log_in(redis, error);
+}
+
+/* Sends a command, connecting first and once again as the essay says. On CLOAK_OK there is a
+ * reply, perhaps an error reply. */
+static cloak_status converse(cloak_redis *redis, int argc, const char **argv,
+    const size_t *lengths, redisReply **reply, cloak_error *error) {
+    redis->broke = false;
+    for (bool repeated = false;; repeated = true) {
+        bool used = redis->context != NULL;
+        cloak_status status = used ? CLOAK_OK : connect_now(redis, error);
+        if (status)
+            return status;
+        outcome result = exchange(redis, argc, argv, lengths, reply);
+        if (result == ANSWERED)
+            return CLOAK_OK;
+        redis->broke = result == BROKEN && used;
+        if (!redis->broke || !redis->repeat || repeated)
+            return fail_exchange(redis, result, error);
+    }
+}
+
+/* Hands a reply out, or turns an error reply into an error. */
+static cloak_status deliver(
+    cloak_redis *redis, redisReply *got, redisReply **reply, cloak_error *error) {
+    if (got->type != REDIS_REPLY_ERROR) {
+        *reply = got;
+        return CLOAK_OK;
+    }
+    cloak_advice_fail(redis->address.place, got->str, error);
+    if (cloak_advice_reconnect(got->str))
+        disconnect(redis);
+    freeReplyObject(got);
+    return CLOAK_E_QUEUE;
+}
+
+cloak_status cloak_redis_call(cloak_redis *redis, int argc, const char **argv,
+    const size_t *lengths, redisReply **reply, cloak_error *error) {
+    redisReply *got = NULL;
+    cloak_status status = converse(redis, argc, argv, lengths, &got, error);
+    return status ? status : deliver(redis, got, reply, error);
+}
+
+/* The SHA-1 by which Redis knows a script. The script is shared by all threads. */
+static void digest(cloak_script *script, char sha[41]) {
+    static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+    pthread_mutex_lock(&lock);
+    if (!script->sha[0]) {
+        unsigned char sum[EVP_MAX_MD_SIZE];
+        if (!EVP_Digest(script->source, strlen(script->source), sum, NULL, EVP_sha1(), NULL))
+            abort(); /* libcrypto without SHA-1: nothing can work */
+        for (int i = 0; i < 20; i++)
+            snprintf(script->sha + 2 * i, 3, "%02x", sum[i]);
+    }
+    memcpy(sha, script->sha, 41);
+    pthread_mutex_unlock(&lock);
+}
+
+cloak_status cloak_redis_script(cloak_redis *redis, cloak_script *script, int key_count, int argc,
+    const char **argv, const size_t *lengths, redisReply **reply, cloak_error *error) {
+    char sha[41], keys[16];
+    digest(script, sha);
+    snprintf(keys, sizeof keys, "%d", key_count);
+    const char **all = cloak_alloc(sizeof *all * (size_t)(argc + 3));
+    size_t *sizes = cloak_alloc(sizeof *sizes * (size_t)(argc + 3));
+    all[0] = "EVALSHA";
+    all[1] = sha;
+    all[2] = keys;
+    for (int i = 0; i < argc; i++)
+        all[i + 3] = argv[i];
+    for (int i = 0; i < argc + 3; i++)
+        sizes[i] = i >= 3 && lengths ? lengths[i - 3] : strlen(all[i]);
+
+    redisReply *got = NULL;
+    cloak_status status = converse(redis, argc + 3, all, sizes, &got, error);
+    if (!status && got->type == REDIS_REPLY_ERROR && strncmp(got->str, "NOSCRIPT", 8) == 0) {
+        /* The server restarted, failed over or was flushed: it learns the script again. */
+        freeReplyObject(got);
+        all[0] = "EVAL";
+        all[1] = script->source;
+        sizes[0] = 4;
+        sizes[1] = strlen(script->source);
+        status = converse(redis, argc + 3, all, sizes, &got, error);
+    }
+    free(all);
+    free(sizes);
+    return status ? status : deliver(redis, got, reply, error);
+}

@@ -1,0 +1,30 @@
+-- Takes leases back without waiting for them to run out, a step of the hash per call: those of one
+-- worker, those a claim made whose reply was lost, or all.
+-- KEYS: the queue's nine. ARGV: prefix, cursor, worker or "", token prefix or "", first sequence
+-- under that prefix, losses that make a job dead (0: do not count a loss).
+-- Returns {next cursor, moved}.
+--! include place.lua
+local worker, token_prefix, first = ARGV[3], ARGV[4], tonumber(ARGV[5])
+local limit, now, moved = tonumber(ARGV[6]), clock(), 0
+
+local function is_meant(token)
+    if worker ~= '' then return worker_of(token) == worker end
+    if token_prefix == '' then return true end
+    return string.sub(token, 1, #token_prefix) == token_prefix and
+        (tonumber(string.sub(token, #token_prefix + 1)) or -1) >= first
+end
+
+local step = call('HSCAN', leased, ARGV[2], 'COUNT', 256)
+for i = 1, #step[2], 2 do
+    local job, value = step[2][i], step[2][i + 1]
+    local token, entry = string.match(value, '^(%S+) (.*)$')
+    if token and is_meant(token) then
+        call('HDEL', leased, job)
+        call('ZREM', leases, job)
+        if limit > 0 then lose(value, now, limit) else give_back(entry) end
+        moved = moved + 1
+    end
+end
+write_waiting()
+write_books()
+return {step[1], moved}

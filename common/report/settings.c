@@ -1,0 +1,140 @@
+/* Album settings as struct and as JSON; see the header. */
+#include "common/report/settings.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cjson/cJSON.h>
+
+#include "common/base/alloc.h"
+
+#define PRESET_NAME(name, levels, doc) " " name
+static const char preset_names[] = CLOAK_PRESET_TABLE(PRESET_NAME);
+
+cloak_status cloak_settings_preset(
+    const char *preset, cloak_settings *settings, cloak_error *error) {
+    int eps_levels = 0;
+#define X(name, levels, doc)                                                                       \
+    if (strcmp(preset, name) == 0)                                                                 \
+        eps_levels = levels;
+    CLOAK_PRESET_TABLE(X)
+#undef X
+    if (!eps_levels)
+        return cloak_fail(
+            error, CLOAK_E_USAGE, "unknown preset \"%s\"; there is:%s", preset, preset_names);
+    *settings = (cloak_settings){
+        .preset = cloak_strdup(preset),
+        .eps = eps_levels / 255.0,
+        .max_steps = 40,
+        .restarts = 0,
+        .region = 3,
+        .encoder_rounds = 2,
+        .seed = 0,
+        .metadata = cloak_strdup("none"),
+        .labels = cloak_strdup(""),
+    };
+    return CLOAK_OK;
+}
+
+static void add_STRING(cJSON *to, const char *name, char *const *value) {
+    cJSON_AddStringToObject(to, name, *value ? *value : "");
+}
+
+static void add_REAL(cJSON *to, const char *name, const double *value) {
+    cJSON_AddNumberToObject(to, name, *value);
+}
+
+static void add_INT(cJSON *to, const char *name, const long *value) {
+    cJSON_AddNumberToObject(to, name, (double)*value);
+}
+
+char *cloak_settings_json(const cloak_settings *settings) {
+    cJSON *object = cJSON_CreateObject();
+#define X(type, name, doc) add_##type(object, #name, &settings->name);
+    CLOAK_SETTINGS_TABLE(X)
+#undef X
+    char *text = cJSON_PrintUnformatted(object);
+    cJSON_Delete(object);
+    return text ? text : cloak_strdup("{}");
+}
+
+static bool take_STRING(const cJSON *item, char **value) {
+    if (!cJSON_IsString(item))
+        return false;
+    *value = cloak_strdup(item->valuestring);
+    return true;
+}
+
+static bool take_REAL(const cJSON *item, double *value) {
+    if (!cJSON_IsNumber(item) || !isfinite(item->valuedouble))
+        return false;
+    *value = item->valuedouble;
+    return true;
+}
+
+static bool take_INT(const cJSON *item, long *value) {
+    if (!cJSON_IsNumber(item) || !(fabs(item->valuedouble) <= 9007199254740991.0) ||
+        item->valuedouble != floor(item->valuedouble))
+        return false;
+    *value = (long)item->valuedouble;
+    return true;
+}
+
+static cloak_status check(const cloak_settings *s, cloak_error *error) {
+    const char *problem = NULL;
+    if (!(s->eps >= 1 / 255.0 && s->eps <= 127 / 255.0))
+        problem = "eps must be 1/255 to 127/255";
+    else if (s->max_steps < 1 || s->max_steps > 10000)
+        problem = "max_steps must be 1 to 10000";
+    else if (s->restarts < 0 || s->restarts > 100)
+        problem = "restarts must be 0 to 100";
+    else if (!(s->region >= 1 && s->region <= 1000))
+        problem = "region must be 1 to 1000";
+    else if (s->encoder_rounds < 0 || s->encoder_rounds > 20)
+        problem = "encoder_rounds must be 0 to 20";
+    else if (s->seed < 0)
+        problem = "seed must not be negative";
+    else if (strcmp(s->metadata, "none") != 0)
+        problem = "metadata: this version knows \"none\"";
+    if (problem)
+        return cloak_fail(error, CLOAK_E_USAGE, "settings: %s", problem);
+    return CLOAK_OK;
+}
+
+cloak_status cloak_settings_parse(
+    const char *json, cloak_settings *settings, cloak_error *error) {
+    cloak_settings parsed = {0};
+    cloak_status status = CLOAK_OK;
+    cJSON *object = cJSON_Parse(json);
+    int known = 0;
+    if (!cJSON_IsObject(object))
+        status = cloak_fail(error, CLOAK_E_USAGE, "the album's settings are not a JSON object");
+#define X(type, name, doc)                                                                         \
+    known++;                                                                                       \
+    if (status == CLOAK_OK &&                                                                      \
+        !take_##type(cJSON_GetObjectItemCaseSensitive(object, #name), &parsed.name))               \
+        status = cloak_fail(                                                                       \
+            error, CLOAK_E_USAGE, "the album's settings lack a proper \"%s\"", #name);
+    CLOAK_SETTINGS_TABLE(X)
+#undef X
+    if (status == CLOAK_OK && cJSON_GetArraySize(object) != known)
+        status = cloak_fail(error, CLOAK_E_USAGE,
+            "the album's settings hold fields that this version does not know: update the worker");
+    if (status == CLOAK_OK)
+        status = check(&parsed, error);
+    cJSON_Delete(object);
+    if (status == CLOAK_OK)
+        *settings = parsed;
+    else
+        cloak_settings_free(&parsed);
+    return status;
+}
+
+void cloak_settings_free(cloak_settings *settings) {
+    free(settings->preset);
+    free(settings->metadata);
+    free(settings->labels);
+    *settings = (cloak_settings){0};
+}

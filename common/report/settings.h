@@ -1,0 +1,50 @@
+/* What is to be done to the photos of an album: written by the dispatcher, read by workers, kept in
+ * the queue as JSON. */
+#ifndef CLOAK_REPORT_SETTINGS_H
+#define CLOAK_REPORT_SETTINGS_H
+
+#include "common/base/status.h"
+
+/*   X(type, name, meaning) */
+#define CLOAK_SETTINGS_TABLE(X)                                                                    \
+    X(STRING, preset, "name of the preset the settings started from")                              \
+    X(REAL, eps, "budget, fraction of full scale")                                                 \
+    X(INT, max_steps, "passes per round")                                                          \
+    X(INT, restarts, "random starts after a failed one")                                           \
+    X(REAL, region, "pixels within this multiple of a face box may change")                        \
+    X(INT, encoder_rounds, "further rounds with the encoder in the loop")                          \
+    X(INT, seed, "of random starts")                                                               \
+    X(STRING, metadata, "metadata policy")                                                         \
+    X(STRING, labels, "path of a ground truth file, or empty")
+
+typedef struct {
+#define CLOAK_SETTINGS_STRING char *
+#define CLOAK_SETTINGS_REAL double
+#define CLOAK_SETTINGS_INT long
+#define X(type, name, doc) CLOAK_SETTINGS_##type name;
+    CLOAK_SETTINGS_TABLE(X)
+#undef X
+} cloak_settings;
+
+/* Presets of this version.   X(name, eps in levels, meaning) */
+#define CLOAK_PRESET_TABLE(X) X("standard", 5, "survives its own encoder")
+
+/* Fills `settings` from a preset; free with cloak_settings_free. CLOAK_E_USAGE, naming the presets
+ * there are, for a word that is none. */
+CLOAK_MUST_CHECK cloak_status cloak_settings_preset(
+    const char *preset, cloak_settings *settings, cloak_error *error);
+
+/* The settings as one line of JSON, always the same for the same settings. Returns a new string
+ * (free()), never NULL. */
+char *cloak_settings_json(const cloak_settings *settings);
+
+/* Reads them back (cloak_settings_free). Missing, mistyped or out-of-range fields are
+ * CLOAK_E_USAGE; fields that this version does not know are an error too, because ignoring a
+ * setting would deliver something else than was asked for. */
+CLOAK_MUST_CHECK cloak_status cloak_settings_parse(
+    const char *json, cloak_settings *settings, cloak_error *error);
+
+/* Frees the strings and zeroes the struct. */
+void cloak_settings_free(cloak_settings *settings);
+
+#endif

@@ -1,0 +1,14 @@
+/* Private to this folder: what the two halves of the folder store share. */
+#ifndef CLOAK_STORE_FOLDER_H
+#define CLOAK_STORE_FOLDER_H
+
+#include <sys/stat.h>
+
+#include "common/store/store.h"
+
+cloak_store_info cloak_folder_info(const struct stat *info);
+
+cloak_status cloak_folder_list(
+    cloak_store *store, cloak_store_visit visit, void *context, cloak_error *error);
+
+#endif

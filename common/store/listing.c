@@ -1,0 +1,188 @@
+/* Visits every object of a folder store, in order and without holding more than the names of the
+ * folders on the way down.
+ *
+ * Folders are opened relative to their parent and without following links, so nothing that is
+ * renamed or replaced meanwhile can lead the walk elsewhere. What vanishes while we look was not
+ * there; what cannot be read is reported and passed over, so that one bad folder does not hide the
+ * rest of the album. */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "common/base/alloc.h"
+#include "common/base/file.h"
+#include "common/base/text.h"
+#include "common/store/backend.h"
+#include "common/store/folder.h"
+
+/* Each level holds one descriptor and its names; links are not followed, so only a real folder can
+ * be this deep. */
+enum { MAX_DEPTH = 100 };
+
+typedef struct {
+    const cloak_store *store;
+    cloak_store_visit visit;
+    void *context;
+    cloak_error *error;
+} walk;
+
+typedef struct {
+    char **names;
+    size_t count;
+} name_list;
+
+/* The listing itself failed, for a reason of the machine's. */
+static cloak_status break_off(const walk *w, const char *advice) {
+    int saved = errno;
+    char *shown = cloak_text_brief(w->store->place);
+    cloak_fail(w->error, CLOAK_E_TRANSIENT, "cannot list %s: %s%s", shown, strerror(saved), advice);
+    free(shown);
+    return CLOAK_E_TRANSIENT;
+}
+
+static cloak_status report(const walk *w, const char *key, const char *problem) {
+    cloak_store_info nothing = {0};
+    return w->visit(w->context, key, &nothing, problem);
+}
+
+static cloak_status report_errno(const walk *w, const char *key, const char *what) {
+    char problem[200];
+    snprintf(problem, sizeof problem, "%s (%s)", what, strerror(errno));
+    return report(w, key, problem);
+}
+
+static int by_bytes(const void *a, const void *b) {
+    return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+/* Reads and sorts the names in a folder. Returns 0, or -1 and errno when it broke off; the names
+ * read until then are there in both cases. */
+static int read_names(DIR *folder, name_list *list) {
+    static const char unfinished[] = ".cloak-tmp-";
+    size_t room = 0;
+    for (;;) {
+        errno = 0;
+        const struct dirent *entry = readdir(folder);
+        if (!entry)
+            break;
+        const char *name = entry->d_name;
+        if (strcmp(name, ".") == 0 || strcmp(name, "..") == 0 ||
+            strncmp(name, unfinished, sizeof unfinished - 1) == 0)
+            continue;
+        if (list->count == room) {
+            room = room ? room * 2 : 64;
+            list->names = cloak_realloc(list->names, room * sizeof *list->names);
+        }
+        list->names[list->count++] = cloak_strdup(name);
+    }
+    int saved = errno;
+    if (list->count)
+        qsort(list->names, list->count, sizeof *list->names, by_bytes);
+    errno = saved;
+    return saved ? -1 : 0;
+}
+
+/* A link counts as the file it stands for, if that lies in the store. */
+static cloak_status visit_link(const walk *w, const char *key) {
+    char *path = cloak_path_join(w->store->place, key);
+    char *target = realpath(path, NULL);
+    struct stat info;
+    cloak_status status = CLOAK_OK;
+    if (!target && errno == ENOENT)
+        status = report(w, key, "a symbolic link to nothing");
+    else if (!target || stat(target, &info) != 0)
+        status = report_errno(w, key, "a symbolic link that cannot be followed");
+    else if (!cloak_path_inside(target, w->store->place))
+        status = report(w, key, "a symbolic link that leads out of the album");
+    else if (S_ISDIR(info.st_mode))
+        status = report(w, key, "a symbolic link to a folder; these are not followed");
+    else if (!S_ISREG(info.st_mode))
+        status = report(w, key, "a symbolic link to something that is not a file");
+    else {
+        cloak_store_info object = cloak_folder_info(&info);
+        status = w->visit(w->context, key, &object, NULL);
+    }
+    free(target);
+    free(path);
+    return status;
+}
+
+static cloak_status visit_folder(const walk *w, DIR *folder, const char *key, int depth);
+
+static cloak_status enter(const walk *w, int parent, const char *name, const char *key, int depth) {
+    if (depth > MAX_DEPTH)
+        return report(w, key, "a folder too deep inside others");
+    int fd = openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    DIR *folder = fd < 0 ? NULL : fdopendir(fd);
+    if (folder)
+        return visit_folder(w, folder, key, depth);
+    int saved = errno;
+    if (fd >= 0)
+        close(fd);
+    errno = saved;
+    if (saved == ENOENT || saved == ENOTDIR || saved == ELOOP)
+        return CLOAK_OK; /* gone, or no longer a folder */
+    if (saved == EMFILE || saved == ENFILE || saved == ENOMEM)
+        return break_off(w, " (raise the limit of open files with ulimit -n)");
+    return report_errno(w, key, "a folder that cannot be read");
+}
+
+static cloak_status visit_entry(
+    const walk *w, int parent, const char *name, const char *key, int depth) {
+    struct stat info;
+    if (fstatat(parent, name, &info, AT_SYMLINK_NOFOLLOW) != 0)
+        return errno == ENOENT ? CLOAK_OK : report_errno(w, key, "cannot be examined");
+    if (S_ISREG(info.st_mode)) {
+        cloak_store_info object = cloak_folder_info(&info);
+        return w->visit(w->context, key, &object, NULL);
+    }
+    if (S_ISDIR(info.st_mode))
+        return enter(w, parent, name, key, depth + 1);
+    if (S_ISLNK(info.st_mode))
+        return visit_link(w, key);
+    return report(w, key,
+        S_ISSOCK(info.st_mode)   ? "a socket"
+        : S_ISFIFO(info.st_mode) ? "a pipe"
+                                 : "a device");
+}
+
+/* Closes `folder`. `key` is "" for the store itself. */
+static cloak_status visit_folder(const walk *w, DIR *folder, const char *key, int depth) {
+    name_list list = {0};
+    cloak_status status = CLOAK_OK;
+    if (read_names(folder, &list) != 0)
+        status = depth == 0 ? break_off(w, "")
+                            : report_errno(w, key, "a folder that cannot be read to its end");
+    for (size_t i = 0; i < list.count; i++) {
+        if (status == CLOAK_OK) {
+            char *inner = key[0] ? cloak_path_join(key, list.names[i]) : NULL;
+            status =
+                visit_entry(w, dirfd(folder), list.names[i], inner ? inner : list.names[i], depth);
+            free(inner);
+        }
+        free(list.names[i]);
+    }
+    free(list.names);
+    closedir(folder);
+    return status;
+}
+
+cloak_status cloak_folder_list(
+    cloak_store *store, cloak_store_visit visit, void *context, cloak_error *error) {
+    walk w = {store, visit, context, error};
+    DIR *folder = opendir(store->place);
+    if (folder)
+        return visit_folder(&w, folder, "", 0);
+    int saved = errno;
+    bool permanent = saved == ENOENT || saved == ENOTDIR || saved == EACCES || saved == EPERM ||
+                     saved == ENAMETOOLONG || saved == ELOOP;
+    char *shown = cloak_text_brief(store->place);
+    cloak_fail(error, permanent ? CLOAK_E_PERMANENT : CLOAK_E_TRANSIENT,
+        "cannot list the folder %s: %s", shown, strerror(saved));
+    free(shown);
+    return permanent ? CLOAK_E_PERMANENT : CLOAK_E_TRANSIENT;
+}

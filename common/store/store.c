@@ -1,0 +1,109 @@
+/* One face for all kinds of stores: finds the kind by the URL's scheme, checks keys, and hands over
+ * to the kind's table. */
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#include "common/base/alloc.h"
+#include "common/base/text.h"
+#include "common/store/backend.h"
+
+static const cloak_store_backend *const backends[] = {&cloak_store_folder};
+
+/* Length of the scheme before "://" (RFC 3986, 3.1), or 0 when `url` is a plain path. */
+static size_t scheme_length(const char *url) {
+    static const char letters[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
+    size_t n = strspn(url, letters);
+    if (n == 0)
+        return 0;
+    while (url[n] && (strchr(letters, url[n]) || strchr("0123456789+.-", url[n])))
+        n++;
+    return strncmp(url + n, "://", 3) == 0 ? n : 0;
+}
+
+static const cloak_store_backend *find_backend(const char *url) {
+    size_t n = scheme_length(url);
+    if (n == 0)
+        return &cloak_store_folder;
+    for (size_t i = 0; i < sizeof backends / sizeof *backends; i++)
+        if (strlen(backends[i]->scheme) == n && strncasecmp(backends[i]->scheme, url, n) == 0)
+            return backends[i];
+    return NULL;
+}
+
+cloak_status cloak_store_open(const char *url, cloak_store **store, cloak_error *error) {
+    if (!url[0])
+        return cloak_fail(
+            error, CLOAK_E_USAGE, "a store needs a place: give a folder, or file:///folder");
+    const cloak_store_backend *backend = find_backend(url);
+    if (!backend)
+        return cloak_fail(error, CLOAK_E_USAGE,
+            "%.*s:// is not in this version; give a folder, or file:///folder",
+            (int)scheme_length(url), url);
+    cloak_store *opened = cloak_alloc(sizeof *opened);
+    opened->backend = backend;
+    cloak_status status = backend->open(opened, url, error);
+    if (status != CLOAK_OK) {
+        cloak_store_close(opened);
+        return status;
+    }
+    *store = opened;
+    return CLOAK_OK;
+}
+
+void cloak_store_close(cloak_store *store) {
+    if (!store)
+        return;
+    if (store->backend->close)
+        store->backend->close(store);
+    free(store->place);
+    free(store);
+}
+
+bool cloak_store_key_ok(const char *key) {
+    for (const char *part = key;;) {
+        size_t n = strcspn(part, "/");
+        if (n == 0 || (n == 1 && part[0] == '.') || (n == 2 && part[0] == '.' && part[1] == '.'))
+            return false;
+        if (!part[n])
+            return true;
+        part += n + 1;
+    }
+}
+
+static cloak_status check_key(const char *key, cloak_error *error) {
+    if (cloak_store_key_ok(key))
+        return CLOAK_OK;
+    char *shown = cloak_text_brief(key);
+    cloak_fail(error, CLOAK_E_USAGE,
+        "\"%s\" is no key: give a relative path without empty, \".\" or \"..\" parts", shown);
+    free(shown);
+    return CLOAK_E_USAGE;
+}
+
+cloak_status cloak_store_get(cloak_store *store, const char *key, size_t limit, void **bytes,
+    size_t *length, cloak_error *error) {
+    cloak_status status = check_key(key, error);
+    return status ? status : store->backend->get(store, key, limit, bytes, length, error);
+}
+
+cloak_status cloak_store_put(
+    cloak_store *store, const char *key, const void *bytes, size_t length, cloak_error *error) {
+    cloak_status status = check_key(key, error);
+    return status ? status : store->backend->put(store, key, bytes, length, error);
+}
+
+cloak_status cloak_store_stat(
+    cloak_store *store, const char *key, cloak_store_info *info, cloak_error *error) {
+    cloak_status status = check_key(key, error);
+    return status ? status : store->backend->stat(store, key, info, error);
+}
+
+cloak_status cloak_store_list(
+    cloak_store *store, cloak_store_visit visit, void *context, cloak_error *error) {
+    return store->backend->list(store, visit, context, error);
+}
+
+const char *cloak_store_place(const cloak_store *store) {
+    return store->place;
+}

@@ -1,0 +1,182 @@
+/* Attack and verification of one photo.
+ *
+ * DESIGN. The first round judges the pixels themselves; most photos survive their encoder then. The
+ * verdict is always passed on the bytes that would be delivered: encoded, decoded, looked at. When
+ * something is found there, further rounds continue from where the last one stopped with the real
+ * encoder in the loop, the second of them with a wider region. Every round's attempt is verified
+ * alike, the best is kept, and the receipt states what is left on it.
+ */
+#include "worker/cloaking.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/base/alloc.h"
+#include "common/base/clock.h"
+
+/* The context of the codec callback. */
+typedef struct {
+    const cloak_photo *photo; /* source of format, profile and alpha */
+    const char *name;
+} Codec;
+
+static size_t rgb_size(const cloak_photo *photo) {
+    return (size_t)photo->width * (size_t)photo->height * 3;
+}
+
+/* Encodes `rgb` as the photo's delivered file would be. */
+static cloak_status encode(const cloak_photo *photo, const uint8_t *rgb, void **bytes,
+    size_t *length, cloak_error *error) {
+    cloak_photo copy = *photo; /* borrows everything but the pixels */
+    copy.rgb = (uint8_t *)rgb;
+    return cloak_photo_encode(&copy, bytes, length, error);
+}
+
+/* Decodes into a new block of the photo's size. */
+static cloak_status decode(const void *bytes, size_t length, const char *name,
+    const cloak_photo *photo, uint8_t **rgb, cloak_error *error) {
+    cloak_photo_limits limits = cloak_photo_default_limits();
+    cloak_photo decoded;
+    cloak_status status = cloak_photo_decode(bytes, length, name, &limits, &decoded, error);
+    if (status != CLOAK_OK)
+        return status;
+    if (decoded.width != photo->width || decoded.height != photo->height) {
+        cloak_photo_free(&decoded);
+        return cloak_fail(error, CLOAK_E_INTERNAL, "%s: the encoded photo has another size", name);
+    }
+    *rgb = decoded.rgb;
+    decoded.rgb = NULL;
+    cloak_photo_free(&decoded);
+    return CLOAK_OK;
+}
+
+static cloak_status codec(
+    void *context, const cloak_image *image, uint8_t *out, cloak_error *error) {
+    const Codec *codec = context;
+    void *bytes = NULL;
+    size_t length = 0;
+    uint8_t *rgb = NULL;
+    cloak_status status = encode(codec->photo, image->rgb, &bytes, &length, error);
+    if (status == CLOAK_OK)
+        status = decode(bytes, length, codec->name, codec->photo, &rgb, error);
+    if (status == CLOAK_OK)
+        memcpy(out, rgb, rgb_size(codec->photo));
+    free(bytes);
+    free(rgb);
+    return status;
+}
+
+cloak_status cloak_cloaking_verify(cloak_model *model, const void *bytes, size_t length,
+    const char *name, const cloak_photo *photo, cloak_record *record, uint8_t **decoded,
+    cloak_detections *found, cloak_error *error) {
+    double start = cloak_now();
+    uint8_t *rgb = NULL;
+    cloak_status status = decode(bytes, length, name, photo, &rgb, error);
+    if (status != CLOAK_OK)
+        return status;
+    cloak_image image = {rgb, photo->width, photo->height};
+    status = cloak_model_detect(model, &image, 1, found, error);
+    record->seconds_verify += cloak_now() - start;
+    if (status == CLOAK_OK)
+        *decoded = rgb;
+    else
+        free(rgb);
+    return status;
+}
+
+/* Applies, encodes and verifies one attack's result. `attempt` is filled on success. */
+static cloak_status deliverable(cloak_model *model, const cloak_photo *photo, const char *name,
+    const cloak_attack_result *result, cloak_record *record, cloak_cloaking *attempt,
+    cloak_error *error) {
+    cloak_image image = {photo->rgb, photo->width, photo->height};
+    double start = cloak_now();
+    cloak_status status = CLOAK_OK;
+    attempt->rgb = cloak_try_alloc(rgb_size(photo));
+    if (!attempt->rgb)
+        return cloak_fail(error, CLOAK_E_DEVICE, "%s: out of memory", name);
+    status = cloak_model_apply(&image, result, attempt->rgb, error);
+    record->seconds_attack += cloak_now() - start;
+    start = cloak_now();
+    if (status == CLOAK_OK)
+        status = encode(photo, attempt->rgb, &attempt->bytes, &attempt->length, error);
+    record->seconds_encode += cloak_now() - start;
+    if (status == CLOAK_OK)
+        status = cloak_cloaking_verify(model, attempt->bytes, attempt->length, name, photo, record,
+            &attempt->decoded, &attempt->found, error);
+    if (status != CLOAK_OK)
+        cloak_cloaking_free(attempt);
+    return status;
+}
+
+static bool better(const cloak_cloaking *a, const cloak_cloaking *b) {
+    if (!b->bytes || a->found.count != b->found.count)
+        return !b->bytes || a->found.count < b->found.count;
+    return a->found.count > 0 && a->found.items[0].score < b->found.items[0].score;
+}
+
+static cloak_attack_params params_for(const cloak_settings *settings, int round, Codec *context) {
+    cloak_attack_params params = cloak_attack_default_params();
+    params.eps = (float)settings->eps;
+    params.max_steps = (int)settings->max_steps;
+    params.restarts = round == 0 ? (int)settings->restarts : 0;
+    params.region = (float)(round < 2 ? settings->region : settings->region * 2);
+    params.seed = (uint64_t)settings->seed;
+    if (round > 0) {
+        params.codec = codec;
+        params.codec_context = context;
+    }
+    return params;
+}
+
+cloak_status cloak_cloaking_run(cloak_model *model, const cloak_photo *photo, const char *name,
+    const cloak_settings *settings, cloak_stop stop, void *stop_context, cloak_record *record,
+    cloak_cloaking *cloaking, cloak_error *error) {
+    Codec context = {photo, name};
+    cloak_image image = {photo->rgb, photo->width, photo->height};
+    cloak_attack_result warm = {0};
+    cloak_cloaking best = {0};
+    cloak_status status = CLOAK_OK;
+    record->steps = record->restarts = record->encoder_rounds = 0;
+    for (int round = 0; round <= settings->encoder_rounds && status == CLOAK_OK; round++) {
+        cloak_attack_params params = params_for(settings, round, &context);
+        cloak_attack_result result = {0};
+        cloak_cloaking attempt = {0};
+        params.stop = stop;
+        params.stop_context = stop_context;
+        double start = cloak_now();
+        status = cloak_model_attack(model, &image, 1, &params, &warm, &result, error);
+        record->seconds_attack += cloak_now() - start;
+        if (status != CLOAK_OK)
+            break;
+        record->steps += result.steps;
+        record->restarts += result.restarts;
+        record->encoder_rounds = round;
+        record->grid_width = result.grid_width;
+        record->grid_height = result.grid_height;
+        status = deliverable(model, photo, name, &result, record, &attempt, error);
+        cloak_attack_result_free(&warm);
+        warm = result;
+        if (status == CLOAK_OK && better(&attempt, &best)) {
+            cloak_cloaking_free(&best);
+            best = attempt;
+        } else {
+            cloak_cloaking_free(&attempt);
+        }
+        if (status == CLOAK_OK && best.found.count == 0)
+            break;
+    }
+    cloak_attack_result_free(&warm);
+    if (status == CLOAK_OK)
+        *cloaking = best;
+    else
+        cloak_cloaking_free(&best);
+    return status;
+}
+
+void cloak_cloaking_free(cloak_cloaking *cloaking) {
+    free(cloaking->bytes);
+    free(cloaking->rgb);
+    free(cloaking->decoded);
+    cloak_detections_free(&cloaking->found);
+    *cloaking = (cloak_cloaking){0};
+}

@@ -1,0 +1,226 @@
+/* The worker's loop.
+ *
+ * DESIGN of stopping. The first SIGTERM or SIGINT starts the drain: nothing more is claimed, the
+ * photo in hand may finish within `drain_seconds`; after that the attack is stopped between two
+ * steps. Photos that are not finished are given back untouched, neither failed nor lost. A second
+ * signal cuts the drain short. A worker that dies without all this loses nothing either: its leases
+ * run out and others take over.
+ */
+#include "worker/loop.h"
+
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/base/alloc.h"
+#include "common/base/clock.h"
+#include "common/base/log.h"
+#include "common/queue/queue.h"
+#include "worker/keeper.h"
+#include "worker/pipeline.h"
+
+enum { MAX_CLAIM = 8, CLAIM_COST_MS = 2000, MAX_STATS = 8192 };
+
+static volatile sig_atomic_t stop_signals;
+
+static void on_signal(int number) {
+    (void)number;
+    stop_signals++;
+}
+
+typedef struct {
+    const cloak_loop_options *options;
+    cloak_model *model;
+    cloak_queue *queue;
+    cloak_keeper *keeper;
+    cloak_albums albums;
+    size_t current;     /* the held job in work */
+    double drain_until; /* monotonic; 0 before the first signal */
+} Worker;
+
+/* The drain's clock starts when the first signal is noticed. */
+static bool drained(Worker *worker) {
+    if (!stop_signals)
+        return false;
+    if (worker->drain_until == 0)
+        worker->drain_until = cloak_now() + worker->options->drain_seconds;
+    return stop_signals > 1 || cloak_now() >= worker->drain_until;
+}
+
+static bool must_stop(void *context) {
+    Worker *worker = context;
+    return drained(worker) || !cloak_keeper_holds(worker->keeper, worker->current);
+}
+
+static bool may_deliver(void *context) {
+    Worker *worker = context;
+    return cloak_keeper_holds(worker->keeper, worker->current);
+}
+
+/* --- reporting ----------------------------------------------------------------------------- */
+
+typedef struct {
+    cloak_stat *items;
+    size_t count;
+} Stats;
+
+static void collect(void *context, const char *name, int64_t add) {
+    Stats *stats = context;
+    if (stats->count == MAX_STATS)
+        return;
+    stats->items[stats->count++] = (cloak_stat){cloak_strdup(name), add};
+}
+
+static cloak_status finish(
+    Worker *worker, const cloak_job *job, const cloak_record *record, cloak_error *error) {
+    Stats stats = {cloak_alloc(MAX_STATS * sizeof(cloak_stat)), 0};
+    char *json = cloak_record_json(record);
+    cloak_status status = cloak_record_stats(record, collect, &stats, error);
+    if (status == CLOAK_OK)
+        status = cloak_queue_finish(worker->queue, job, stats.items, stats.count, json, error);
+    for (size_t i = 0; i < stats.count; i++)
+        free((char *)stats.items[i].name);
+    free(stats.items);
+    free(json);
+    return status;
+}
+
+/* Backoff with full jitter: up to 1, 2, 4 … 60 s by the number of earlier failures. */
+static double backoff(const cloak_job *job) {
+    double most = 1;
+    for (int i = 0; i < job->failures && most < 60; i++)
+        most *= 2;
+    return most * ((double)random() / (double)RAND_MAX);
+}
+
+static cloak_status report_failure(
+    Worker *worker, const cloak_job *job, const cloak_error *why, cloak_error *error) {
+    bool dead = false;
+    cloak_status status =
+        cloak_queue_fail(worker->queue, job, why, backoff(job), &dead, error);
+    if (status == CLOAK_OK)
+        cloak_log(CLOAK_LOG_WARN, dead ? "photo_dead" : "photo_failed", "%s", why->text);
+    return status;
+}
+
+/* Works on one held job and settles it with the queue. */
+static cloak_status handle(Worker *worker, const cloak_job *job, cloak_error *error) {
+    cloak_pipeline pipeline = {worker->model, worker->options->worker, must_stop, worker,
+        may_deliver, worker};
+    const cloak_album *album = NULL;
+    cloak_record record;
+    cloak_error why;
+    cloak_record_init(&record);
+    cloak_status done = cloak_albums_get(&worker->albums, worker->queue, job->album, &album, &why);
+    cloak_status status = CLOAK_OK;
+    if (done == CLOAK_OK)
+        done = cloak_pipeline_run(&pipeline, job, album, &record, &why);
+    if (done == CLOAK_OK)
+        status = finish(worker, job, &record, error);
+    else if (done == CLOAK_E_INTERRUPTED)
+        status = may_deliver(worker) ? cloak_queue_release(worker->queue, job, 1, error)
+                                     : CLOAK_E_FENCED;
+    else if (done == CLOAK_E_QUEUE)
+        status = cloak_fail(error, done, "%s", why.text);
+    else if (done != CLOAK_E_FENCED)
+        status = report_failure(worker, job, &why, error);
+    if (done == CLOAK_OK && status == CLOAK_OK)
+        cloak_log(CLOAK_LOG_INFO, "photo_done", "%s %s, %lld steps, %.2f s", record.job,
+            record.outcome, record.steps == CLOAK_RECORD_NO_INT ? 0LL : (long long)record.steps,
+            record.seconds_total);
+    if (done == CLOAK_E_FENCED || status == CLOAK_E_FENCED) {
+        cloak_log(CLOAK_LOG_WARN, "photo_fenced", "%s:%u is another worker's now", job->album,
+            job->index);
+        status = CLOAK_OK;
+    }
+    cloak_record_free(&record);
+    return status;
+}
+
+/* --- the loop ------------------------------------------------------------------------------ */
+
+static cloak_status work_off(
+    Worker *worker, cloak_job *jobs, size_t count, cloak_error *error) {
+    cloak_status status = CLOAK_OK;
+    size_t i = 0;
+    cloak_keeper_hold(worker->keeper, jobs, count);
+    for (; i < count && status == CLOAK_OK && !stop_signals; i++) {
+        worker->current = i;
+        if (cloak_keeper_holds(worker->keeper, i))
+            status = handle(worker, &jobs[i], error);
+    }
+    cloak_keeper_drop(worker->keeper);
+    if (i < count && status == CLOAK_OK)
+        status = cloak_queue_release(worker->queue, jobs + i, count - i, error);
+    return status;
+}
+
+/* Claims once and works it off. `*idle` tells that nothing was there. */
+static cloak_status turn(Worker *worker, bool *idle, cloak_error *error) {
+    cloak_job *jobs = NULL;
+    size_t count = 0;
+    cloak_status status = cloak_queue_claim(worker->queue, worker->options->worker, MAX_CLAIM,
+        CLAIM_COST_MS, worker->options->lease_seconds, &jobs, &count, error);
+    if (status != CLOAK_OK)
+        return status;
+    *idle = count == 0;
+    if (count)
+        status = work_off(worker, jobs, count, error);
+    cloak_jobs_free(jobs, count);
+    return status;
+}
+
+static void install_handlers(void) {
+    struct sigaction action = {.sa_handler = on_signal};
+    sigaction(SIGTERM, &action, NULL);
+    sigaction(SIGINT, &action, NULL);
+    signal(SIGPIPE, SIG_IGN);
+}
+
+static cloak_status serve(Worker *worker, cloak_error *error) {
+    double away_since = 0;
+    while (!stop_signals) {
+        bool idle = false;
+        cloak_status status = turn(worker, &idle, error);
+        if (status == CLOAK_OK) {
+            away_since = 0;
+            if (idle && worker->options->exit_when_idle)
+                return CLOAK_OK;
+            if (idle)
+                cloak_clock_system.sleep(0.2);
+            continue;
+        }
+        if (status != CLOAK_E_QUEUE)
+            return status;
+        if (away_since == 0) {
+            away_since = cloak_now();
+            cloak_log(CLOAK_LOG_WARN, "queue_away", "%s", error->text);
+        }
+        if (cloak_now() - away_since > worker->options->patience)
+            return status;
+        cloak_clock_system.sleep(0.5);
+    }
+    return CLOAK_OK;
+}
+
+cloak_status cloak_loop_run(
+    cloak_model *model, const cloak_loop_options *options, cloak_error *error) {
+    Worker worker = {.options = options, .model = model};
+    cloak_model_info info = cloak_model_describe(model);
+    char *about = cloak_format("{\"device\":\"%s\",\"model_sha256\":\"%s\",\"build\":\"%s\"}",
+        info.device, info.sha256, CLOAK_VERSION);
+    cloak_status status = cloak_queue_open(
+        options->redis_url, options->queue_name, 10, &worker.queue, error);
+    install_handlers();
+    srandom((unsigned)(cloak_clock_system.wall_ms() ^ (int64_t)(cloak_now() * 1e6)));
+    if (status == CLOAK_OK)
+        status = cloak_keeper_start(options->redis_url, options->queue_name, options->worker,
+            about, options->lease_seconds, &worker.keeper, error);
+    if (status == CLOAK_OK)
+        status = serve(&worker, error);
+    cloak_keeper_stop(worker.keeper);
+    cloak_albums_clear(&worker.albums);
+    cloak_queue_close(worker.queue);
+    free(about);
+    return status;
+}

@@ -1,0 +1,75 @@
+/* Before and after in numbers; see the header. */
+#include "worker/measure.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/base/alloc.h"
+#include "common/photo/photo.h"
+
+_Static_assert(sizeof(cloak_detection) == sizeof(cloak_box), "the two share one layout");
+
+/* Adds up one side's histogram; returns how many reference faces it found at IoU 0.5. */
+static int64_t histogram(
+    const cloak_detections *found, const cloak_truth *truth, char **text) {
+    cloak_ap ap;
+    cloak_ap_init(&ap);
+    cloak_ap_add(&ap, (const cloak_box *)found->items, found->count, truth);
+    *text = cloak_ap_text(&ap);
+    double recall = cloak_ap_recall(&ap, CLOAK_AP_IOU_50);
+    int64_t faces = ap.faces ? llround(recall * (double)ap.faces) : 0;
+    cloak_ap_free(&ap);
+    return faces;
+}
+
+static double best_score(const cloak_detections *found) {
+    return found->count ? (double)found->items[0].score : 0;
+}
+
+void cloak_measure_faces(const cloak_detections *before, const cloak_detections *after,
+    const cloak_truth *truth, cloak_record *record) {
+    cloak_box *sure = cloak_alloc(before->count * sizeof *sure);
+    cloak_truth own = {0, sure, NULL};
+    for (size_t i = 0; i < before->count; i++)
+        if (before->items[i].score > CLOAK_REFERENCE_SCORE)
+            memcpy(&sure[own.count++], &before->items[i], sizeof *sure);
+    cloak_record_set(&record->ap_reference, truth ? "labels" : "clean");
+    free(record->ap_before);
+    free(record->ap_after);
+    record->faces_before = histogram(before, truth ? truth : &own, &record->ap_before);
+    record->faces_after = histogram(after, truth ? truth : &own, &record->ap_after);
+    record->detections_before = (int64_t)before->count;
+    record->detections_after = (int64_t)after->count;
+    record->best_score_before = best_score(before);
+    record->residual_score = best_score(after);
+    record->success = after->count == 0;
+    cloak_record_set(&record->outcome, cloak_outcome_word(before->count == 0 ? CLOAK_OUTCOME_NO_FACE
+                                                          : after->count == 0
+                                                              ? CLOAK_OUTCOME_CLOAKED
+                                                              : CLOAK_OUTCOME_RESIDUAL));
+    free(sure);
+}
+
+static int clamp(float value, int high) {
+    return value < 0 ? 0 : value > (float)high ? high : (int)value;
+}
+
+void cloak_measure_pixels(const uint8_t *clean, const uint8_t *cloaked, const uint8_t *decoded,
+    int width, int height, const cloak_detections *faces, cloak_record *record) {
+    size_t pixels = (size_t)width * (size_t)height, changed = 0;
+    for (size_t i = 0; i < pixels; i++)
+        changed += memcmp(clean + 3 * i, cloaked + 3 * i, 3) != 0;
+    record->changed_fraction = (double)changed / (double)pixels;
+    record->psnr_db = cloak_photo_psnr(clean, decoded, pixels * 3);
+    record->ssim = cloak_photo_ssim(clean, decoded, width, 0, 0, width, height);
+    record->ssim_worst_face = 1;
+    for (size_t i = 0; i < faces->count; i++) {
+        const cloak_detection *f = &faces->items[i];
+        if (!(f->score > CLOAK_REFERENCE_SCORE))
+            continue;
+        double ssim = cloak_photo_ssim(clean, decoded, width, clamp(f->x1, width),
+            clamp(f->y1, height), clamp(f->x2, width), clamp(f->y2, height));
+        record->ssim_worst_face = fmin(record->ssim_worst_face, ssim);
+    }
+}

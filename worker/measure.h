@@ -1,0 +1,22 @@
+/* What the receipt says about a photo's before and after. */
+#ifndef CLOAK_WORKER_MEASURE_H
+#define CLOAK_WORKER_MEASURE_H
+
+#include "common/report/labels.h"
+#include "common/report/record.h"
+#include "models/cloak_model.h"
+
+/* A clean photo's detection above this score is a reference face where there are no labels. */
+#define CLOAK_REFERENCE_SCORE 0.5f
+
+/* Fills detections, faces, scores, success, outcome and the AP histograms. `truth` is the photo's
+ * ground truth, or NULL: then the clean photo's own sure detections are. */
+void cloak_measure_faces(const cloak_detections *before, const cloak_detections *after,
+    const cloak_truth *truth, cloak_record *record);
+
+/* Fills PSNR, SSIM, the worst face's SSIM (over `faces` that are reference faces) and the share of
+ * changed pixels. All images are width × height; `cloaked` is before encoding, `decoded` after. */
+void cloak_measure_pixels(const uint8_t *clean, const uint8_t *cloaked, const uint8_t *decoded,
+    int width, int height, const cloak_detections *faces, cloak_record *record);
+
+#endif

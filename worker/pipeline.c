@@ -1,0 +1,179 @@
+/* The life of one photo in a worker.
+ *
+ * DESIGN. The order photo, receipt, finish is what makes a crash harmless: a receipt never precedes
+ * its photo, the books never precede the receipt, and each step can be repeated with the same
+ * bytes. The lease is checked once more just before the photo is put.
+ */
+#include "worker/pipeline.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include <openssl/evp.h>
+
+#include "common/base/alloc.h"
+#include "common/base/clock.h"
+#include "common/base/text.h"
+#include "common/photo/photo.h"
+#include "worker/cloaking.h"
+#include "worker/measure.h"
+
+enum { MAX_FILE = 512 << 20 }; /* bytes of one photo's file */
+
+/* Everything of one photo that is in memory. */
+typedef struct {
+    char *name; /* percent-encoded key */
+    void *bytes;
+    size_t length;
+    cloak_photo photo;
+    cloak_detections before;
+    cloak_cloaking result;
+} Work;
+
+static void work_free(Work *work) {
+    free(work->name);
+    free(work->bytes);
+    cloak_photo_free(&work->photo);
+    cloak_detections_free(&work->before);
+    cloak_cloaking_free(&work->result);
+}
+
+static void describe(const cloak_pipeline *pipeline, const cloak_job *job,
+    const cloak_album *album, const char *name, cloak_record *record) {
+    cloak_model_info info = cloak_model_describe(pipeline->model);
+    const cloak_settings *settings = &album->settings;
+    cloak_record_set(&record->album, job->album);
+    record->index = job->index;
+    free(record->job);
+    record->job = cloak_format("%s:%u", job->album, job->index);
+    cloak_record_set(&record->key, name);
+    cloak_record_set(&record->source, album->spec.source);
+    cloak_record_set(&record->destination, album->spec.destination);
+    cloak_record_set(&record->preset, settings->preset);
+    cloak_record_set(&record->metadata, settings->metadata);
+    record->eps = settings->eps;
+    record->eps_levels = (int64_t)(settings->eps * 255 + 1e-3);
+    record->max_steps = settings->max_steps;
+    record->region = settings->region;
+    record->seed = settings->seed;
+    record->attempt = job->failures + job->losses + 1;
+    record->failures = job->failures;
+    record->losses = job->losses;
+    cloak_record_set(&record->worker, pipeline->worker);
+    cloak_record_set(&record->device, info.device);
+    cloak_record_set(&record->model, info.name);
+    cloak_record_set(&record->model_sha256, info.sha256);
+    cloak_record_set(&record->build, CLOAK_VERSION);
+    record->seconds_queue_wait = (double)job->waited_ms / 1000;
+    record->seconds_detect = record->seconds_attack = record->seconds_encode =
+        record->seconds_verify = 0;
+}
+
+static cloak_status load(const cloak_job *job, const cloak_album *album, Work *work,
+    cloak_record *record, cloak_error *error) {
+    double start = cloak_now();
+    cloak_photo_limits limits = cloak_photo_default_limits();
+    cloak_status status = cloak_store_get(
+        album->source, job->key, MAX_FILE, &work->bytes, &work->length, error);
+    record->seconds_fetch = cloak_now() - start;
+    if (status != CLOAK_OK)
+        return status;
+    record->bytes_in = (int64_t)work->length;
+    start = cloak_now();
+    status = cloak_photo_decode(
+        work->bytes, work->length, job->key, &limits, &work->photo, error);
+    record->seconds_decode = cloak_now() - start;
+    if (status != CLOAK_OK)
+        return status;
+    cloak_record_set(&record->format, cloak_format_word(work->photo.format));
+    record->width = work->photo.width;
+    record->height = work->photo.height;
+    if (cloak_photo_encode_quality(&work->photo) > 0)
+        record->quality = cloak_photo_encode_quality(&work->photo);
+    return CLOAK_OK;
+}
+
+/* No face: the pixels pass through untouched; only the metadata goes. */
+static cloak_status pass_through(const cloak_pipeline *pipeline, const cloak_job *job, Work *work,
+    cloak_record *record, cloak_error *error) {
+    double start = cloak_now();
+    cloak_status status = cloak_photo_clean(work->bytes, work->length, &work->photo,
+        &work->result.bytes, &work->result.length, error);
+    record->seconds_encode += cloak_now() - start;
+    if (status != CLOAK_OK)
+        return status;
+    return cloak_cloaking_verify(pipeline->model, work->result.bytes, work->result.length,
+        job->key, &work->photo, record, &work->result.decoded, &work->result.found, error);
+}
+
+static cloak_status cloak_it(const cloak_pipeline *pipeline, const cloak_job *job,
+    const cloak_album *album, const cloak_truth *truth, Work *work, cloak_record *record,
+    cloak_error *error) {
+    cloak_image image = {work->photo.rgb, work->photo.width, work->photo.height};
+    double start = cloak_now();
+    cloak_status status =
+        cloak_model_detect(pipeline->model, &image, 1, &work->before, error);
+    record->seconds_detect = cloak_now() - start;
+    if (status == CLOAK_OK)
+        status = work->before.count == 0
+                     ? pass_through(pipeline, job, work, record, error)
+                     : cloak_cloaking_run(pipeline->model, &work->photo, job->key,
+                           &album->settings, pipeline->stop, pipeline->stop_context, record,
+                           &work->result, error);
+    if (status != CLOAK_OK)
+        return status;
+    cloak_measure_faces(&work->before, &work->result.found, truth, record);
+    cloak_measure_pixels(image.rgb, work->result.rgb ? work->result.rgb : image.rgb,
+        work->result.decoded, image.width, image.height, &work->before, record);
+    return CLOAK_OK;
+}
+
+static void digest(const void *bytes, size_t length, cloak_record *record) {
+    unsigned char sum[EVP_MAX_MD_SIZE];
+    unsigned size = 0;
+    char hex[2 * EVP_MAX_MD_SIZE + 1] = "";
+    if (!EVP_Digest(bytes, length, sum, &size, EVP_sha256(), NULL))
+        return;
+    for (unsigned i = 0; i < size; i++)
+        snprintf(hex + 2 * i, 3, "%02x", sum[i]);
+    cloak_record_set(&record->sha256_out, hex);
+}
+
+static cloak_status deliver(const cloak_pipeline *pipeline, const cloak_job *job,
+    const cloak_album *album, Work *work, double began, cloak_record *record,
+    cloak_error *error) {
+    char when[32];
+    if (pipeline->may_deliver && !pipeline->may_deliver(pipeline->deliver_context))
+        return cloak_fail(error, CLOAK_E_FENCED, "%s: the lease ran out meanwhile", work->name);
+    record->bytes_out = (int64_t)work->result.length;
+    digest(work->result.bytes, work->result.length, record);
+    double start = cloak_now();
+    cloak_status status = cloak_store_put(
+        album->destination, job->key, work->result.bytes, work->result.length, error);
+    if (status != CLOAK_OK)
+        return status;
+    record->seconds_put = cloak_now() - start;
+    record->seconds_total = cloak_now() - began;
+    cloak_time_format(cloak_clock_system.wall_ms(), when);
+    cloak_record_set(&record->finished_at, when);
+    char *receipt = cloak_receipt_text(record), *key = cloak_receipt_key(job->key);
+    status = cloak_store_put(album->destination, key, receipt, strlen(receipt), error);
+    free(receipt);
+    free(key);
+    return status;
+}
+
+cloak_status cloak_pipeline_run(const cloak_pipeline *pipeline, const cloak_job *job,
+    const cloak_album *album, cloak_record *record, cloak_error *error) {
+    Work work = {.name = cloak_text_encode(job->key)};
+    double began = cloak_now();
+    const cloak_truth *truth = album->labels ? cloak_labels_find(album->labels, job->key) : NULL;
+    describe(pipeline, job, album, work.name, record);
+    cloak_status status = load(job, album, &work, record, error);
+    if (status == CLOAK_OK)
+        status = cloak_it(pipeline, job, album, truth, &work, record, error);
+    if (status == CLOAK_OK)
+        status = deliver(pipeline, job, album, &work, began, record, error);
+    work_free(&work);
+    return status;
+}
