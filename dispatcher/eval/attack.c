@@ -1,0 +1,137 @@
+/* cloak eval attack: what the attack alone does to the detector's AP and recall. The perturbation is
+ * judged on the 8-bit lattice, at the photo's own size, before any encoding. */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "common/base/alloc.h"
+#include "common/base/clock.h"
+#include "dispatcher/eval/set.h"
+#include "dispatcher/verbs.h"
+
+typedef struct {
+    cloak_ap before, after;
+    double seconds, psnr;
+    long steps, clean;
+} Sums;
+
+static cloak_status attack_photo(const cloak_eval_set *set, const cloak_attack_params *params,
+    const cloak_eval_photo *photo, Sums *sums, cloak_error *error) {
+    size_t bytes = (size_t)photo->photo.width * (size_t)photo->photo.height * 3;
+    uint8_t *cloaked = cloak_try_alloc(bytes);
+    cloak_image image = {photo->photo.rgb, photo->photo.width, photo->photo.height};
+    cloak_detections before = {0}, after = {0};
+    cloak_attack_result result = {0};
+    if (!cloaked)
+        return cloak_fail(error, CLOAK_E_DEVICE, "%s: out of memory", photo->key);
+    cloak_status status = cloak_model_detect(set->model, &image, 1, &before, error);
+    double start = cloak_now();
+    if (status == CLOAK_OK)
+        status = cloak_model_attack(set->model, &image, 1, params, NULL, &result, error);
+    if (status == CLOAK_OK)
+        status = cloak_model_apply(&image, &result, cloaked, error);
+    sums->seconds += cloak_now() - start;
+    image.rgb = cloaked;
+    if (status == CLOAK_OK)
+        status = cloak_model_detect(set->model, &image, 1, &after, error);
+    if (status == CLOAK_OK) {
+        cloak_eval_add(&sums->before, &before, photo);
+        cloak_eval_add(&sums->after, &after, photo);
+        sums->psnr += cloak_photo_psnr(photo->photo.rgb, cloaked, bytes);
+        sums->steps += result.steps;
+        sums->clean += after.count == 0;
+    }
+    cloak_attack_result_free(&result);
+    cloak_detections_free(&before);
+    cloak_detections_free(&after);
+    free(cloaked);
+    return status;
+}
+
+static cloak_status measure(const cloak_eval_set *set, const cloak_attack_params *params,
+    Sums *sums, cloak_error *error) {
+    cloak_status status = CLOAK_OK;
+    for (size_t i = 0; i < set->count && status == CLOAK_OK; i++) {
+        cloak_eval_photo photo;
+        status = cloak_eval_set_photo(set, i, &photo, error);
+        if (status == CLOAK_OK)
+            status = attack_photo(set, params, &photo, sums, error);
+        cloak_photo_free(&photo.photo);
+        if (i % 10 == 9)
+            fprintf(stderr, "  %zu of %zu photos, recall %.3f -> %.3f\n", i + 1, set->count,
+                cloak_ap_recall(&sums->before, CLOAK_AP_IOU_50),
+                cloak_ap_recall(&sums->after, CLOAK_AP_IOU_50));
+    }
+    return status;
+}
+
+static void print(const cloak_eval_set *set, const cloak_attack_params *params, const Sums *s) {
+    const double n = (double)set->count;
+    fprintf(stderr, "\n  IoU   AP before  after   recall before  after   (%zu photos, %llu faces)\n",
+        set->count, (unsigned long long)s->before.faces);
+    for (int i = 0; i < CLOAK_AP_IOUS; i++)
+        fprintf(stderr, "  %s       %.3f  %.3f           %.3f  %.3f\n", cloak_ap_iou_word(i),
+            cloak_ap_average(&s->before, i), cloak_ap_average(&s->after, i),
+            cloak_ap_recall(&s->before, i), cloak_ap_recall(&s->after, i));
+    fprintf(stderr, "  %ld photos clean, %.1f steps, %.2f s and %.1f dB per photo\n", s->clean,
+        (double)s->steps / n, s->seconds / n, s->psnr / n);
+    if (!set->options->json)
+        return;
+    cJSON *object = cJSON_CreateObject();
+    cJSON_AddNumberToObject(object, "photos", n);
+    cJSON_AddNumberToObject(object, "faces", (double)s->before.faces);
+    cloak_eval_number(object, "eps", (double)params->eps);
+    cJSON_AddNumberToObject(object, "steps", params->max_steps);
+    cloak_eval_number(object, "steps_mean", (double)s->steps / n);
+    cloak_eval_number(object, "seconds_per_photo", s->seconds / n);
+    cloak_eval_number(object, "psnr_db", s->psnr / n);
+    cJSON_AddNumberToObject(object, "clean_photos", (double)s->clean);
+    cJSON *ap = cJSON_AddObjectToObject(object, "ap");
+    cloak_eval_curve(ap, "before", &s->before, cloak_ap_average);
+    cloak_eval_curve(ap, "after", &s->after, cloak_ap_average);
+    cJSON *recall = cJSON_AddObjectToObject(object, "recall");
+    cloak_eval_curve(recall, "before", &s->before, cloak_ap_recall);
+    cloak_eval_curve(recall, "after", &s->after, cloak_ap_recall);
+    char *text = cJSON_PrintUnformatted(object);
+    printf("%s\n", text ? text : "{}");
+    free(text);
+    cJSON_Delete(object);
+}
+
+int cloak_eval_attack(int argc, char **argv) {
+    cloak_eval_options o = CLOAK_EVAL_OPTIONS_DEFAULT;
+    cloak_attack_params params = cloak_attack_default_params();
+    double eps = 0.01, region = (double)params.region;
+    long steps = 10, restarts = 0, seed = 0;
+    const cloak_option table[] = {CLOAK_EVAL_OPTIONS(o),
+        {"eps", "E", NULL, CLOAK_OPTION_EPS, &eps, 0, 0,
+            "largest change of a channel: 0.01 of full scale, or 3/255"},
+        {"steps", "N", NULL, CLOAK_OPTION_INT, &steps, 1, 10000, "passes, at most"},
+        {"restarts", "N", NULL, CLOAK_OPTION_INT, &restarts, 0, 100, "random starts after that"},
+        {"region", "X", NULL, CLOAK_OPTION_REAL, &region, 1, 1000,
+            "pixels within X times a face's box may change"},
+        {"seed", "N", NULL, CLOAK_OPTION_INT, &seed, 0, 9007199254740991.0, "of random starts"},
+        {0}};
+    cloak_eval_set set;
+    cloak_error error = {0};
+    Sums sums = {0};
+    int code = 0;
+    if (!cloak_verb_parse("eval attack --photos DIR --labels FILE [OPTIONS]",
+            "AP and recall before and after the attack, on rounded pixels before encoding.", table,
+            argc, argv, 0, &code))
+        return code;
+    params.eps = (float)eps;
+    params.max_steps = (int)steps;
+    params.restarts = (int)restarts;
+    params.region = (float)region;
+    params.seed = (uint64_t)seed;
+    cloak_status status = cloak_eval_set_open(&o, &set, &error);
+    if (status == CLOAK_OK) {
+        status = measure(&set, &params, &sums, &error);
+        if (status == CLOAK_OK)
+            print(&set, &params, &sums);
+        cloak_eval_set_close(&set);
+    }
+    cloak_ap_free(&sums.before);
+    cloak_ap_free(&sums.after);
+    return status == CLOAK_OK ? CLOAK_EXIT_OK : cloak_verb_fail("eval attack", &error);
+}

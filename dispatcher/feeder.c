@@ -1,0 +1,43 @@
+/* From the manifest to the queue; see the header. */
+#include "dispatcher/feeder.h"
+
+enum {
+    BATCH = 1000,
+    /* Device time of a photo in milliseconds, as measured for the default model on two CPU cores. A
+     * constant, until estimates come from the sizes in the manifest. */
+    COST_MS = 4000,
+};
+
+cloak_status cloak_feeder_create(cloak_queue *queue, const cloak_manifest *manifest,
+    const char *tenant, const char *job_class, cloak_error *error) {
+    cloak_album_spec album = {manifest->id, tenant, job_class, manifest->source,
+        manifest->destination, manifest->settings};
+    return cloak_queue_create(queue, &album, error);
+}
+
+cloak_status cloak_feeder_run(cloak_feeder *feeder, int max_batches, cloak_error *error) {
+    const cloak_manifest *manifest = feeder->manifest;
+    for (int batch = 0; batch < max_batches && feeder->next < manifest->count; batch++) {
+        cloak_job_spec jobs[BATCH];
+        size_t count = 0, accepted = 0;
+        uint64_t backlog = 0;
+        while (count < BATCH && feeder->next + count < manifest->count) {
+            size_t index = feeder->next + count;
+            jobs[count++] =
+                (cloak_job_spec){(uint32_t)index, COST_MS, manifest->photos[index].key};
+        }
+        cloak_status status = cloak_queue_submit(
+            feeder->queue, manifest->id, jobs, count, &accepted, &backlog, error);
+        if (status != CLOAK_OK)
+            return status;
+        feeder->next += count;
+        if (backlog >= feeder->max_backlog)
+            return CLOAK_OK;
+    }
+    if (feeder->next < manifest->count || feeder->sealed)
+        return CLOAK_OK;
+    cloak_status status =
+        cloak_queue_seal(feeder->queue, manifest->id, manifest->count, error);
+    feeder->sealed = status == CLOAK_OK;
+    return status;
+}

@@ -1,0 +1,27 @@
+/* Feeds a manifest's photos to the queue as room allows. */
+#ifndef CLOAK_DISPATCHER_FEEDER_H
+#define CLOAK_DISPATCHER_FEEDER_H
+
+#include "common/queue/queue.h"
+#include "dispatcher/manifest.h"
+
+typedef struct {
+    cloak_queue *queue;
+    const cloak_manifest *manifest;
+    size_t next;          /* first photo that was not offered to the queue in this process */
+    uint64_t max_backlog; /* photos waiting in the whole queue above which feeding pauses */
+    bool sealed;
+} cloak_feeder;
+
+/* Offers photos until all are fed, the backlog's bound is reached or `max_batches` batches of 1,000
+ * went out; seals the album at the end. Photos that the queue knows are passed over by it, so that
+ * a feeder that was killed just starts again. */
+CLOAK_MUST_CHECK cloak_status cloak_feeder_run(
+    cloak_feeder *feeder, int max_batches, cloak_error *error);
+
+/* Creates the album in the queue as the manifest describes it. */
+CLOAK_MUST_CHECK cloak_status cloak_feeder_create(cloak_queue *queue,
+    const cloak_manifest *manifest, const char *tenant, const char *job_class,
+    cloak_error *error);
+
+#endif

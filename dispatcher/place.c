@@ -1,0 +1,69 @@
+/* Source, destination and the state beside it; see the header. */
+#include "dispatcher/place.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "common/base/alloc.h"
+#include "common/base/file.h"
+
+static cloak_status check(const char *source, const char *destination, cloak_error *error) {
+    struct stat info;
+    if (stat(source, &info) != 0)
+        return cloak_fail(error, CLOAK_E_USAGE, "there is no album at %s", source);
+    if (!S_ISDIR(info.st_mode))
+        return cloak_fail(error, CLOAK_E_USAGE, "%s is a file: name the folder it is in", source);
+    if (stat(destination, &info) == 0 && !S_ISDIR(info.st_mode))
+        return cloak_fail(error, CLOAK_E_USAGE,
+            "the output %s is a file: name a folder, it is created if need be", destination);
+    if (strcmp(source, destination) == 0)
+        return cloak_fail(error, CLOAK_E_USAGE,
+            "album and output are the same folder %s: the originals would be overwritten", source);
+    if (cloak_path_inside(source, destination))
+        return cloak_fail(error, CLOAK_E_USAGE,
+            "the album %s lies inside the output folder %s: choose another output folder", source,
+            destination);
+    return CLOAK_OK;
+}
+
+static void leave_out(cloak_place *place, const char *source, const char *path) {
+    if (cloak_path_inside(path, source))
+        place->leave_out[place->leave_out_count++] = cloak_strdup(path + strlen(source) + 1);
+}
+
+cloak_status cloak_place_open(
+    const char *source, const char *destination, cloak_place *place, cloak_error *error) {
+    *place = (cloak_place){0};
+    cloak_status status = cloak_store_open(source, &place->source, error);
+    if (status == CLOAK_OK)
+        status = cloak_store_open(destination, &place->destination, error);
+    if (status != CLOAK_OK) {
+        cloak_place_close(place);
+        return status;
+    }
+    place->source_url = cloak_strdup(cloak_store_place(place->source));
+    place->destination_url = cloak_strdup(cloak_store_place(place->destination));
+    status = check(place->source_url, place->destination_url, error);
+    if (status != CLOAK_OK) {
+        cloak_place_close(place);
+        return status;
+    }
+    place->state = cloak_format("%s.cloak", place->destination_url);
+    place->manifest = cloak_path_join(place->state, "manifest");
+    leave_out(place, place->source_url, place->destination_url);
+    leave_out(place, place->source_url, place->state);
+    return CLOAK_OK;
+}
+
+void cloak_place_close(cloak_place *place) {
+    cloak_store_close(place->source);
+    cloak_store_close(place->destination);
+    free(place->source_url);
+    free(place->destination_url);
+    free(place->state);
+    free(place->manifest);
+    for (size_t i = 0; i < place->leave_out_count; i++)
+        free(place->leave_out[i]);
+    *place = (cloak_place){0};
+}

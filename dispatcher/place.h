@@ -1,0 +1,25 @@
+/* Source and destination of an album as the user named them, checked against each other. */
+#ifndef CLOAK_DISPATCHER_PLACE_H
+#define CLOAK_DISPATCHER_PLACE_H
+
+#include "common/store/store.h"
+
+typedef struct {
+    cloak_store *source, *destination;
+    char *source_url, *destination_url; /* absolute */
+    char *state;     /* folder beside the destination: manifest and, for `run`, Redis */
+    char *manifest;  /* path of the manifest in it */
+    char *leave_out[2]; /* keys of output folders inside the album */
+    size_t leave_out_count;
+} cloak_place;
+
+/* Opens both stores. A source that is no folder, a destination that is the source or contains it
+ * are CLOAK_E_USAGE. A destination inside the source is fine: it is left out of the listing. Free
+ * with cloak_place_close. */
+CLOAK_MUST_CHECK cloak_status cloak_place_open(
+    const char *source, const char *destination, cloak_place *place, cloak_error *error);
+
+/* Closes and frees. Zeroed structs are fine. */
+void cloak_place_close(cloak_place *place);
+
+#endif

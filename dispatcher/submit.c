@@ -1,0 +1,114 @@
+/* cloak submit: hands an album to a fleet. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include <cjson/cJSON.h>
+
+#include "common/base/clock.h"
+#include "dispatcher/choices.h"
+#include "dispatcher/feeder.h"
+#include "dispatcher/place.h"
+#include "dispatcher/state.h"
+#include "dispatcher/survey.h"
+#include "dispatcher/verbs.h"
+
+typedef struct {
+    cloak_queue_options queue;
+    cloak_choices choices;
+    const char *tenant, *job_class;
+    long backlog;
+} Options;
+
+/* Feeds until all is in the queue, pausing while its backlog is full. */
+static cloak_status feed(cloak_queue *queue, const cloak_manifest *manifest, long backlog,
+    cloak_error *error) {
+    cloak_feeder feeder = {queue, manifest, 0, (uint64_t)backlog, false};
+    while (!feeder.sealed) {
+        cloak_status status = cloak_feeder_run(&feeder, 100, error);
+        if (status != CLOAK_OK)
+            return status;
+        if (!feeder.sealed) {
+            fprintf(stderr, "  %zu of %zu photos submitted; the queue is full, waiting\n",
+                feeder.next, manifest->count);
+            cloak_clock_system.sleep(5);
+        }
+    }
+    return CLOAK_OK;
+}
+
+static cloak_status submit(const Options *o, cloak_place *place, cloak_manifest *manifest,
+    cloak_error *error) {
+    cloak_settings settings = {0};
+    cloak_queue *queue = NULL;
+    int lock = -1;
+    cloak_status status = cloak_choices_settings(&o->choices, &settings, error);
+    char *json = status == CLOAK_OK ? cloak_settings_json(&settings) : NULL;
+    if (status == CLOAK_OK)
+        status = cloak_queue_open(o->queue.redis, o->queue.queue, 10, &queue, error);
+    if (status == CLOAK_OK)
+        status = cloak_state_lock(place->state, 20, &lock, error);
+    if (status == CLOAK_OK)
+        status = cloak_manifest_open(place->manifest, place->source_url, place->destination_url,
+            json, manifest, error);
+    if (status == CLOAK_OK)
+        status = cloak_survey_album(
+            place->source, manifest, place->leave_out, place->leave_out_count, error);
+    if (status == CLOAK_OK)
+        status = cloak_feeder_create(queue, manifest, o->tenant, o->job_class, error);
+    if (status == CLOAK_OK)
+        status = feed(queue, manifest, o->backlog, error);
+    cloak_queue_close(queue);
+    cloak_settings_free(&settings);
+    free(json);
+    if (lock >= 0)
+        close(lock);
+    return status;
+}
+
+static void print(const cloak_manifest *manifest, bool json) {
+    fprintf(stderr, "  %zu photos submitted, %zu other files skipped (listed in %s)\n",
+        manifest->count, manifest->skipped_count, manifest->path);
+    if (!json) {
+        printf("%s\n", manifest->id);
+        return;
+    }
+    cJSON *object = cJSON_CreateObject();
+    cJSON_AddStringToObject(object, "album", manifest->id);
+    cJSON_AddNumberToObject(object, "total", (double)manifest->count);
+    cJSON_AddNumberToObject(object, "skipped", (double)manifest->skipped_count);
+    char *text = cJSON_PrintUnformatted(object);
+    printf("%s\n", text ? text : "{}");
+    free(text);
+    cJSON_Delete(object);
+}
+
+int cloak_verb_submit(int argc, char **argv) {
+    Options o = {CLOAK_QUEUE_OPTIONS_DEFAULT, CLOAK_CHOICES_DEFAULT, "default", "bulk", 100000};
+    const cloak_option table[] = {CLOAK_QUEUE_OPTIONS(o.queue), CLOAK_CHOICES_OPTIONS(o.choices),
+        {"tenant", "NAME", NULL, CLOAK_OPTION_TEXT, &o.tenant, 0, 0,
+            "who the album belongs to; device time is shared between tenants"},
+        {"class", "NAME", NULL, CLOAK_OPTION_TEXT, &o.job_class, 0, 0, "interactive or bulk"},
+        {"backlog", "N", NULL, CLOAK_OPTION_INT, &o.backlog, 1, 100000000,
+            "photos waiting in the queue above which to pause"},
+        {0}};
+    cloak_error error = {0};
+    cloak_place place = {0};
+    cloak_manifest manifest = {0};
+    int code = 0;
+    if (!cloak_verb_parse("submit ALBUM OUT [OPTIONS]",
+            "Submits every photo below ALBUM to the queue; workers write the results to OUT.\n"
+            "Prints the album's id. The same command again submits only what is new.",
+            table, argc, argv, 2, &code))
+        return code;
+    cloak_status status = cloak_place_open(argv[0], argv[1], &place, &error);
+    if (status == CLOAK_OK)
+        status = submit(&o, &place, &manifest, &error);
+    if (status == CLOAK_OK)
+        print(&manifest, o.queue.json);
+    else
+        code = cloak_verb_fail("submit", &error);
+    cloak_manifest_close(&manifest);
+    cloak_place_close(&place);
+    return code;
+}

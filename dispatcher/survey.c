@@ -1,0 +1,43 @@
+/* From a store's listing to the manifest; see the header. */
+#include "dispatcher/survey.h"
+
+#include <string.h>
+
+#include "common/base/file.h"
+#include "common/photo/photo.h"
+
+typedef struct {
+    cloak_manifest *manifest;
+    char *const *leave_out;
+    size_t leave_out_count;
+    cloak_error *error;
+} Survey;
+
+static cloak_status visit(
+    void *context, const char *key, const cloak_store_info *info, const char *problem) {
+    Survey *survey = context;
+    for (size_t i = 0; i < survey->leave_out_count; i++)
+        if (cloak_path_inside(key, survey->leave_out[i]))
+            return CLOAK_OK;
+    const char *reason = problem ? problem : cloak_photo_skip_reason(key);
+    if (reason)
+        return cloak_manifest_skip(survey->manifest, key, reason, survey->error);
+    const cloak_manifest_photo *known = cloak_manifest_find(survey->manifest, key);
+    if (known && known->size == info->size && known->modified_ns == info->modified_ns)
+        return CLOAK_OK;
+    return cloak_manifest_add(
+        survey->manifest, key, info->size, info->modified_ns, survey->error);
+}
+
+cloak_status cloak_survey_album(cloak_store *source, cloak_manifest *manifest,
+    char *const *leave_out, size_t count, cloak_error *error) {
+    Survey survey = {manifest, leave_out, count, error};
+    for (size_t i = 0; i < count; i++) {
+        cloak_status status = cloak_manifest_skip(
+            manifest, leave_out[i], "output folder inside the album, left out", error);
+        if (status != CLOAK_OK)
+            return status;
+    }
+    cloak_status status = cloak_store_list(source, visit, &survey, error);
+    return status == CLOAK_OK ? cloak_manifest_sync(manifest, error) : status;
+}
