@@ -71,7 +71,8 @@ typedef struct {
     float eps;        /* budget as a fraction of full scale; floor(255·eps) levels on the lattice */
     int max_steps;    /* forward-and-backward passes per start; default 40 */
     int restarts;     /* random starts after a failed one; default 0 */
-    float region;     /* only pixels within this multiple of a face box may change; default 3 */
+    float region;     /* only pixels within this multiple of a face box may change (at least 64
+                       * grid pixels a side); default 3 */
     float margin;     /* logits below the threshold that the loss pushes for; default 1 */
     uint64_t seed;    /* of the random starts */
     cloak_codec codec; /* NULL: the pixels themselves are judged */
@@ -84,6 +85,7 @@ typedef struct {
 typedef struct {
     int grid_width, grid_height;
     int8_t *levels;      /* grid_height × grid_width × 3, in 8-bit levels */
+    int max_change;      /* levels by which a photo's pixel changes at most: floor(255·eps) */
     int steps;           /* passes used */
     int restarts;        /* random starts used */
     bool success;        /* nothing above the threshold is left on the rounded image */
@@ -129,7 +131,8 @@ CLOAK_MUST_CHECK cloak_status cloak_model_attack(cloak_model *model, const cloak
 void cloak_attack_result_free(cloak_attack_result *result);
 
 /* Adds a perturbation to an image: `out` is height × width × 3 and may be the image itself. The
- * grid is enlarged smoothly (bilinear) to the image's size, then rounded and clipped. Any thread. */
+ * grid is enlarged smoothly (bilinear) to the image's size, bounded, rounded and clipped. Any
+ * thread. */
 CLOAK_MUST_CHECK cloak_status cloak_model_apply(const cloak_image *image,
     const cloak_attack_result *result, uint8_t *out, cloak_error *error);
 

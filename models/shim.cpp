@@ -98,7 +98,7 @@ std::vector<cloak::Found> detect_one(const cloak_model &model, const cloak_image
     cloak::View view(
         image.width, image.height, image.width, image.height, shape.width, shape.height);
     torch::Tensor input = torch::zeros({1, 3, shape.padded_height, shape.padded_width});
-    cloak::view_forward(view, image.rgb, nullptr, target.mean(), target.std(),
+    cloak::view_forward(view, image.rgb, nullptr, 0, target.mean(), target.std(),
         input.data_ptr<float>(), shape.padded_width,
         int64_t(shape.padded_width) * shape.padded_height);
     return target.look(input, shape, image.width, image.height, false, 0).found;
@@ -130,9 +130,9 @@ cloak::PgdSettings make_settings(
 
 cloak_status check_params(const cloak_attack_params &params, cloak_error *error) {
     float levels = std::floor(255.0f * params.eps + 1e-3f);
-    if (!(levels >= 1 && levels <= 127))
+    if (!(levels >= 1 && levels <= 63)) /* the grid holds twice as much in an int8 */
         return cloak_fail(error, CLOAK_E_USAGE,
-            "eps %g is outside the 8-bit lattice: use 1/255 to 127/255", double(params.eps));
+            "eps %g is outside of what can be had: use 1/255 to 63/255", double(params.eps));
     if (params.max_steps < 1 || params.max_steps > 10000 || params.restarts < 0 ||
         params.restarts > 100)
         return cloak_fail(error, CLOAK_E_USAGE, "steps must be 1 to 10000 and restarts 0 to 100");
@@ -256,6 +256,7 @@ cloak_status cloak_model_attack(cloak_model *model, const cloak_image *images, s
             cloak::PgdResult pgd = cloak::attack({model->target.get()}, image.rgb, image.width,
                 image.height, make_settings(params, image, error), start);
             result.levels = copy_out(pgd.levels);
+            result.max_change = int(std::floor(255.0f * params.eps + 1e-3f));
             result.steps = pgd.steps;
             result.restarts = pgd.restarts;
             result.success = pgd.success;
@@ -291,7 +292,7 @@ cloak_status cloak_model_apply(const cloak_image *image, const cloak_attack_resu
     return guarded(error, CLOAK_E_DEVICE, "cannot apply the perturbation", [&]() {
         cloak::View view(image->width, image->height, result->grid_width, result->grid_height, 1,
             1);
-        cloak::view_apply(view, image->rgb, result->levels, out);
+        cloak::view_apply(view, image->rgb, result->levels, float(result->max_change), out);
         return CLOAK_OK;
     });
 }

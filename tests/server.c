@@ -51,7 +51,8 @@ static int free_port(void) {
 static int connect_to(const server *s) {
     int fd, failed;
     if (s->port) {
-        struct sockaddr_in at = {.sin_family = AF_INET, .sin_port = htons((uint16_t)s->port),
+        struct sockaddr_in at = {.sin_family = AF_INET,
+            .sin_port = htons((uint16_t)s->port),
             .sin_addr = {htonl(INADDR_LOOPBACK)}};
         fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
         failed = connect(fd, (struct sockaddr *)&at, sizeof at);

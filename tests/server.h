@@ -11,9 +11,9 @@
 typedef struct server server;
 
 typedef struct {
-    bool tcp;             /* a TCP port instead of a unix socket */
-    bool every_write;     /* appendfsync always: what was acknowledged survives a kill */
-    const char *password; /* requirepass; NULL for none */
+    bool tcp;               /* a TCP port instead of a unix socket */
+    bool every_write;       /* appendfsync always: what was acknowledged survives a kill */
+    const char *password;   /* requirepass; NULL for none */
     const char *options[8]; /* further arguments of redis-server, up to the first NULL */
 } server_setup;
 

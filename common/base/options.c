@@ -26,7 +26,7 @@ static bool parse_eps(const char *value, double *eps) {
     else if (*end)
         return false;
     *eps = number;
-    return number > 0 && number <= 0.5;
+    return number > 0 && number <= 1;
 }
 
 static cloak_status set(

@@ -13,8 +13,7 @@
 #include "common/base/text.h"
 #include "common/queue/internal.h"
 
-#define FORMS                                                                                      \
-    "expected redis://[user:password@]host[:port][/db] or unix:///path/to/socket[?db=N]"
+#define FORMS "expected redis://[user:password@]host[:port][/db] or unix:///path/to/socket[?db=N]"
 
 static cloak_status bad(cloak_error *error, const char *what) {
     return cloak_fail(error, CLOAK_E_USAGE, "bad Redis URL: %s; " FORMS, what);

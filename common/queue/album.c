@@ -13,13 +13,13 @@ static cloak_status check_spec(const cloak_album_spec *album, cloak_error *error
         status = cloak_word_check("tenant", album->tenant, 64, error);
     if (status)
         return status;
-    if (!album->job_class || (strcmp(album->job_class, "interactive") != 0 &&
-                                 strcmp(album->job_class, "bulk") != 0))
+    if (!album->job_class ||
+        (strcmp(album->job_class, "interactive") != 0 && strcmp(album->job_class, "bulk") != 0))
         return cloak_fail(error, CLOAK_E_USAGE,
             "the class of album %s must be \"interactive\" or \"bulk\"", album->id);
     if (!album->source || !album->destination || !album->settings)
-        return cloak_fail(error, CLOAK_E_USAGE,
-            "album %s needs a source, a destination and settings", album->id);
+        return cloak_fail(
+            error, CLOAK_E_USAGE, "album %s needs a source, a destination and settings", album->id);
     return CLOAK_OK;
 }
 
@@ -69,8 +69,8 @@ static cloak_status check_photos(
         else if (strlen(job->key) > MOST_KEY)
             wrong = "its key is longer than 4096 bytes";
         if (wrong)
-            return cloak_fail(error, CLOAK_E_USAGE, "album %s: photo %u: %s", album,
-                (unsigned)job->index, wrong);
+            return cloak_fail(
+                error, CLOAK_E_USAGE, "album %s: photo %u: %s", album, (unsigned)job->index, wrong);
     }
     return CLOAK_OK;
 }
@@ -188,8 +188,7 @@ cloak_status cloak_queue_album(
     if (status)
         return status;
     char *key = cloak_format("%salbum:%s", queue->prefix, id);
-    const char *argv[] = {
-        "HMGET", key, "tenant", "class", "source", "destination", "settings"};
+    const char *argv[] = {"HMGET", key, "tenant", "class", "source", "destination", "settings"};
     redisReply *reply = NULL;
     status = cloak_redis_call(queue->redis, 7, argv, NULL, &reply, error);
     free(key);

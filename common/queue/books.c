@@ -34,9 +34,8 @@ cloak_status cloak_queue_books(
         b.cancel_requested = reply->element[9]->integer == 1;
         b.seen_bits = (uint64_t)reply->element[10]->integer;
         b.done_bits = (uint64_t)reply->element[11]->integer;
-        b.balanced =
-            b.total == b.waiting + b.leased + b.delayed + b.done + b.dead + b.cancelled &&
-            b.total == b.seen_bits && b.done == b.done_bits;
+        b.balanced = b.total == b.waiting + b.leased + b.delayed + b.done + b.dead + b.cancelled &&
+                     b.total == b.seen_bits && b.done == b.done_bits;
         *books = b;
     }
     freeReplyObject(reply);
@@ -50,14 +49,14 @@ cloak_status cloak_queue_sums(
         return status;
     char *key = cloak_format("%ssums:%s", queue->prefix, album);
     redisReply *reply = NULL;
-    status = cloak_redis_call(
-        queue->redis, 2, (const char *[]){"HGETALL", key}, NULL, &reply, error);
+    status =
+        cloak_redis_call(queue->redis, 2, (const char *[]){"HGETALL", key}, NULL, &reply, error);
     free(key);
     if (status)
         return status;
     size_t count = reply->type == REDIS_REPLY_ARRAY ? reply->elements / 2 : 0;
-    cloak_sums out = {count, cloak_alloc(count * sizeof *out.names),
-        cloak_alloc(count * sizeof *out.values)};
+    cloak_sums out = {
+        count, cloak_alloc(count * sizeof *out.names), cloak_alloc(count * sizeof *out.values)};
     for (size_t i = 0; i < count; i++) {
         out.names[i] = cloak_strdup(reply->element[2 * i]->str);
         out.values[i] = strtoll(reply->element[2 * i + 1]->str, NULL, 10);
@@ -160,8 +159,8 @@ cloak_status cloak_queue_is_done(
     char *key = cloak_format("%sdone:%s", queue->prefix, album), at[16];
     snprintf(at, sizeof at, "%u", (unsigned)index);
     redisReply *reply = NULL;
-    status = cloak_redis_call(
-        queue->redis, 3, (const char *[]){"GETBIT", key, at}, NULL, &reply, error);
+    status =
+        cloak_redis_call(queue->redis, 3, (const char *[]){"GETBIT", key, at}, NULL, &reply, error);
     free(key);
     if (status)
         return status;

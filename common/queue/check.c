@@ -20,8 +20,8 @@ static char *info_value(const char *info, const char *name) {
 static char *config_policy(cloak_redis *redis) {
     redisReply *reply = NULL;
     char *policy = NULL;
-    if (cloak_redis_call(redis, 3, (const char *[]){"CONFIG", "GET", "maxmemory-policy"}, NULL,
-            &reply, NULL))
+    if (cloak_redis_call(
+            redis, 3, (const char *[]){"CONFIG", "GET", "maxmemory-policy"}, NULL, &reply, NULL))
         return NULL;
     if (reply->type == REDIS_REPLY_ARRAY && reply->elements == 2 &&
         reply->element[1]->type == REDIS_REPLY_STRING)
@@ -42,8 +42,9 @@ static cloak_status check_version(const char *place, const char *version, cloak_
     if (version && sscanf(version, "%d.%d", &major, &minor) == 2 &&
         (major > 6 || (major == 6 && minor >= 2)))
         return CLOAK_OK;
-    cloak_fail(error, CLOAK_E_QUEUE, "%s: the server's version is %s; Redis 6.2 or Valkey is needed",
-        place, version ? version : "unknown");
+    cloak_fail(error, CLOAK_E_QUEUE,
+        "%s: the server's version is %s; Redis 6.2 or Valkey is needed", place,
+        version ? version : "unknown");
     return refuse(error);
 }
 

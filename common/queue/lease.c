@@ -4,8 +4,8 @@
  *
  * The server may have run such a claim: a batch would then sit leased to us without our knowing,
  * until the leases run out and every photo in it gets a loss that nobody deserves. So the handle
- * remembers the tokens it offered, and before it claims again takes back, without a loss, all leases
- * with those or later tokens. If the process dies before that, the leases run out.
+ * remembers the tokens it offered, and before it claims again takes back, without a loss, all
+ * leases with those or later tokens. If the process dies before that, the leases run out.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -15,7 +15,7 @@
 #include "common/queue/internal.h"
 
 enum {
-    MOST_JOBS = 256, /* per claim, and per step of renew and release */
+    MOST_JOBS = 256,  /* per claim, and per step of renew and release */
     MOST_ROUNDS = 64, /* of a claim through a heap of cancelled entries, 2,000 each */
     /* A token is worker (20), '.', boot (16), '-' and a sequence of nine digits. */
     PREFIX_SIZE = 20 + 1 + 16 + 1 + 1,
@@ -70,8 +70,8 @@ static cloak_status take_back(cloak_queue *queue, const char *worker, const char
     return CLOAK_OK;
 }
 
-cloak_status cloak_queue_recover(cloak_queue *queue, const char *worker, bool count_loss,
-    size_t *moved, cloak_error *error) {
+cloak_status cloak_queue_recover(
+    cloak_queue *queue, const char *worker, bool count_loss, size_t *moved, cloak_error *error) {
     size_t count = 0;
     cloak_status status = worker ? cloak_word_check("worker", worker, 20, error) : CLOAK_OK;
     if (!status)
@@ -105,8 +105,9 @@ static void prepare_tokens(cloak_queue *queue) {
 }
 
 /* Turns the script's reply {more, now, entry...} into jobs. */
-static cloak_status read_batch(cloak_queue *queue, const redisReply *reply, const char prefix[PREFIX_SIZE],
-    cloak_job **jobs, size_t *count, bool *more, cloak_error *error) {
+static cloak_status read_batch(cloak_queue *queue, const redisReply *reply,
+    const char prefix[PREFIX_SIZE], cloak_job **jobs, size_t *count, bool *more,
+    cloak_error *error) {
     if (reply->type != REDIS_REPLY_ARRAY || reply->elements < 2 ||
         reply->elements > MOST_JOBS + 2 || reply->element[0]->type != REDIS_REPLY_INTEGER ||
         reply->element[1]->type != REDIS_REPLY_INTEGER)
@@ -189,8 +190,8 @@ cloak_status cloak_queue_claim(cloak_queue *queue, const char *worker, size_t ma
     for (int round = 0; more && size == 0 && round < MOST_ROUNDS; round++) {
         cloak_jobs_free(batch, 0);
         batch = NULL;
-        status = claim_once(
-            queue, worker, max_jobs, max_cost_ms, lease, &batch, &size, &more, error);
+        status =
+            claim_once(queue, worker, max_jobs, max_cost_ms, lease, &batch, &size, &more, error);
         /* An idle connection that the server closed: once more, after clearing up. */
         if (status && cloak_redis_broke(queue->redis))
             status = claim_once(
@@ -315,9 +316,9 @@ cloak_status cloak_queue_fail(cloak_queue *queue, const cloak_job *job, const cl
 
 cloak_status cloak_queue_release(
     cloak_queue *queue, const cloak_job *jobs, size_t count, cloak_error *error) {
-    /* From the last step to the first: each goes ahead of the one before. */
+    /* From the last jobs to the first: each step goes ahead of the one before. */
     while (count > 0) {
-        size_t size = count % MOST_JOBS ? count % MOST_JOBS : MOST_JOBS;
+        size_t size = count < MOST_JOBS ? count : MOST_JOBS;
         long long moved = 0;
         cloak_call call;
         cloak_call_begin(&call, queue, &cloak_script_release);

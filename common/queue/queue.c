@@ -26,67 +26,72 @@
  *
  * Invariants
  *
- * 1. An index whose bit in `seen` is set is in exactly one state, and has exactly one entry in the
- *    key of that state: a list or `single` (waiting), `leased`, `delayed`, `dead`, or none (done,
- *    cancelled). Why: submit makes an entry only when SETBIT finds the bit clear; every other script
- *    removes the entry from where it found it before it puts it elsewhere; and scripts run one at a
- *    time. After a cancel, entries may lie about whose photos are counted as cancelled; the album's
- *    flag, which is never cleared, tells whoever finds one to drop it.
- * 2. total = waiting + leased + delayed + done + dead + cancelled = BITCOUNT(seen), and
- *    done = BITCOUNT(done). Why: whoever moves an entry moves the counters in the same script. One
- *    script is one change to Redis: no other client, no replica and no append-only file sees half of
- *    it (effects are wrapped in MULTI/EXEC, and a cut-off tail is dropped as a whole on loading).
- *    Redis refuses a script for lack of memory, a full disk or as a replica only at its first write,
- *    so none stops half way; those that hand work in (finish, fail, release) begin with a deletion
- *    and so pass even when memory is out. The one command of theirs that could fail on data, the
- *    addition to a sum, runs under pcall.
- * 3. Sums count every done photo once. Why: finish adds them in the script that clears the lease, and
- *    does both only for the token that holds the lease.
- * 4. Who holds a lease is alone with the photo as far as the queue is concerned. The token is given
- *    by the client: worker, 64 random bits drawn by the handle, sequence. It is never a counter in
- *    Redis, which a failover could take back and hand out twice. A worker that was thought dead and
- *    comes back cannot finish, fail or renew: its token is not in `leased` any more. It may still
- *    write its output file; that is harmless since output is deterministic and put atomically.
- * 5. Nothing waits for ever behind a dead client: a lease ends by server time, whatever happens to
- *    its holder. Expiry is carried out by claims: a queue that nobody claims from does not move, and
- *    does not need to.
+ * 1. An index whose bit in `seen` is set is in exactly one state, and has exactly one entry in
+ *    the key of that state: a list or `single` (waiting), `leased`, `delayed`, `dead`, or none
+ *    (done, cancelled). Why: submit makes an entry only when SETBIT finds the bit clear; every
+ *    other script removes the entry from where it found it before it puts it elsewhere; and
+ *    scripts run one at a time. After a cancel, entries may lie about whose photos are counted
+ *    as cancelled; the album's flag, which is never cleared, tells whoever finds one to drop it.
+ * 2. total = waiting + leased + delayed + done + dead + cancelled = BITCOUNT(seen), and done =
+ *    BITCOUNT(done). Why: whoever moves an entry moves the counters in the same script. One
+ *    script is one change to Redis: no other client, no replica and no append-only file sees
+ *    half of it (effects are wrapped in MULTI/EXEC, and a cut-off tail is dropped as a whole on
+ *    loading). Redis refuses a script for lack of memory, a full disk or as a replica only at
+ *    its first write, so none stops half way; those that drain the queue (claim, finish, fail,
+ *    release, cancel) begin with a deletion and so pass even when memory is out. The one command
+ *    of theirs that could fail on data, the addition to a sum, runs under pcall.
+ * 3. Sums count every done photo once. Why: finish adds them in the script that clears the
+ *    lease, and does both only for the token that holds the lease.
+ * 4. Who holds a lease is alone with the photo as far as the queue is concerned. The token is
+ *    given by the client: worker, 64 random bits drawn by the handle, sequence. It is never a
+ *    counter in Redis, which a failover could take back and hand out twice. A worker that was
+ *    thought dead and comes back cannot finish, fail or renew: its token is not in `leased` any
+ *    more. It may still write its output file; that is harmless since output is deterministic
+ *    and put atomically.
+ * 5. Nothing waits for ever behind a dead client: a lease ends by server time, whatever happens
+ *    to its holder. Expiry is carried out by claims: a queue that nobody claims from does not
+ *    move, and does not need to.
  *
- * Failures and losses. A failure is reported by the worker, which lives: the photo goes to `delayed`
- * and is dead once it failed more often than the class of its last error allows. A loss is a lease
- * that ran out: any photo of the batch may have killed the worker. So each comes back alone, after a
- * second per loss (counted from the expiry: with a lease of 30 s and claims every second, photos of a
- * dead worker are back within 33 s), and is dead after the third. The batch-mates of a poisonous
- * photo thus lose some speed and nothing else.
+ * Failures and losses. A failure is reported by the worker, which lives: the photo goes to
+ * `delayed` and is dead once it failed more often than the class of its last error allows. A
+ * loss is a lease that ran out: any photo of the batch may have killed the worker. So each comes
+ * back alone, after a second per loss (counted from the expiry: with a lease of 30 s and claims
+ * every second, photos of a dead worker are back within 33 s), and is dead after the third. The
+ * batch-mates of a poisonous photo thus lose some speed and nothing else.
  *
- * Fair share. Between tenants of a class: start-time fair queueing (Goyal, Vin and Cheng 1996). A
- * tenant's virtual time grows by cost / weight with each photo claimed, and the smallest is served
- * next. Who comes back joins at the larger of his own and the smallest time, so that idling earns
- * nothing; when a class runs empty all begin anew at 0. Within a tenant: first in, first out, except
- * that what comes back (released, delayed) goes ahead, so that albums finish. A release does not
- * refund the tenant, a loss does not charge it again. Between classes: interactive strictly before
- * bulk, which is NOT protected from starving while interactive alone fills the fleet; whoever
- * submits thousands of photos as interactive defeats the purpose. Photos in `single` go before both:
- * they are few and old.
+ * Fair share. Between tenants of a class: start-time fair queueing (Goyal, Vin and Cheng 1996).
+ * A tenant's virtual time grows by cost / weight with each photo claimed, and the smallest is
+ * served next. Who comes back joins at the larger of his own and the smallest time, so that
+ * idling earns nothing; when a class runs empty all begin anew at 0. Within a tenant: first in,
+ * first out, except that what comes back (released, delayed) goes ahead, so that albums finish.
+ * A release does not refund the tenant, a loss does not charge it again. Between classes:
+ * interactive strictly before bulk, which is NOT protected from starving while interactive alone
+ * fills the fleet; whoever submits thousands of photos as interactive defeats the purpose.
+ * Photos in `single` go before both: they are few and old.
  *
  * Bounds. No script walks anything that grows without bound: a claim expires at most 256 leases,
- * promotes at most 256 delayed photos and drops at most 2,000 stale entries; retry and recover go by
- * HSCAN steps; a submission has at most 1,000 photos; unpack() never gets more than 1,000 values
- * (Lua's stack takes 8,000). BITCOUNT of a million photos reads 125 kB.
+ * promotes at most 256 delayed photos and drops at most 2,000 stale entries; retry and recover
+ * go by HSCAN steps; a submission has at most 1,000 photos; unpack() never gets more than 1,000
+ * values (Lua's stack takes 8,000). BITCOUNT of a million photos reads 125 kB.
  *
  * What breaks it
  *
- * - A failover loses what the old primary had not yet replicated; a crash without appendfsync always
- *   loses up to a second. The queue then goes back to an earlier state that was consistent: photos
- *   finished in the gap are leased or waiting again and are done twice with the same result; photos
- *   submitted in the gap are gone until the manifest is submitted again, which adds only those; an
- *   album created in the gap must be created again; a cancel in the gap must be repeated. The books
- *   balance throughout. Settled tokens of the gap are forgotten: a repeated finish is then fenced.
- * - The server's clock. A step forward ends leases early: losses that nobody deserved, and fenced
- *   workers. A step back makes leases and delays last that much longer. Run NTP in slewing mode.
- * - A command that a stalled server received before the client gave up may run after the client's
- *   next command came over a new connection. For a claim this leaves leases that only run out.
- * - Two primaries (a partition without min-replicas-to-write) both hand out photos; the books of the
- *   losing side vanish when it joins again.
+ * - A failover loses what the old primary had not yet replicated; a crash loses up to a second
+ *   with appendfsync everysec, nothing with always, everything since the last snapshot without
+ *   an append-only file. The queue then goes back to an earlier state that was consistent:
+ *   photos finished in the gap are leased or waiting again and are done twice with the same
+ *   result; photos submitted in the gap are gone until the manifest is submitted again, which
+ *   adds only those; an album created in the gap must be created again; a cancel in the gap must
+ *   be repeated. The books balance throughout. Settled tokens of the gap are forgotten: a
+ *   repeated finish is then fenced.
+ * - The server's clock. A step forward ends leases early: losses that nobody deserved, and
+ *   fenced workers. A step back makes leases and delays last that much longer. Run NTP in
+ *   slewing mode.
+ * - A command that a stalled server received before the client gave up may run after the
+ *   client's next command came over a new connection. For a claim this leaves leases that only
+ *   run out.
+ * - Two primaries (a partition without min-replicas-to-write) both hand out photos; the books of
+ *   the losing side vanish when it joins again.
  * - Eviction, FLUSHDB, keys edited by hand, another program in the same prefix.
  */
 #include "common/queue/queue.h"
@@ -99,13 +104,12 @@
 #include "common/queue/internal.h"
 
 static bool is_word(const char *word, size_t most) {
-    size_t length = strspn(
-        word, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.-");
+    size_t length =
+        strspn(word, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.-");
     return length >= 1 && length <= most && !word[length];
 }
 
-cloak_status cloak_word_check(
-    const char *what, const char *word, size_t most, cloak_error *error) {
+cloak_status cloak_word_check(const char *what, const char *word, size_t most, cloak_error *error) {
     if (word && is_word(word, most))
         return CLOAK_OK;
     return cloak_fail(error, CLOAK_E_USAGE,

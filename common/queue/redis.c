@@ -152,8 +152,8 @@ static outcome receive(redisContext *context, redisReply **reply, double deadlin
 
 /* Sends one command over the open connection and waits for its reply, an error reply included.
  * The connection is closed unless ANSWERED. */
-static outcome exchange(cloak_redis *redis, int argc, const char **argv, const size_t *lengths,
-    redisReply **reply) {
+static outcome exchange(
+    cloak_redis *redis, int argc, const char **argv, const size_t *lengths, redisReply **reply) {
     char *command = NULL;
     int length = redisFormatCommandArgv(&command, argc, argv, lengths);
     if (length < 0)
@@ -180,8 +180,7 @@ static cloak_status fail_exchange(const cloak_redis *redis, outcome result, cloa
 }
 
 /* A command of the login: anything but an OK reply ends the connection. */
-static cloak_status greet(
-    cloak_redis *redis, int argc, const char **argv, cloak_error *error) {
+static cloak_status greet(cloak_redis *redis, int argc, const char **argv, cloak_error *error) {
     redisReply *reply = NULL;
     outcome result = exchange(redis, argc, argv, NULL, &reply);
     if (result != ANSWERED)
@@ -235,8 +234,8 @@ static cloak_status connect_now(cloak_redis *redis, cloak_error *error) {
 
 /* Sends a command, connecting first and once again as the essay says. On CLOAK_OK there is a
  * reply, perhaps an error reply. */
-static cloak_status converse(cloak_redis *redis, int argc, const char **argv,
-    const size_t *lengths, redisReply **reply, cloak_error *error) {
+static cloak_status converse(cloak_redis *redis, int argc, const char **argv, const size_t *lengths,
+    redisReply **reply, cloak_error *error) {
     redis->broke = false;
     for (bool repeated = false;; repeated = true) {
         bool used = redis->context != NULL;

@@ -84,8 +84,8 @@ static bool take_INT(const cJSON *item, long *value) {
 
 static cloak_status check(const cloak_settings *s, cloak_error *error) {
     const char *problem = NULL;
-    if (!(s->eps >= 1 / 255.0 && s->eps <= 127 / 255.0))
-        problem = "eps must be 1/255 to 127/255";
+    if (!(s->eps >= 1 / 255.0 && s->eps <= 63 / 255.0))
+        problem = "eps must be 1/255 to 63/255";
     else if (s->max_steps < 1 || s->max_steps > 10000)
         problem = "max_steps must be 1 to 10000";
     else if (s->restarts < 0 || s->restarts > 100)

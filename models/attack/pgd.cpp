@@ -27,7 +27,12 @@ namespace cloak {
 
 namespace {
 
-constexpr float momentum = 0.75f, first_step = 0.5f, step_decay = 0.9f, last_step = 0.1f;
+constexpr float momentum = 0.75f, first_step = 0.5f, step_decay = 0.95f, last_step = 0.1f;
+
+/* Enlarging from the grid to the photo softens the perturbation to about half; the grid may hold
+ * that much more, and the photo's pixels are bounded afterwards. Measured on five crowds (136 faces),
+ * eps 5/255, 10 steps: recall .103 instead of .162. */
+constexpr float overdrive = 2;
 
 /* SplitMix64 (Steele et al. 2014): the same stream on every machine. */
 uint64_t next_random(uint64_t &state) {
@@ -59,6 +64,7 @@ class Loop {
     void step(int t);
 
     int width_, height_, grid_width_ = 0, grid_height_ = 0;
+    float reach_ = 0; /* bound of the grid's values in levels */
     const uint8_t *rgb_;
     const PgdSettings &settings_;
     std::vector<std::unique_ptr<Eye>> eyes_;
@@ -79,6 +85,7 @@ Loop::Loop(const std::vector<const Target *> &targets, const uint8_t *rgb, int w
     const PgdSettings &settings)
     : width_(width), height_(height), rgb_(rgb), settings_(settings), random_(settings.seed) {
     attack_grid(*targets.front(), width, height, &grid_width_, &grid_height_);
+    reach_ = settings.eps_levels * (grid_width_ < width ? overdrive : 1);
     for (const Target *target : targets) {
         InputShape shape = target->input_shape(width, height);
         torch::Tensor input = torch::zeros({1, 3, shape.padded_height, shape.padded_width});
@@ -106,8 +113,7 @@ void Loop::start(const int8_t *warm, int attempt) {
                 value = next_random(random_) & 1 ? 1.0f : -1.0f;
             else if (warm)
                 value = float(warm[i * 3 + c]);
-            float bound = attempt > 0 ? settings_.eps_levels * region_->mask()[i] * 0.5f
-                                      : settings_.eps_levels;
+            float bound = attempt > 0 ? reach_ * region_->mask()[i] * 0.5f : reach_;
             delta_[c * plane + i] = attempt > 0 ? value * bound
                                                 : std::min(std::max(value, -bound), bound);
         }
@@ -124,7 +130,8 @@ bool Loop::look(bool want_gradient) {
             levels_[i * 3 + c] = int8_t(level);
         }
     if (settings_.codec) {
-        view_apply(eyes_.front()->view, rgb_, levels_.data(), perturbed_.data());
+        view_apply(eyes_.front()->view, rgb_, levels_.data(), settings_.eps_levels,
+            perturbed_.data());
         settings_.codec(perturbed_.data(), decoded_.data());
     }
     found_ = 0;
@@ -135,8 +142,8 @@ bool Loop::look(bool want_gradient) {
                       input_plane = stride * eye->shape.padded_height;
         const bool codec = bool(settings_.codec);
         view_forward(eye->view, codec ? decoded_.data() : rgb_, codec ? nullptr : rounded_.data(),
-            eye->target->mean(), eye->target->std(), eye->input.data_ptr<float>(), int(stride),
-            input_plane);
+            settings_.eps_levels, eye->target->mean(), eye->target->std(),
+            eye->input.data_ptr<float>(), int(stride), input_plane);
         Look seen = eye->target->look(
             eye->input, eye->shape, width_, height_, want_gradient, settings_.margin);
         found_ += seen.found.size();
@@ -172,12 +179,12 @@ void Loop::keep_best(int steps) {
 
 void Loop::step(int t) {
     const size_t plane = size_t(grid_width_) * size_t(grid_height_);
-    const float length = settings_.eps_levels *
-                         std::max(first_step * std::pow(step_decay, float(t)), last_step);
+    const float length =
+        reach_ * std::max(first_step * std::pow(step_decay, float(t)), last_step);
     const std::vector<float> &mask = region_->mask();
 #pragma omp parallel for
     for (size_t i = 0; i < plane; i++) {
-        const float bound = settings_.eps_levels * mask[i];
+        const float bound = reach_ * mask[i];
         for (size_t c = 0; c < 3; c++) {
             const size_t at = c * plane + i;
             velocity_[at] = momentum * velocity_[at] + gradient_[at];

@@ -19,11 +19,16 @@ static float along(float at, float centre, float half) {
     return std::min(std::max((half - std::fabs(at - centre)) / feather, 0.0f), 1.0f);
 }
 
+/* A detector sees more around a small face than a multiple of its box: half the region's side is at
+ * least this many grid pixels. Measured on five crowds (136 faces), eps 0.01, 10 steps: recall .493
+ * instead of .522. */
+constexpr float least_half = 32;
+
 void Region::add(const std::vector<Found> &faces) {
     for (const Found &f : faces) {
         float cx = (f.x1 + f.x2) / 2 * to_grid_x_, cy = (f.y1 + f.y2) / 2 * to_grid_y_;
-        float hw = std::max((f.x2 - f.x1) / 2 * to_grid_x_ * scale_, 4.0f);
-        float hh = std::max((f.y2 - f.y1) / 2 * to_grid_y_ * scale_, 4.0f);
+        float hw = std::max((f.x2 - f.x1) / 2 * to_grid_x_ * scale_, least_half);
+        float hh = std::max((f.y2 - f.y1) / 2 * to_grid_y_ * scale_, least_half);
         int x0 = std::max(int(cx - hw), 0), x1 = std::min(int(cx + hw) + 1, width_);
         int y0 = std::max(int(cy - hh), 0), y1 = std::min(int(cy + hh) + 1, height_);
         for (int y = y0; y < y1; y++) {

@@ -12,7 +12,8 @@ class Region {
   public:
     Region(int grid_width, int grid_height, int photo_width, int photo_height, float scale);
 
-    /* Adds `scale` times the box of each face, feathered towards its border. */
+    /* Adds `scale` times the box of each face, but at least 64 grid pixels a side, feathered
+     * towards its border. */
     void add(const std::vector<Found> &faces);
 
     /* grid_height × grid_width shares of the budget, 0 … 1. */

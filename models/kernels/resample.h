@@ -1,12 +1,14 @@
 /* The way between a photo's pixels, the attack grid and the detector's input, as bilinear maps with
  * half-pixel centres (what torch calls align_corners=False without antialiasing).
  *
- *   grid --enlarge (U)--> photo --round, clip--> photo' --shrink or enlarge (D)--> detector input
+ *   grid --enlarge (U)--> bound, add to the photo, round --> photo' --shrink or enlarge (D)--> input
  *
  * DESIGN. The loop must see exactly what the detector will see of the delivered pixels, at a price
  * that does not grow with the photo. D reads at most four photo pixels per input pixel, so only
  * those are computed: cost follows the input's size, and the result equals, bit for bit, applying
- * the perturbation to the whole photo and resizing it. Backwards, rounding and clipping count as
+ * the perturbation to the whole photo and resizing it. Enlarging softens; so the grid may hold more
+ * than the budget, and the bound is kept where it counts, on the photo's own pixels. Backwards,
+ * bounding, rounding and clipping count as
  * the identity (straight-through estimator, Bengio et al. 2013) and D·U is separable: two passes of
  * short sparse rows.
  *
@@ -47,18 +49,18 @@ struct View {
 };
 
 /* Input of the detector from a photo and a perturbation (`delta`: 3 planes of the grid in levels;
- * NULL for none). `out`: 3 planes of input_height rows of `stride` floats, scaled to
+ * NULL for none) that changes no pixel by more than `bound` levels. `out`: 3 planes of input_height rows of `stride` floats, scaled to
  * (value/255 - mean)/std. */
-void view_forward(const View &view, const uint8_t *rgb, const float *delta, const float mean[3],
-    const float std[3], float *out, int stride, int64_t plane);
+void view_forward(const View &view, const uint8_t *rgb, const float *delta, float bound,
+    const float mean[3], const float std[3], float *out, int stride, int64_t plane);
 
 /* Gradient with respect to the perturbation (3 planes of the grid, overwritten) from the gradient
  * with respect to the detector's input, in the same layout as above. */
 void view_backward(const View &view, const float *grad, int stride, int64_t plane,
     const float std[3], float *grad_delta);
 
-/* Adds the perturbation (levels, interleaved int8 on the grid) to a whole photo. */
-void view_apply(const View &view, const uint8_t *rgb, const int8_t *levels, uint8_t *out);
+/* Adds the perturbation (levels, interleaved int8 on the grid) to a whole photo; `bound` as above. */
+void view_apply(const View &view, const uint8_t *rgb, const int8_t *levels, float bound, uint8_t *out);
 
 } // namespace cloak
 #endif

@@ -1,7 +1,11 @@
 /* The queue under load and under fire: threads that claim, fail, vanish and finish while another
  * reads the books; a server that is killed and comes back; replies that are lost. */
+#include <poll.h>
 #include <pthread.h>
 #include <stdatomic.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
 #include <uuid/uuid.h>
 
 #include "common/base/alloc.h"
@@ -66,8 +70,8 @@ static void *feed(void *context) {
             snprintf(keys[i], sizeof keys[i], "%u.jpg", (unsigned)(at + i));
             specs[i] = (cloak_job_spec){at + i, 10, keys[i]};
         }
-        UNTIL_ANSWERED(status,
-            cloak_queue_submit(queue, st->album, specs, 250, &accepted, &backlog, &error));
+        UNTIL_ANSWERED(
+            status, cloak_queue_submit(queue, st->album, specs, 250, &accepted, &backlog, &error));
         CHECK(!status);
     }
     UNTIL_ANSWERED(status, cloak_queue_seal(queue, st->album, st->photos, &error));
@@ -144,8 +148,9 @@ static void *audit(void *context) {
         if (b.sealed && b.done == b.expected)
             break;
         if (cloak_now() > deadline)
-            check_failed(__FILE__, __LINE__, "stuck: waiting %d leased %d delayed %d done %d dead %d",
-                (int)b.waiting, (int)b.leased, (int)b.delayed, (int)b.done, (int)b.dead);
+            check_failed(__FILE__, __LINE__,
+                "stuck: waiting %d leased %d delayed %d done %d dead %d", (int)b.waiting,
+                (int)b.leased, (int)b.delayed, (int)b.done, (int)b.dead);
         cloak_clock_system.sleep(0.002);
     }
     atomic_store(&st->all_done, true);
@@ -291,6 +296,137 @@ TEST(lost_claim_reply) {
     server_stop(s);
 }
 
+/* A wire between client and server that is cut, when armed, as soon as the server has answered: the
+ * command was carried out and the client does not know. */
+typedef struct {
+    struct sockaddr_un here, there;
+    char url[128];
+    int listener;
+    atomic_bool armed;
+    pthread_t thread;
+} wire;
+
+/* Passes what has arrived at `from` on to `to`; false at the end. */
+static bool pass(int from, int to) {
+    char bytes[65536];
+    ssize_t n = recv(from, bytes, sizeof bytes, 0);
+    return n > 0 && send(to, bytes, (size_t)n, MSG_NOSIGNAL) == n;
+}
+
+static void *wire_main(void *context) {
+    wire *w = context;
+    for (int client; (client = accept(w->listener, NULL, NULL)) >= 0;) {
+        int server_end = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        CHECK(connect(server_end, (struct sockaddr *)&w->there, sizeof w->there) == 0);
+        for (bool open = true; open;) {
+            struct pollfd at[] = {{client, POLLIN, 0}, {server_end, POLLIN, 0}};
+            poll(at, 2, -1);
+            if (at[0].revents)
+                open = pass(client, server_end);
+            if (open && at[1].revents)
+                open = !atomic_exchange(&w->armed, false) && pass(server_end, client);
+        }
+        close(client);
+        close(server_end);
+    }
+    return NULL;
+}
+
+static wire *wire_start(const server *s) {
+    wire *w = cloak_alloc(sizeof *w);
+    w->here.sun_family = w->there.sun_family = AF_UNIX;
+    snprintf(w->here.sun_path, sizeof w->here.sun_path, "%s/wire", check_folder());
+    snprintf(w->there.sun_path, sizeof w->there.sun_path, "%s", server_socket(s));
+    snprintf(w->url, sizeof w->url, "unix://%s", w->here.sun_path);
+    w->listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    CHECK(bind(w->listener, (struct sockaddr *)&w->here, sizeof w->here) == 0);
+    CHECK(listen(w->listener, 8) == 0);
+    CHECK(pthread_create(&w->thread, NULL, wire_main, w) == 0);
+    return w;
+}
+
+static void wire_stop(wire *w) {
+    shutdown(w->listener, SHUT_RDWR);
+    pthread_join(w->thread, NULL);
+    close(w->listener);
+    free(w);
+}
+
+/* Teaches the server all scripts, so that the reply that is cut off is not "no such script". */
+static void load_scripts(cloak_queue *queue) {
+    cloak_script *const scripts[] = {&cloak_script_submit, &cloak_script_claim,
+        &cloak_script_finish, &cloak_script_fail, &cloak_script_renew, &cloak_script_release,
+        &cloak_script_recover, &cloak_script_cancel};
+    for (size_t i = 0; i < sizeof scripts / sizeof scripts[0]; i++) {
+        cloak_error error;
+        redisReply *reply;
+        const char *argv[] = {"SCRIPT", "LOAD", scripts[i]->source};
+        CHECK_OK(cloak_redis_call(queue->redis, 3, argv, NULL, &reply, &error));
+        freeReplyObject(reply);
+    }
+}
+
+/* Makes a call of which the reply is cut off; it must succeed all the same. */
+#define CHECK_CUT(w, call)                                                                         \
+    do {                                                                                           \
+        atomic_store(&(w)->armed, true);                                                           \
+        CHECK_OK(call);                                                                            \
+        CHECK(!atomic_load(&(w)->armed));                                                          \
+    } while (0)
+
+TEST(lost_replies) {
+    server *s = server_start(NULL);
+    if (!s)
+        return;
+    storm *st = make_storm(s, 0, 30, false);
+    wire *w = wire_start(s);
+    cloak_error error, why = {.code = CLOAK_E_TRANSIENT, .text = "x"};
+    cloak_queue *queue, *other = open_queue(s, 5);
+    CHECK_OK(cloak_queue_open(w->url, "storm", 5, &queue, &error));
+    load_scripts(other);
+    cloak_job_spec specs[20];
+    for (uint32_t i = 0; i < 20; i++)
+        specs[i] = (cloak_job_spec){i, 10, "k"};
+    size_t count, moved;
+    uint64_t backlog;
+    CHECK_CUT(w, cloak_queue_submit(queue, st->album, specs, 20, &count, &backlog, &error));
+    CHECK_INT(backlog, 20);
+    CHECK_INT(books_of(other, st->album).total, 20);
+
+    cloak_job *jobs;
+    CHECK_CUT(w, cloak_queue_claim(queue, "w1", 8, 1000, 30, &jobs, &count, &error));
+    CHECK_INT(count, 8);
+    CHECK_INT(books_of(other, st->album).leased, 8); /* the first batch went back */
+    for (uint32_t i = 0; i < 8; i++)
+        CHECK(jobs[i].losses == 0 && jobs[i].index < 20);
+
+    cloak_stat stat = {"photos", 1};
+    bool dead = true, held[8];
+    CHECK_CUT(w, cloak_queue_finish(queue, &jobs[0], &stat, 1, "{}", &error));
+    CHECK_CUT(w, cloak_queue_fail(queue, &jobs[1], &why, 60, &dead, &error));
+    CHECK(!dead);
+    CHECK_CUT(w, cloak_queue_renew(queue, jobs, 8, 30, held, &error));
+    CHECK(!held[0] && !held[1] && held[2] && held[7]);
+    CHECK_CUT(w, cloak_queue_release(queue, &jobs[2], 2, &error));
+    cloak_books b = books_of(other, st->album);
+    CHECK(b.done == 1 && b.delayed == 1 && b.leased == 4 && b.waiting == 14);
+    CHECK_CUT(w, cloak_queue_recover(queue, "w1", false, &moved, &error));
+    CHECK_INT(books_of(other, st->album).waiting, 18);
+    CHECK_CUT(w, cloak_queue_cancel(queue, st->album, &error));
+    b = books_of(other, st->album);
+    CHECK(b.done == 1 && b.cancelled == 19);
+    cloak_sums sums;
+    CHECK_OK(cloak_queue_sums(queue, st->album, &sums, &error));
+    CHECK_INT(cloak_sums_get(&sums, "photos"), 1);
+    cloak_sums_free(&sums);
+    cloak_jobs_free(jobs, count);
+    cloak_queue_close(queue);
+    cloak_queue_close(other);
+    wire_stop(w);
+    free(st);
+    server_stop(s);
+}
+
 /* With its memory used up the server takes no more photos, but workers hand theirs in. */
 TEST(full_server_drains) {
     server *s = server_start(NULL);
@@ -310,8 +446,8 @@ TEST(full_server_drains) {
 
     cloak_job_spec spec = {100, 10, "k"};
     uint64_t backlog;
-    CHECK(cloak_queue_submit(queue, st->album, &spec, 1, &moved, &backlog, &error) ==
-        CLOAK_E_QUEUE);
+    CHECK(
+        cloak_queue_submit(queue, st->album, &spec, 1, &moved, &backlog, &error) == CLOAK_E_QUEUE);
     CHECK(strstr(error.text, "maxmemory") && error.retryable);
     cloak_stat stats[] = {{"photos", 1}};
     cloak_error why = {.code = CLOAK_E_TRANSIENT, .text = "x"};
@@ -329,6 +465,8 @@ TEST(full_server_drains) {
     CHECK_OK(cloak_queue_claim(queue, "w1", 4, 1000, 30, &jobs, &count, &error));
     CHECK_INT(count, 4);
     CHECK_INT(books_of(queue, st->album).leased, 4);
+    CHECK_OK(cloak_queue_cancel(queue, st->album, &error));
+    CHECK_INT(books_of(queue, st->album).cancelled, 5);
     cloak_jobs_free(jobs, count);
     cloak_queue_close(queue);
     free(st);

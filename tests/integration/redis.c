@@ -337,7 +337,8 @@ static void fake_stop(fake *f) {
 }
 
 TEST(fake_break_is_repeated_once) {
-    static const char *const says[] = {"+OK\r\n", "$9\r\nhalf", "+SECOND\r\n", NULL, NULL, "+NO\r\n"};
+    static const char *const says[] = {
+        "+OK\r\n", "$9\r\nhalf", "+SECOND\r\n", NULL, NULL, "+NO\r\n"};
     fake *f = fake_start(says, 6, false);
     cloak_redis *redis = open_redis(f->path, 5);
     CHECK_OK(RUN(redis, "PING"));
@@ -419,7 +420,8 @@ static void check_info(const char *info, const char *complaint) {
 
 TEST(fake_versions) {
     check_info("redis_version:6.2.0\r\nmaxmemory_policy:noeviction\r\n", NULL);
-    check_info("redis_version:7.2.4\r\nvalkey_version:8.0.1\r\nmaxmemory_policy:noeviction\r\n", NULL);
+    check_info(
+        "redis_version:7.2.4\r\nvalkey_version:8.0.1\r\nmaxmemory_policy:noeviction\r\n", NULL);
     check_info("redis_version:10.0.0\r\nmaxmemory_policy:noeviction\r\n", NULL);
     check_info("redis_version:6.0.16\r\nmaxmemory_policy:noeviction\r\n", "version is 6.0.16");
     check_info("maxmemory_policy:noeviction\r\n", "version is unknown");

@@ -31,7 +31,7 @@ class AttackParams(c.Structure):
 
 class AttackResult(c.Structure):
     _fields_ = [("grid_width", c.c_int), ("grid_height", c.c_int),
-                ("levels", c.POINTER(c.c_int8)), ("steps", c.c_int), ("restarts", c.c_int),
+                ("levels", c.POINTER(c.c_int8)), ("max_change", c.c_int), ("steps", c.c_int), ("restarts", c.c_int),
                 ("success", c.c_bool), ("residual_score", c.c_float)]
 
 

@@ -29,7 +29,8 @@ static void check_address(const char *url, const char *host, int port, const cha
 TEST(good_urls) {
     check_address("redis://host", "host", 6379, 0, 0, 0, 0, "redis://host:6379/0");
     check_address("redis://host/", "host", 6379, 0, 0, 0, 0, "redis://host:6379/0");
-    check_address("redis://10.0.0.1:7000/3", "10.0.0.1", 7000, 0, 3, 0, 0, "redis://10.0.0.1:7000/3");
+    check_address(
+        "redis://10.0.0.1:7000/3", "10.0.0.1", 7000, 0, 3, 0, 0, "redis://10.0.0.1:7000/3");
     check_address("redis://[::1]:7000", "::1", 7000, 0, 0, 0, 0, "redis://[::1]:7000/0");
     check_address("redis://[fe80::1]/2", "fe80::1", 6379, 0, 2, 0, 0, "redis://[fe80::1]:6379/2");
     check_address("redis://u:pw@h:1/1", "h", 1, 0, 1, "u", "pw", "redis://h:1/1");
@@ -47,10 +48,10 @@ TEST(bad_urls_tell_no_secret) {
         "redis://", "redis://:sesame@", "redis://u:sesame@:7000", "redis://sesame@host",
         "redis://u:@host", "redis://u:sesame%zz@host", "redis://u:sesame%00@host",
         "redis://u:se/same@host", "redis://u:sesame@host:0", "redis://u:sesame@host:65536",
-        "redis://u:sesame@host:port", "redis://u:sesame@host:-1", "redis://u:sesame@host:",
-        "redis://u:sesame@host/db", "redis://u:sesame@host/-1", "redis://u:sesame@[::1",
-        "redis://u:sesame@[::1]7000", "unix://", "unix://relative/sesame", "unix://sesame@/path",
-        "unix:///path?db=x", "unix:///path?database=1", "unix:///path%0",
+        "redis://u:sesame@host:port", "redis://u:sesame@host:-1",
+        "redis://u:sesame@host:", "redis://u:sesame@host/db", "redis://u:sesame@host/-1",
+        "redis://u:sesame@[::1", "redis://u:sesame@[::1]7000", "unix://", "unix://relative/sesame",
+        "unix://sesame@/path", "unix:///path?db=x", "unix:///path?database=1", "unix:///path%0",
         "unix:///0123456789012345678901234567890123456789012345678901234567890123456789"
         "0123456789012345678901234567890123456789"};
     for (size_t i = 0; i < sizeof urls / sizeof urls[0]; i++) {

@@ -74,7 +74,8 @@ TEST(error_replies) {
     check_advice("NOAUTH Authentication required.", "put it into the URL", false, false);
     check_advice("WRONGPASS invalid username-password pair", "correct the URL", false, false);
     check_advice("READONLY You can't write against a read only replica.", "primary", true, true);
-    check_advice("OOM command not allowed when used memory > 'maxmemory'.", "raise it", true, false);
+    check_advice(
+        "OOM command not allowed when used memory > 'maxmemory'.", "raise it", true, false);
     check_advice("LOADING Redis is loading the dataset in memory", "try again", true, true);
     check_advice("MASTERDOWN Link with MASTER is down", "lost its primary", true, true);
     check_advice("MISCONF Errors writing to the AOF file", "disk space", true, false);
