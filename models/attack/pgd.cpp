@@ -9,7 +9,8 @@
  *
  * A step: each target that finds something contributes its gradient, divided by its mean absolute
  * value so that none dominates; momentum; a step along the sign; projection onto the budget, which
- * fades out towards the region's border. The region grows when something is found outside of it.
+ * fades out towards the region's border. The region is laid around what is found on the clean photo and
+ * grows when something turns up outside of it.
  * The best perturbation seen (fewest found, then lowest score) is kept for the photos that resist.
  *
  * What breaks it: a target whose gradient vanishes while it still finds something. The step is then
@@ -149,7 +150,10 @@ bool Loop::look(bool want_gradient) {
         found_ += seen.found.size();
         for (const Found &f : seen.found)
             score_ = std::max(score_, f.score);
-        region_->add(seen.found);
+        if (first_look_)
+            region_->add(seen.found);
+        else
+            region_->add_outsiders(seen.found);
         if (!seen.gradient.defined())
             continue;
         torch::Tensor grad = seen.gradient.contiguous();
@@ -164,6 +168,7 @@ bool Loop::look(bool want_gradient) {
         for (size_t i = 0; i < part_.size(); i++)
             gradient_[i] += part_[i] * scale;
     }
+    first_look_ = false;
     return found_ == 0;
 }
 
@@ -196,6 +201,8 @@ void Loop::step(int t) {
 
 PgdResult Loop::run(const int8_t *warm) {
     int steps = 0;
+    if (warm)
+        look(false); /* at the clean photo: the region is around all of its faces, not what is left */
     for (int attempt = 0; attempt <= settings_.restarts; attempt++) {
         start(warm, attempt);
         for (int t = 0; t <= settings_.max_steps; t++) {

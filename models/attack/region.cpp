@@ -41,4 +41,15 @@ void Region::add(const std::vector<Found> &faces) {
     }
 }
 
+void Region::add_outsiders(const std::vector<Found> &faces) {
+    std::vector<Found> outsiders;
+    for (const Found &f : faces) {
+        int x = std::min(std::max(int((f.x1 + f.x2) / 2 * to_grid_x_), 0), width_ - 1);
+        int y = std::min(std::max(int((f.y1 + f.y2) / 2 * to_grid_y_), 0), height_ - 1);
+        if (mask_[size_t(y) * size_t(width_) + size_t(x)] < 0.5f)
+            outsiders.push_back(f);
+    }
+    add(outsiders);
+}
+
 } // namespace cloak

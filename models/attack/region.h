@@ -16,6 +16,10 @@ class Region {
      * towards its border. */
     void add(const std::vector<Found> &faces);
 
+    /* Adds those of `faces` whose centre has less than half of the budget so far: what turns up
+     * outside of the region, not what moves within it. */
+    void add_outsiders(const std::vector<Found> &faces);
+
     /* grid_height × grid_width shares of the budget, 0 … 1. */
     const std::vector<float> &mask() const {
         return mask_;

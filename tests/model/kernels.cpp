@@ -1,0 +1,152 @@
+/* The kernels against slow and obvious versions of themselves. */
+#include "models/kernels/nms.h"
+#include "models/kernels/resample.h"
+#include "models/kernels/roi_align.h"
+
+#include <cmath>
+#include <cstdio>
+#include <cstdlib>
+#include <random>
+
+using namespace cloak;
+
+#define CHECK(condition)                                                                           \
+    do {                                                                                           \
+        if (!(condition)) {                                                                        \
+            std::fprintf(stderr, "FAILED %s:%d: %s\n", __FILE__, __LINE__, #condition);            \
+            std::exit(1);                                                                          \
+        }                                                                                          \
+    } while (0)
+
+static std::mt19937 random_bits(7);
+
+static std::vector<float> noise(size_t n) {
+    std::normal_distribution<float> normal;
+    std::vector<float> values(n);
+    for (float &v : values)
+        v = normal(random_bits);
+    return values;
+}
+
+static std::vector<uint8_t> pixels(size_t n) {
+    std::vector<uint8_t> values(n);
+    for (uint8_t &v : values)
+        v = uint8_t(random_bits() % 256);
+    return values;
+}
+
+static const float mean[3] = {0.5f, 0.4f, 0.3f}, std_[3] = {0.5f, 0.6f, 0.7f};
+
+/* What the loop sees of photo and perturbation is what the detector sees of the delivered photo. */
+static void the_loop_sees_what_is_delivered(int w, int h, int gw, int gh, int iw, int ih) {
+    View view(w, h, gw, gh, iw, ih);
+    std::vector<uint8_t> photo = pixels(size_t(w) * size_t(h) * 3), delivered(photo.size());
+    std::vector<int8_t> levels(size_t(gw) * size_t(gh) * 3);
+    std::vector<float> delta(levels.size());
+    const size_t plane = size_t(gw) * size_t(gh);
+    for (size_t i = 0; i < plane; i++)
+        for (size_t c = 0; c < 3; c++) {
+            levels[i * 3 + c] = int8_t(int(random_bits() % 21) - 10);
+            delta[c * plane + i] = float(levels[i * 3 + c]);
+        }
+    const size_t input = size_t(iw) * size_t(ih);
+    std::vector<float> in_loop(input * 3), after(input * 3);
+    view_forward(view, photo.data(), delta.data(), 5, mean, std_, in_loop.data(), iw,
+        int64_t(input));
+    view_apply(view, photo.data(), levels.data(), 5, delivered.data());
+    view_forward(view, delivered.data(), nullptr, 0, mean, std_, after.data(), iw,
+        int64_t(input));
+    CHECK(in_loop == after);
+    for (size_t i = 0; i < photo.size(); i++)
+        CHECK(std::abs(int(photo[i]) - int(delivered[i])) <= 5);
+}
+
+/* <A x, y> = <x, Aᵀ y> for the linear part of the view. */
+static void the_backward_pass_is_the_adjoint(int w, int h, int gw, int gh, int iw, int ih) {
+    View view(w, h, gw, gh, iw, ih);
+    const size_t plane = size_t(gw) * size_t(gh), input = size_t(iw) * size_t(ih);
+    std::vector<float> x = noise(plane * 3), y = noise(input * 3), back(plane * 3);
+    std::vector<double> ax(input * 3);
+    for (size_t c = 0; c < 3; c++)
+        for (int i = 0; i < ih; i++)
+            for (int j = 0; j < iw; j++) {
+                double sum = 0;
+                for (int s = 0; s < 4; s++) {
+                    size_t py = size_t(s & 2 ? view.sample_y.second[size_t(i)]
+                                             : view.sample_y.first[size_t(i)]);
+                    size_t px = size_t(s & 1 ? view.sample_x.second[size_t(j)]
+                                             : view.sample_x.first[size_t(j)]);
+                    double weight =
+                        (s & 2 ? view.sample_y.weight[size_t(i)]
+                               : 1 - view.sample_y.weight[size_t(i)]) *
+                        (s & 1 ? view.sample_x.weight[size_t(j)]
+                               : 1 - view.sample_x.weight[size_t(j)]);
+                    for (int t = 0; t < 4; t++) {
+                        size_t gy = size_t(
+                            t & 2 ? view.enlarge_y.second[py] : view.enlarge_y.first[py]);
+                        size_t gx = size_t(
+                            t & 1 ? view.enlarge_x.second[px] : view.enlarge_x.first[px]);
+                        double share = (t & 2 ? view.enlarge_y.weight[py]
+                                              : 1 - view.enlarge_y.weight[py]) *
+                                       (t & 1 ? view.enlarge_x.weight[px]
+                                              : 1 - view.enlarge_x.weight[px]);
+                        sum += weight * share * double(x[c * plane + gy * size_t(gw) + gx]);
+                    }
+                }
+                ax[c * input + size_t(i) * size_t(iw) + size_t(j)] = sum / (255 * double(std_[c]));
+            }
+    view_backward(view, y.data(), iw, int64_t(input), std_, back.data());
+    double left = 0, right = 0;
+    for (size_t i = 0; i < ax.size(); i++)
+        left += ax[i] * double(y[i]);
+    for (size_t i = 0; i < x.size(); i++)
+        right += double(x[i]) * double(back[i]);
+    CHECK(std::fabs(left - right) < 1e-4 * (std::fabs(left) + 1));
+}
+
+static void roi_align_backward_is_the_adjoint() {
+    const int channels = 21, height = 13, width = 17, count = 6, bins = 7, samples = 2;
+    const float boxes[count * 4] = {0, 0, 60, 50, 3.5f, 7.25f, 20, 44, -20, -20, 10, 10, 30, 30,
+        30.5f, 30.5f, 60, 40, 90, 80, 200, 200, 220, 230};
+    std::vector<float> x = noise(size_t(channels * height * width));
+    std::vector<float> y = noise(size_t(count * channels * bins * bins)), pooled(y.size());
+    std::vector<float> back(x.size());
+    cloak_roi_align_forward(x.data(), channels, height, width, boxes, count, 0.25f, bins, samples,
+        pooled.data());
+    cloak_roi_align_backward(y.data(), channels, height, width, boxes, count, 0.25f, bins, samples,
+        back.data());
+    double left = 0, right = 0;
+    for (size_t i = 0; i < y.size(); i++)
+        left += double(pooled[i]) * double(y[i]);
+    for (size_t i = 0; i < x.size(); i++)
+        right += double(x[i]) * double(back[i]);
+    CHECK(std::fabs(left - right) < 1e-3 * (std::fabs(left) + 1));
+    CHECK(std::fabs(left) > 1);
+}
+
+static void nms_keeps_the_best_of_each_heap() {
+    const float boxes[] = {0, 0, 10, 10, 1, 1, 11, 11, 50, 50, 60, 60, 0, 0, 10, 10, 0, 0, 10, 5};
+    const float scores[] = {0.8f, 0.9f, 0.1f, 0.8f, 0.7f};
+    const int32_t groups[] = {0, 0, 0, 1, 0};
+    int32_t kept[5];
+    CHECK(cloak_nms(boxes, scores, nullptr, 5, 0.5f, 5, kept) == 3);
+    CHECK(kept[0] == 1 && kept[1] == 4 && kept[2] == 2); /* IoU .68 goes, .41 stays */
+    CHECK(cloak_nms(boxes, scores, groups, 5, 0.5f, 5, kept) == 4);
+    CHECK(kept[0] == 1 && kept[1] == 3);
+    CHECK(cloak_nms(boxes, scores, nullptr, 5, 0.5f, 1, kept) == 1);
+    CHECK(cloak_nms(boxes, scores, nullptr, 0, 0.5f, 5, kept) == 0);
+}
+
+int main() {
+    the_loop_sees_what_is_delivered(101, 67, 64, 43, 64, 43);  /* larger than the input */
+    the_loop_sees_what_is_delivered(50, 40, 50, 40, 128, 102); /* smaller */
+    the_loop_sees_what_is_delivered(64, 43, 64, 43, 64, 43);   /* the same */
+    the_loop_sees_what_is_delivered(1, 1, 1, 1, 8, 8);
+    the_backward_pass_is_the_adjoint(101, 67, 64, 43, 64, 43);
+    the_backward_pass_is_the_adjoint(23, 31, 23, 31, 64, 86);
+    the_backward_pass_is_the_adjoint(90, 90, 30, 45, 60, 20); /* three different sizes */
+    roi_align_backward_is_the_adjoint();
+    nms_keeps_the_best_of_each_heap();
+    std::puts("9 kernel tests passed");
+    return 0;
+}

@@ -1,0 +1,295 @@
+/* The model shim from pure C: everything a program may do with it, and what it says when it may
+ * not. Real photos come from the sample album; without it those tests are skipped. */
+#include "models/cloak_model.h"
+
+#include "common/base/alloc.h"
+#include "common/base/file.h"
+#include "common/photo/photo.h"
+#include "tests/check.h"
+
+#define WEIGHTS "models/weights/face-mbv2-fpn96.safetensors"
+
+static cloak_error error;
+
+/* One model for all tests. */
+static cloak_model *model(void) {
+    static cloak_model *loaded;
+    if (!loaded) {
+        CHECK_OK(cloak_photo_init("unit_shim", &error));
+        CHECK_OK(cloak_model_load(WEIGHTS, NULL, &loaded, &error));
+    }
+    return loaded;
+}
+
+/* A photo of the sample album, or NULL after check_skip. Kept for the program's life. */
+static const cloak_photo *sample(void) {
+    static cloak_photo photo;
+    void *bytes = NULL;
+    size_t length = 0;
+    if (photo.rgb)
+        return &photo;
+    model();
+    const char *cache = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
+    char *path = cloak_format("%s%s/cloakfleet/sample-album/groups/2008_002079.jpg",
+        cache ? cache : home ? home : "/tmp", cache ? "" : "/.cache");
+    cloak_status status = cloak_file_read(path, 1 << 20, &bytes, &length, &error);
+    free(path);
+    if (status != CLOAK_OK) {
+        check_skip("no sample album: deploy/sample-album fetches it");
+        return NULL;
+    }
+    CHECK_OK(cloak_photo_decode(bytes, length, "sample", NULL, &photo, &error));
+    free(bytes);
+    return &photo;
+}
+
+static cloak_image image_of(const cloak_photo *photo) {
+    return (cloak_image){photo->rgb, photo->width, photo->height};
+}
+
+static size_t size_of(const cloak_photo *photo) {
+    return (size_t)photo->width * (size_t)photo->height * 3;
+}
+
+TEST(describes_itself) {
+    cloak_model_info info = cloak_model_describe(model());
+    CHECK_TEXT(info.name, "face-mbv2-fpn96");
+    CHECK_TEXT(info.device, "cpu");
+    CHECK_INT(strlen(info.sha256), 64);
+    CHECK_INT(info.input_max, 640);
+    CHECK_NEAR(info.score_threshold, 0.05, 1e-6);
+}
+
+TEST(detects_faces_alike_alone_and_in_a_batch) {
+    const cloak_photo *photo = sample();
+    if (!photo)
+        return;
+    uint8_t grey[64 * 48 * 3];
+    memset(grey, 128, sizeof grey);
+    cloak_image images[3] = {image_of(photo), {grey, 64, 48}, image_of(photo)};
+    cloak_detections alone, batch[3];
+    CHECK_OK(cloak_model_detect(model(), images, 1, &alone, &error));
+    CHECK_OK(cloak_model_detect(model(), images, 3, batch, &error));
+    CHECK(alone.count > 0 && alone.items[0].score > 0.9f);
+    CHECK_INT(batch[1].count, 0);
+    for (int i = 0; i < 3; i += 2) {
+        CHECK_INT(batch[i].count, alone.count);
+        CHECK(memcmp(batch[i].items, alone.items, alone.count * sizeof *alone.items) == 0);
+    }
+    for (size_t i = 0; i < alone.count; i++) {
+        const cloak_detection *d = &alone.items[i];
+        CHECK(d->x1 >= 0 && d->y1 >= 0 && d->x2 <= (float)photo->width &&
+              d->y2 <= (float)photo->height && d->x1 < d->x2 && d->y1 < d->y2);
+        CHECK(d->score > 0.05f && (i == 0 || d->score <= alone.items[i - 1].score));
+    }
+    cloak_detections_free(&alone);
+    for (int i = 0; i < 3; i++)
+        cloak_detections_free(&batch[i]);
+}
+
+/* Attacks the sample and returns the perturbed pixels (free()). */
+static uint8_t *attacked(
+    const cloak_photo *photo, const cloak_attack_params *params, cloak_attack_result *result) {
+    cloak_image image = image_of(photo);
+    uint8_t *out = cloak_alloc(size_of(photo));
+    CHECK_OK(cloak_model_attack(model(), &image, 1, params, NULL, result, &error));
+    CHECK_OK(cloak_model_apply(&image, result, out, &error));
+    return out;
+}
+
+/* Whether a pixel may have changed: it lies within the region of some face. */
+static bool near_a_face(const cloak_photo *photo, const cloak_detections *faces, int x, int y) {
+    float scale = 640.0f / (float)(photo->width > photo->height ? photo->width : photo->height);
+    float least = 34 / (scale < 1 ? scale : 1); /* half of 64 grid pixels, and one of bleeding */
+    for (size_t i = 0; i < faces->count; i++) {
+        const cloak_detection *f = &faces->items[i];
+        float hw = fmaxf((f->x2 - f->x1) * 1.5f + 4, least);
+        float hh = fmaxf((f->y2 - f->y1) * 1.5f + 4, least);
+        if (fabsf((float)x + 0.5f - (f->x1 + f->x2) / 2) <= hw &&
+            fabsf((float)y + 0.5f - (f->y1 + f->y2) / 2) <= hh)
+            return true;
+    }
+    return false;
+}
+
+TEST(hides_faces_within_the_budget_and_the_region) {
+    const cloak_photo *photo = sample();
+    if (!photo)
+        return;
+    cloak_attack_params params = cloak_attack_default_params();
+    cloak_attack_result result;
+    cloak_detections before, after;
+    cloak_image image = image_of(photo);
+    uint8_t *out = attacked(photo, &params, &result), *again;
+    CHECK(result.success && result.steps > 0 && result.steps <= params.max_steps);
+    CHECK_INT(result.max_change, 5);
+    CHECK_NEAR(result.residual_score, 0, 0);
+    CHECK_OK(cloak_model_detect(model(), &image, 1, &before, &error));
+    image.rgb = out;
+    CHECK_OK(cloak_model_detect(model(), &image, 1, &after, &error));
+    CHECK_INT(after.count, 0); /* what the loop judged is what was delivered */
+    for (int y = 0; y < photo->height; y++)
+        for (int x = 0; x < photo->width; x++)
+            for (int c = 0; c < 3; c++) {
+                size_t at = ((size_t)y * (size_t)photo->width + (size_t)x) * 3 + (size_t)c;
+                int change = abs((int)photo->rgb[at] - (int)out[at]);
+                CHECK(change <= 5);
+                CHECK(change == 0 || near_a_face(photo, &before, x, y));
+            }
+    cloak_attack_result_free(&result);
+    again = attacked(photo, &params, &result);
+    CHECK(memcmp(out, again, size_of(photo)) == 0); /* same parameters, same bytes */
+    cloak_attack_result_free(&result);
+    cloak_detections_free(&before);
+    cloak_detections_free(&after);
+    free(out);
+    free(again);
+}
+
+TEST(restarts_depend_on_the_seed_alone) {
+    const cloak_photo *photo = sample();
+    if (!photo)
+        return;
+    cloak_attack_params params = cloak_attack_default_params();
+    cloak_attack_result a, b, c;
+    params.eps = 1.0f / 255; /* too little to succeed, so that the restart is taken */
+    params.max_steps = 1;
+    params.restarts = 1;
+    params.seed = 3;
+    free(attacked(photo, &params, &a));
+    free(attacked(photo, &params, &b));
+    params.seed = 4;
+    free(attacked(photo, &params, &c));
+    size_t size = (size_t)a.grid_width * (size_t)a.grid_height * 3;
+    CHECK_INT(a.restarts, 1);
+    CHECK(memcmp(a.levels, b.levels, size) == 0);
+    (void)c; /* another seed may or may not end in another best attempt */
+    cloak_attack_result_free(&a);
+    cloak_attack_result_free(&b);
+    cloak_attack_result_free(&c);
+}
+
+typedef struct {
+    int calls;
+    bool fail;
+} Codec;
+
+/* An "encoder" that keeps the upper seven bits. */
+static cloak_status coarse(
+    void *context, const cloak_image *image, uint8_t *decoded, cloak_error *problem) {
+    Codec *codec = context;
+    codec->calls++;
+    if (codec->fail)
+        return cloak_fail(problem, CLOAK_E_TRANSIENT, "no encoder today");
+    for (size_t i = 0; i < (size_t)image->width * (size_t)image->height * 3; i++)
+        decoded[i] = image->rgb[i] & 0xfe;
+    return CLOAK_OK;
+}
+
+TEST(succeeds_through_an_encoder_and_reports_its_failure) {
+    const cloak_photo *photo = sample();
+    if (!photo)
+        return;
+    cloak_attack_params params = cloak_attack_default_params();
+    cloak_attack_result result = {0};
+    cloak_detections after;
+    Codec codec = {0, false};
+    cloak_image image = image_of(photo);
+    params.codec = coarse;
+    params.codec_context = &codec;
+    uint8_t *out = attacked(photo, &params, &result);
+    CHECK(result.success);
+    CHECK_INT(codec.calls, result.steps + 1);
+    for (size_t i = 0; i < size_of(photo); i++)
+        out[i] &= 0xfe;
+    image.rgb = out;
+    CHECK_OK(cloak_model_detect(model(), &image, 1, &after, &error));
+    CHECK_INT(after.count, 0);
+    cloak_attack_result_free(&result);
+    image.rgb = photo->rgb;
+    codec.fail = true;
+    CHECK_INT(cloak_model_attack(model(), &image, 1, &params, NULL, &result, &error),
+        CLOAK_E_TRANSIENT);
+    CHECK_TEXT(error.text, "no encoder today");
+    free(out);
+}
+
+static bool stop_at_once(void *context) {
+    (void)context;
+    return true;
+}
+
+TEST(stops_when_asked_to) {
+    const cloak_photo *photo = sample();
+    if (!photo)
+        return;
+    cloak_attack_params params = cloak_attack_default_params();
+    cloak_attack_result result = {0};
+    cloak_image image = image_of(photo);
+    params.stop = stop_at_once;
+    CHECK_INT(cloak_model_attack(model(), &image, 1, &params, NULL, &result, &error),
+        CLOAK_E_INTERRUPTED);
+    CHECK(result.levels == NULL);
+}
+
+TEST(a_photo_without_faces_needs_nothing) {
+    uint8_t grey[64 * 48 * 3], out[sizeof grey];
+    cloak_image image = {grey, 64, 48};
+    cloak_attack_result result;
+    memset(grey, 128, sizeof grey);
+    CHECK_OK(cloak_model_attack(model(), &image, 1, NULL, NULL, &result, &error));
+    CHECK(result.success && result.steps == 0);
+    CHECK_OK(cloak_model_apply(&image, &result, out, &error));
+    CHECK(memcmp(grey, out, sizeof grey) == 0);
+    cloak_attack_result_free(&result);
+}
+
+TEST(refuses_what_cannot_be) {
+    uint8_t pixel[3] = {0};
+    cloak_image good = {pixel, 1, 1}, bad = {pixel, 0, 7};
+    cloak_detections found;
+    cloak_attack_result result = {0};
+    cloak_attack_params params = cloak_attack_default_params();
+    cloak_model *other = NULL;
+    cloak_model_params load = cloak_model_default_params();
+    CHECK_INT(cloak_model_detect(model(), &bad, 1, &found, &error), CLOAK_E_PERMANENT);
+    params.eps = 0.001f;
+    CHECK_INT(cloak_model_attack(model(), &good, 1, &params, NULL, &result, &error), CLOAK_E_USAGE);
+    CHECK(strstr(error.text, "eps"));
+    CHECK_INT(cloak_model_apply(&good, &result, pixel, &error), CLOAK_E_USAGE);
+    CHECK_INT(cloak_model_load("no-such-model", NULL, &other, &error), CLOAK_E_USAGE);
+    CHECK(strstr(error.text, "no-such-model"));
+    load.device = "cuda:0";
+    CHECK_INT(cloak_model_load(WEIGHTS, &load, &other, &error), CLOAK_E_DEVICE);
+    CHECK(other == NULL);
+    CHECK_OK(cloak_model_detect(model(), &good, 1, &found, &error)); /* one pixel is a photo */
+    cloak_detections_free(&found);
+}
+
+/* Cuts and twists the weight file: every version is refused with a text, none crashes. */
+TEST(refuses_broken_weight_files) {
+    void *bytes = NULL;
+    size_t length = 0;
+    cloak_model *other = NULL;
+    char *path = cloak_path_join(check_folder(), "broken.safetensors");
+    CHECK_OK(cloak_file_read(WEIGHTS, (size_t)64 << 20, &bytes, &length, &error));
+    const size_t cuts[] = {0, 4, 8, 100, 5000, length / 2, length - 1};
+    for (size_t i = 0; i < sizeof cuts / sizeof cuts[0]; i++) {
+        CHECK_OK(cloak_file_write(path, bytes, cuts[i], &error));
+        CHECK_INT(cloak_model_load(path, NULL, &other, &error), CLOAK_E_USAGE);
+        CHECK(strstr(error.text, "broken.safetensors"));
+    }
+    char *text = bytes;
+    static const char *const keys[] = {"\"backbone\"", "data_offsets", "fc6.weight", "anchor_sizes"};
+    for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++) {
+        char *at = memmem(text, length, keys[i], strlen(keys[i]));
+        CHECK(at != NULL);
+        char kept = at[2];
+        at[2] = 'X';
+        CHECK_OK(cloak_file_write(path, bytes, length, &error));
+        CHECK_INT(cloak_model_load(path, NULL, &other, &error), CLOAK_E_USAGE);
+        at[2] = kept;
+    }
+    free(path);
+    free(bytes);
+}
