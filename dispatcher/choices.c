@@ -33,10 +33,8 @@ cloak_status cloak_choices_settings(
         free(s.labels);
         s.labels = cloak_path_absolute(choices->labels);
     }
-    /* a budget below one level would change nothing: say so before anything is written */
-    if (status == CLOAK_OK && s.eps * 255 + 1e-3 < 1)
-        status = cloak_fail(error, CLOAK_E_USAGE,
-            "eps %g is less than one 8-bit level (1/255): nothing would change", s.eps);
+    if (status == CLOAK_OK) /* what no worker would accept is refused before anything is written */
+        status = cloak_settings_check(&s, error);
     if (status == CLOAK_OK)
         *settings = s;
     else

@@ -23,7 +23,7 @@ typedef struct {
             "random starts after a failed one"},                                                   \
         {"rounds", "N", NULL, CLOAK_OPTION_INT, &(c).rounds, 0, 20,                                \
             "further rounds with the encoder in the loop"},                                        \
-        {"region", "X", NULL, CLOAK_OPTION_REAL, &(c).region, 1, 1000,                             \
+        {"region", "X", NULL, CLOAK_OPTION_REAL, &(c).region, 1, 500,                             \
             "pixels within X times a face's box may change"},                                      \
         {"seed", "N", NULL, CLOAK_OPTION_INT, &(c).seed, 0, 9007199254740991.0,                    \
             "of random starts"},                                                                   \

@@ -17,6 +17,14 @@ cloak_status cloak_feeder_create(cloak_queue *queue, const cloak_manifest *manif
 
 cloak_status cloak_feeder_run(cloak_feeder *feeder, int max_batches, cloak_error *error) {
     const cloak_manifest *manifest = feeder->manifest;
+    if (feeder->next < manifest->count) { /* an empty submission just reads the backlog */
+        size_t accepted = 0;
+        uint64_t backlog = 0;
+        cloak_status status = cloak_queue_submit(
+            feeder->queue, manifest->id, NULL, 0, &accepted, &backlog, error);
+        if (status != CLOAK_OK || backlog >= feeder->max_backlog)
+            return status;
+    }
     for (int batch = 0; batch < max_batches && feeder->next < manifest->count; batch++) {
         cloak_job_spec jobs[BATCH];
         size_t count = 0, accepted = 0;

@@ -136,11 +136,12 @@ static bool take_line(cloak_manifest *manifest, const char *line) {
     int at = 0;
     if (line[0] == 's' || line[0] == 'e')
         return true; /* a listing repeats what it skips */
-    if (sscanf(line, "p %" SCNu64 " %" SCNu64 " %" SCNd64 " %n", &index, &size, &modified, &at) !=
+    /* one space before the key, and any more are the key's own */
+    if (sscanf(line, "p %" SCNu64 " %" SCNu64 " %" SCNd64 "%n", &index, &size, &modified, &at) !=
             3 ||
-        !at || index != manifest->count)
+        line[at] != ' ' || index != manifest->count)
         return false;
-    char *key = cloak_text_decode(line + at);
+    char *key = cloak_text_decode(line + at + 1);
     if (!key || !*key) {
         free(key);
         return false;
@@ -170,6 +171,11 @@ static cloak_status read_back(cloak_manifest *manifest, cloak_error *error) {
         whole = ftell(manifest->file);
     }
     free(line);
+    if (status == CLOAK_OK && ferror(manifest->file))
+        return io_error(manifest, error);
+    if (status == CLOAK_OK && manifest->read_only)
+        return number ? CLOAK_OK
+                      : cloak_fail(error, CLOAK_E_USAGE, "%s is empty", manifest->path);
     if (status == CLOAK_OK && (ftruncate(fileno(manifest->file), whole) != 0 ||
                                   fseek(manifest->file, whole, SEEK_SET) != 0))
         return io_error(manifest, error);
@@ -177,22 +183,21 @@ static cloak_status read_back(cloak_manifest *manifest, cloak_error *error) {
     return status;
 }
 
-cloak_status cloak_manifest_open(const char *path, const char *source, const char *destination,
-    const char *settings, cloak_manifest *manifest, cloak_error *error) {
-    char *folder = cloak_path_folder(path);
+static cloak_status open_mode(const char *path, const char *mode, const char *source,
+    const char *destination, const char *settings, cloak_manifest *manifest,
+    cloak_error *error) {
+    cloak_status status = CLOAK_OK;
     *manifest = (cloak_manifest){.path = cloak_strdup(path),
         .source = cloak_strdup(source),
         .destination = cloak_strdup(destination),
-        .settings = cloak_strdup(settings)};
-    cloak_status status = cloak_file_mkdirs(folder, error);
-    free(folder);
-    if (status == CLOAK_OK) {
-        manifest->file = fopen(path, "a+e");
-        if (!manifest->file)
-            status = io_error(manifest, error);
-        else
-            rewind(manifest->file);
-    }
+        .settings = cloak_strdup(settings),
+        .read_only = mode[0] == 'r'};
+    manifest->file = fopen(path, mode);
+    if (manifest->file)
+        rewind(manifest->file);
+    else
+        status = cloak_fail(
+            error, CLOAK_E_USAGE, "cannot open the manifest %s: %s", path, strerror(errno));
     if (status == CLOAK_OK)
         status = read_back(manifest, error);
     if (status == CLOAK_OK && manifest->fresh)
@@ -200,6 +205,22 @@ cloak_status cloak_manifest_open(const char *path, const char *source, const cha
     if (status != CLOAK_OK)
         cloak_manifest_close(manifest);
     return status;
+}
+
+cloak_status cloak_manifest_open(const char *path, const char *source, const char *destination,
+    const char *settings, cloak_manifest *manifest, cloak_error *error) {
+    char *folder = cloak_path_folder(path);
+    *manifest = (cloak_manifest){0};
+    cloak_status status = cloak_file_mkdirs(folder, error);
+    free(folder);
+    return status == CLOAK_OK
+               ? open_mode(path, "a+e", source, destination, settings, manifest, error)
+               : status;
+}
+
+cloak_status cloak_manifest_read(const char *path, const char *source, const char *destination,
+    const char *settings, cloak_manifest *manifest, cloak_error *error) {
+    return open_mode(path, "re", source, destination, settings, manifest, error);
 }
 
 /* --- writing ------------------------------------------------------------------------------- */

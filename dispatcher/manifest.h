@@ -33,7 +33,8 @@ typedef struct {
     char **skipped; /* "key: reason" of the last listing */
     size_t skipped_count;
     FILE *file;
-    bool fresh; /* the manifest was created by this call */
+    bool fresh;     /* the manifest was created by this call */
+    bool read_only; /* by cloak_manifest_read */
 } cloak_manifest;
 
 /* Opens the manifest at `path`, or creates it with a new album id. An existing one of another
@@ -41,7 +42,12 @@ typedef struct {
 CLOAK_MUST_CHECK cloak_status cloak_manifest_open(const char *path, const char *source,
     const char *destination, const char *settings, cloak_manifest *manifest, cloak_error *error);
 
-/* The photo of this key, or NULL. */
+/* Opens an existing manifest to look at it: nothing is written or cut off, so that this may happen
+ * while another process appends. */
+CLOAK_MUST_CHECK cloak_status cloak_manifest_read(const char *path, const char *source,
+    const char *destination, const char *settings, cloak_manifest *manifest, cloak_error *error);
+
+/* The newest photo of this key, or NULL. */
 const cloak_manifest_photo *cloak_manifest_find(const cloak_manifest *manifest, const char *key);
 
 /* Appends a photo or a skipped file. Written, not yet synced. */

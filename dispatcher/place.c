@@ -1,9 +1,11 @@
 /* Source, destination and the state beside it; see the header. */
 #include "dispatcher/place.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "common/base/alloc.h"
 #include "common/base/file.h"
@@ -27,6 +29,15 @@ static cloak_status check(const char *source, const char *destination, cloak_err
     return CLOAK_OK;
 }
 
+/* Creates the output folder, so that one that cannot be written is noticed before any work. */
+static cloak_status check_writable(const char *destination, cloak_error *error) {
+    cloak_status status = cloak_file_mkdirs(destination, error);
+    if (status == CLOAK_OK && access(destination, W_OK | X_OK) != 0)
+        status = cloak_fail(error, CLOAK_E_USAGE, "cannot write into %s: %s", destination,
+            strerror(errno));
+    return status;
+}
+
 static void leave_out(cloak_place *place, const char *source, const char *path) {
     if (cloak_path_inside(path, source))
         place->leave_out[place->leave_out_count++] = cloak_strdup(path + strlen(source) + 1);
@@ -45,6 +56,11 @@ cloak_status cloak_place_open(
     place->source_url = cloak_strdup(cloak_store_place(place->source));
     place->destination_url = cloak_strdup(cloak_store_place(place->destination));
     status = check(place->source_url, place->destination_url, error);
+    if (status != CLOAK_OK) {
+        cloak_place_close(place);
+        return status;
+    }
+    status = check_writable(place->destination_url, error);
     if (status != CLOAK_OK) {
         cloak_place_close(place);
         return status;

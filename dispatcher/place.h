@@ -14,7 +14,7 @@ typedef struct {
 } cloak_place;
 
 /* Opens both stores. A source that is no folder, a destination that is the source or contains it
- * are CLOAK_E_USAGE. A destination inside the source is fine: it is left out of the listing. Free
+ * are CLOAK_E_USAGE. The destination is created. A destination inside the source is fine: it is left out of the listing. Free
  * with cloak_place_close. */
 CLOAK_MUST_CHECK cloak_status cloak_place_open(
     const char *source, const char *destination, cloak_place *place, cloak_error *error);

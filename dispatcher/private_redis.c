@@ -53,6 +53,10 @@ static cloak_status launch(cloak_private_redis *redis, cloak_error *error) {
     unlink(redis->socket);
     cloak_status status = cloak_process_start(argv, log, SIGTERM, &redis->pid, error);
     free(log);
+    char *place = cloak_path_join(redis->folder, "url"); /* for other verbs, while this one runs */
+    if (status == CLOAK_OK)
+        status = cloak_file_write(place, redis->url, strlen(redis->url), error);
+    free(place);
     return status == CLOAK_OK ? wait_until_up(redis, error) : status;
 }
 

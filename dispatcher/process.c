@@ -42,6 +42,7 @@ cloak_status cloak_process_start(
         return cloak_fail(error, CLOAK_E_TRANSIENT, "cannot start %s: %s", argv[0], strerror(errno));
     }
     pid_t parent = getpid(), child = fork();
+    int fork_errno = errno;
     if (child == 0)
         become(argv, log, death_signal, parent, report[1]);
     close(report[1]);
@@ -51,8 +52,9 @@ cloak_status cloak_process_start(
     if (failed) {
         if (child > 0)
             waitpid(child, NULL, 0);
-        return cloak_fail(error, CLOAK_E_USAGE, "cannot start %s: %s (is it installed?)", argv[0],
-            strerror(failure ? failure : errno));
+        return cloak_fail(error, child < 0 ? CLOAK_E_TRANSIENT : CLOAK_E_USAGE,
+            "cannot start %s: %s%s", argv[0], strerror(failure ? failure : fork_errno),
+            failure == ENOENT ? " (is it installed?)" : "");
     }
     *pid = child;
     return CLOAK_OK;

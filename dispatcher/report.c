@@ -113,7 +113,8 @@ static double mean_psnr(const cloak_sums *sums) {
     return photos ? (double)cloak_sums_get(sums, "psnr_millidb") / 1000 / (double)photos : NAN;
 }
 
-char *cloak_album_report_json(const cloak_album_report *r, double seconds, size_t skipped) {
+char *cloak_album_report_json(const cloak_album_report *r, double seconds,
+    uint64_t delivered, size_t skipped) {
     cJSON *object = cJSON_CreateObject();
     cJSON_AddStringToObject(object, "album", r->album);
     cJSON_AddNumberToObject(object, "total", (double)r->books.total);
@@ -134,7 +135,7 @@ char *cloak_album_report_json(const cloak_album_report *r, double seconds, size_
     cJSON_AddNumberToObject(object, "steps", (double)cloak_sums_get(&r->sums, "steps"));
     add_rounded(object, "seconds", seconds);
     add_rounded(
-        object, "photos_per_second", seconds > 0 ? (double)r->books.done / seconds : NAN);
+        object, "photos_per_second", seconds > 0 && delivered ? (double)delivered / seconds : NAN);
     add_stages(object, &r->sums);
     cJSON *ap = cJSON_AddObjectToObject(object, "ap");
     cJSON_AddStringToObject(ap, "reference", reference(&r->sums));
@@ -190,6 +191,8 @@ void cloak_album_report_print(
 }
 
 int cloak_album_report_exit(const cloak_album_report *report) {
+    if (!report->books.balanced)
+        return 1;
     if (report->books.dead || report->books.cancelled)
         return 4;
     return report->residual ? 3 : 0;

@@ -32,14 +32,16 @@ CLOAK_MUST_CHECK cloak_status cloak_album_report_read(
 void cloak_album_report_free(cloak_album_report *report);
 
 /* The report as one line of JSON with the documented keys (docs/operating.md). `seconds` is the
- * time that `seconds` and `photos_per_second` are to state. Returns a new string (free()). */
-char *cloak_album_report_json(const cloak_album_report *report, double seconds, size_t skipped);
+ * time that `seconds` is to state, `delivered` the photos that were delivered in it. Returns a new
+ * string (free()). */
+char *cloak_album_report_json(const cloak_album_report *report, double seconds, uint64_t delivered,
+    size_t skipped);
 
 /* Prints the table that `cloak run` and `cloak status` end with. `destination` may be NULL. */
 void cloak_album_report_print(const cloak_album_report *report, double seconds,
     const char *destination, FILE *to);
 
-/* The exit code that the album's state calls for: 0, 3 or 4. */
+/* The exit code that the album's state calls for: 0, 3 or 4; 1 when the books do not balance. */
 int cloak_album_report_exit(const cloak_album_report *report);
 
 /* True when every photo of a sealed manifest is settled. */

@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/statvfs.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -28,10 +29,11 @@
 #include "dispatcher/progress.h"
 #include "dispatcher/state.h"
 #include "dispatcher/survey.h"
+#include "dispatcher/sweep.h"
 #include "dispatcher/verbs.h"
 
-enum { MAX_WORKERS = 64, MAX_IDLE_DEATHS = 5, DRAIN_SECONDS = 10, FEED_BATCHES = 20 };
-static const double lock_seconds = 20, look_seconds = 0.5;
+enum { MAX_WORKERS = 64, MAX_IDLE_DEATHS = 8, DRAIN_SECONDS = 10, FEED_BATCHES = 20 };
+static const double lock_seconds = 60, look_seconds = 0.5;
 
 typedef struct {
     const char *album, *out;
@@ -44,6 +46,7 @@ typedef struct {
 typedef struct {
     pid_t pid;
     char name[20];
+    bool dead; /* ended, its leases not taken back yet */
 } Worker;
 
 typedef struct {
@@ -57,7 +60,10 @@ typedef struct {
     Worker workers[MAX_WORKERS];
     char *worker_log;
     int lock;
-    int idle_deaths; /* of workers, since the last photo was settled */
+    int idle_deaths; /* of workers and of Redis, since the last photo was delivered */
+    uint64_t delivered, delivered_before; /* now, and by earlier runs */
+    bool looked;
+    bool worker_died; /* one at least, without saying good-bye */
     unsigned next_worker;
     double began;
 } Run;
@@ -83,9 +89,10 @@ static cloak_status start_worker(Run *run, Worker *worker, cloak_error *error) {
     snprintf(worker->name, sizeof worker->name, "run-%d-%u", (int)getpid(), run->next_worker++);
     char *argv[] = {program, "--redis", run->redis.url, "--queue", "run", "--name", worker->name,
         "--model", model, "--device", (char *)run->options.device, "--threads", threads,
-        "--drain-seconds", drain, "--die-with-parent", NULL};
+        "--drain-seconds", drain, NULL};
+    /* when we die, its Redis dies too: there is nobody left to drain for */
     cloak_status status =
-        cloak_process_start(argv, run->worker_log, SIGTERM, &worker->pid, error);
+        cloak_process_start(argv, run->worker_log, SIGKILL, &worker->pid, error);
     free(program);
     free(model);
     return status;
@@ -105,34 +112,56 @@ static void last_words(const Run *run, char *text, size_t size) {
     fclose(file);
 }
 
+static cloak_status give_up(const Run *run, const char *how, cloak_error *error) {
+    char words[400];
+    last_words(run, words, sizeof words);
+    return cloak_fail(error, CLOAK_E_INTERNAL,
+        "the worker keeps ending (%s) without getting anything done; its log is %s and ends with: %s",
+        how, run->worker_log, words);
+}
+
+/* A Redis that ends again and again cannot write its file: say why, if it can be known. */
+static cloak_status mend_redis(Run *run, cloak_error *error) {
+    bool restarted = false;
+    struct statvfs disk;
+    cloak_status status = cloak_private_redis_mend(&run->redis, &restarted, error);
+    if (!restarted)
+        return status;
+    fprintf(stderr, "\n  the private Redis had died; it was started again\n");
+    bool full = statvfs(run->place.state, &disk) == 0 &&
+                (uint64_t)disk.f_bavail * disk.f_frsize < (1u << 20);
+    if (full || ++run->idle_deaths > MAX_IDLE_DEATHS)
+        return cloak_fail(error, CLOAK_E_TRANSIENT,
+            "the private Redis keeps ending%s; its log is %s/redis/redis.log",
+            full ? ": no space left for the state folder (free some, then run again)" : "",
+            run->place.state);
+    return status;
+}
+
 /* Replaces workers that have died; gives up when they die without getting anything done. */
 static cloak_status mend_workers(Run *run, cloak_error *error) {
     for (long i = 0; i < run->options.workers; i++) {
         Worker *worker = &run->workers[i];
         int ended = 0;
-        char how[64], words[400];
         size_t moved = 0;
         if (worker->pid && !cloak_process_ended(worker->pid, &ended))
             continue;
         if (worker->pid) {
+            char how[64];
             cloak_process_describe(ended, how);
+            fprintf(stderr, "\n  a worker ended with %s; its photos go back to the queue\n", how);
             worker->pid = 0;
-            cloak_status status =
-                cloak_queue_recover(run->queue, worker->name, true, &moved, error);
-            if (status != CLOAK_OK)
-                return status;
-            if (++run->idle_deaths > MAX_IDLE_DEATHS ||
-                (WIFEXITED(ended) && WEXITSTATUS(ended) == 2)) {
-                last_words(run, words, sizeof words);
-                return cloak_fail(error, CLOAK_E_INTERNAL,
-                    "the worker keeps ending (%s) without getting anything done; its log is %s and "
-                    "ends with: %s",
-                    how, run->worker_log, words);
-            }
-            fprintf(stderr, "\n  a worker ended with %s; %zu photos go back to the queue\n", how,
-                moved);
+            worker->dead = run->worker_died = true;
+            bool refused = WIFEXITED(ended) && WEXITSTATUS(ended) == 2;
+            if (++run->idle_deaths > MAX_IDLE_DEATHS || refused)
+                return give_up(run, how, error);
         }
-        cloak_status status = start_worker(run, worker, error);
+        cloak_status status = CLOAK_OK;
+        if (worker->dead)
+            status = cloak_queue_recover(run->queue, worker->name, true, &moved, error);
+        worker->dead = worker->dead && status != CLOAK_OK;
+        if (status == CLOAK_OK)
+            status = start_worker(run, worker, error);
         if (status != CLOAK_OK)
             return status;
     }
@@ -151,6 +180,7 @@ static void stop_workers(Run *run) {
         while (worker->pid > 0 && !cloak_process_ended(worker->pid, NULL)) {
             if (signals > seen || cloak_now() > until) {
                 cloak_process_stop(worker->pid, SIGTERM, 0.5);
+                run->worker_died = true;
                 break;
             }
             cloak_clock_system.sleep(0.05);
@@ -183,6 +213,7 @@ static cloak_status prepare(Run *run, cloak_error *error) {
         return status;
     char *settings = cloak_settings_json(&run->settings);
     char *redis_folder = cloak_path_join(run->place.state, "redis");
+    cloak_sweep_unfinished(run->place.destination_url);
     run->worker_log = cloak_path_join(run->place.state, "worker.log");
     status = cloak_manifest_open(run->place.manifest, run->place.source_url,
         run->place.destination_url, settings, &run->manifest, error);
@@ -212,10 +243,7 @@ static cloak_status prepare(Run *run, cloak_error *error) {
 static cloak_status look_after(
     Run *run, cloak_progress *progress, bool *complete, cloak_error *error) {
     cloak_album_report report = {0};
-    bool restarted = false;
-    cloak_status status = cloak_private_redis_mend(&run->redis, &restarted, error);
-    if (restarted)
-        fprintf(stderr, "\n  the private Redis had died; it was started again\n");
+    cloak_status status = mend_redis(run, error);
     if (status == CLOAK_OK)
         status = cloak_feeder_run(&run->feeder, FEED_BATCHES, error);
     if (status == CLOAK_OK)
@@ -224,8 +252,12 @@ static cloak_status look_after(
         *complete = cloak_album_report_complete(&report);
         if (progress->began == 0)
             *progress = cloak_progress_start(stderr, &report);
-        if (report.settled != progress->last_settled)
+        if (!run->looked)
+            run->delivered_before = run->delivered = report.books.done;
+        run->looked = true;
+        if (report.books.done != run->delivered)
             run->idle_deaths = 0;
+        run->delivered = report.books.done;
         if (*complete && report.settled == progress->settled_before)
             fprintf(stderr, "  everything is done already\n");
         else
@@ -265,7 +297,8 @@ static int conclude(Run *run, cloak_error *error) {
     int code = cloak_album_report_exit(&report);
     cloak_album_report_print(&report, seconds, run->place.destination_url, stderr);
     if (run->options.json) {
-        char *json = cloak_album_report_json(&report, seconds, run->manifest.skipped_count);
+        char *json = cloak_album_report_json(&report, seconds,
+            report.books.done - run->delivered_before, run->manifest.skipped_count);
         printf("%s\n", json);
         free(json);
     }
@@ -286,6 +319,8 @@ static int run_album(Run *run) {
                         "once\n",
             DRAIN_SECONDS);
     stop_workers(run);
+    if (run->worker_died)
+        cloak_sweep_unfinished(run->place.destination_url);
     if (status == CLOAK_E_INTERRUPTED) {
         fprintf(stderr, "  nothing is lost: the same command goes on from here\n");
         return CLOAK_EXIT_INTERRUPTED;
@@ -328,7 +363,9 @@ int cloak_verb_run(int argc, char **argv) {
         struct sigaction action = {.sa_handler = on_signal};
         sigaction(SIGINT, &action, NULL);
         sigaction(SIGTERM, &action, NULL);
-        sigaction(SIGHUP, &action, NULL);
+        struct sigaction hangup;
+        if (sigaction(SIGHUP, NULL, &hangup) == 0 && hangup.sa_handler != SIG_IGN) /* nohup */
+            sigaction(SIGHUP, &action, NULL);
         signal(SIGPIPE, SIG_IGN);
         o->album = argv[0];
         o->out = argv[1];

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
@@ -22,7 +23,12 @@ cloak_status cloak_state_lock(
     if (fd < 0)
         return cloak_fail(error, CLOAK_E_TRANSIENT, "cannot create a file in %s: %s", folder,
             strerror(errno));
-    for (double until = cloak_now() + seconds; flock(fd, LOCK_EX | LOCK_NB) != 0;) {
+    const double began = cloak_now(), until = began + seconds;
+    for (bool told = false; flock(fd, LOCK_EX | LOCK_NB) != 0;) {
+        if (!told && cloak_now() > began + 1) {
+            fprintf(stderr, "  waiting for another cloak to let go of %s\n", folder);
+            told = true;
+        }
         if (cloak_now() > until) {
             close(fd);
             return cloak_fail(error, CLOAK_E_USAGE,

@@ -27,7 +27,8 @@ static int show_album(const char *argument, const cloak_queue_options *o, bool d
             printf("%s\t%s\t%s\n", report.dead[i].key, report.dead[i].class_word,
                 report.dead[i].text);
         if (o->json) {
-            char *json = cloak_album_report_json(&report, worker_seconds(&report), 0);
+            char *json = cloak_album_report_json(
+                &report, worker_seconds(&report), report.books.done, 0);
             printf("%s\n", json);
             free(json);
         }

@@ -6,6 +6,9 @@
 #include "common/base/file.h"
 #include "common/photo/photo.h"
 
+/* A file name has 255 bytes on most file systems, and the receipt adds its ending. */
+enum { MAX_KEY = 4000, MAX_NAME = 255 - (sizeof ".cloak.json" - 1) };
+
 typedef struct {
     cloak_manifest *manifest;
     char *const *leave_out;
@@ -19,7 +22,10 @@ static cloak_status visit(
     for (size_t i = 0; i < survey->leave_out_count; i++)
         if (cloak_path_inside(key, survey->leave_out[i]))
             return CLOAK_OK;
+    const char *slash = strrchr(key, '/'), *name = slash ? slash + 1 : key;
     const char *reason = problem ? problem : cloak_photo_skip_reason(key);
+    if (!reason && (strlen(key) > MAX_KEY || strlen(name) > MAX_NAME))
+        reason = "its name is too long: its receipt's would not fit";
     if (reason)
         return cloak_manifest_skip(survey->manifest, key, reason, survey->error);
     const cloak_manifest_photo *known = cloak_manifest_find(survey->manifest, key);

@@ -45,10 +45,11 @@ static bool answers(const char *url) {
 
 static cloak_status open_private(
     const char *state, cloak_album_target *target, cloak_error *error) {
-    char *folder = cloak_path_join(state, "redis");
-    char *url = cloak_format("unix://%s/redis.sock", folder);
+    char *folder = cloak_path_join(state, "redis"), *place = cloak_path_join(folder, "url");
+    void *url = NULL; /* where a run's Redis was last */
+    size_t length = 0;
     cloak_status status = CLOAK_OK;
-    if (!answers(url)) {
+    if (cloak_file_read(place, 4096, &url, &length, NULL) != CLOAK_OK || !answers(url)) {
         status = cloak_state_lock(state, 5, &target->lock, error);
         if (status == CLOAK_OK)
             status = cloak_private_redis_start(folder, &target->redis, error);
@@ -57,6 +58,7 @@ static cloak_status open_private(
         status = cloak_queue_open(
             target->redis.url ? target->redis.url : url, "run", 10, &target->queue, error);
     free(folder);
+    free(place);
     free(url);
     return status;
 }

@@ -46,8 +46,7 @@ cloak_status guarded(cloak_error *error, cloak_status code, const char *what, Bo
         return cloak_fail(error, CLOAK_E_DEVICE,
             "%s: out of memory (smaller photos, or fewer workers on this machine)", what);
     } catch (const c10::Error &problem) {
-        return cloak_fail(
-            error, CLOAK_E_DEVICE, "%s: %s", what, problem.what_without_backtrace());
+        return cloak_fail(error, code, "%s: %s", what, problem.what_without_backtrace());
     } catch (const std::exception &problem) {
         return cloak_fail(error, code, "%s: %s", what, problem.what());
     } catch (...) {

@@ -13,12 +13,21 @@
 
 #include "common/base/alloc.h"
 #include "common/base/clock.h"
+#include "common/base/text.h"
 
 /* The context of the codec callback. */
 typedef struct {
     const cloak_photo *photo; /* source of format, profile and alpha */
     const char *name;
 } Codec;
+
+static cloak_status fail_named(
+    cloak_error *error, cloak_status code, const char *name, const char *what) {
+    char *shown = cloak_text_brief(name);
+    cloak_fail(error, code, "%s: %s", shown, what);
+    free(shown);
+    return code;
+}
 
 static size_t rgb_size(const cloak_photo *photo) {
     return (size_t)photo->width * (size_t)photo->height * 3;
@@ -42,7 +51,7 @@ static cloak_status decode(const void *bytes, size_t length, const char *name,
         return status;
     if (decoded.width != photo->width || decoded.height != photo->height) {
         cloak_photo_free(&decoded);
-        return cloak_fail(error, CLOAK_E_INTERNAL, "%s: the encoded photo has another size", name);
+        return fail_named(error, CLOAK_E_INTERNAL, name, "the encoded photo has another size");
     }
     *rgb = decoded.rgb;
     decoded.rgb = NULL;
@@ -93,7 +102,7 @@ static cloak_status deliverable(cloak_model *model, const cloak_photo *photo, co
     cloak_status status = CLOAK_OK;
     attempt->rgb = cloak_try_alloc(rgb_size(photo));
     if (!attempt->rgb)
-        return cloak_fail(error, CLOAK_E_DEVICE, "%s: out of memory", name);
+        return fail_named(error, CLOAK_E_DEVICE, name, "out of memory");
     status = cloak_model_apply(&image, result, attempt->rgb, error);
     record->seconds_attack += cloak_now() - start;
     start = cloak_now();

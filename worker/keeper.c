@@ -122,8 +122,8 @@ cloak_status cloak_keeper_start(const char *redis_url, const char *queue_name, c
     return CLOAK_OK;
 }
 
-void cloak_keeper_hold(cloak_keeper *keeper, const cloak_job *jobs, size_t count) {
-    double now = cloak_now();
+void cloak_keeper_hold(
+    cloak_keeper *keeper, const cloak_job *jobs, size_t count, double asked) {
     pthread_mutex_lock(&keeper->lock);
     keeper->jobs = cloak_realloc(keeper->jobs, count * sizeof *jobs);
     keeper->held = cloak_realloc(keeper->held, count * sizeof *keeper->held);
@@ -131,7 +131,7 @@ void cloak_keeper_hold(cloak_keeper *keeper, const cloak_job *jobs, size_t count
     for (size_t i = 0; i < count; i++) {
         keeper->jobs[i] = jobs[i];
         keeper->held[i] = true;
-        keeper->renewed[i] = now;
+        keeper->renewed[i] = asked;
     }
     keeper->count = count;
     keeper->generation++;

@@ -11,6 +11,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "common/base/alloc.h"
 #include "common/base/clock.h"
@@ -71,18 +72,34 @@ static void collect(void *context, const char *name, int64_t add) {
     stats->items[stats->count++] = (cloak_stat){cloak_strdup(name), add};
 }
 
-static cloak_status finish(
-    Worker *worker, const cloak_job *job, const cloak_record *record, cloak_error *error) {
-    Stats stats = {cloak_alloc(MAX_STATS * sizeof(cloak_stat)), 0};
-    char *json = cloak_record_json(record);
-    cloak_status status = cloak_record_stats(record, collect, &stats, error);
-    if (status == CLOAK_OK)
-        status = cloak_queue_finish(worker->queue, job, stats.items, stats.count, json, error);
-    for (size_t i = 0; i < stats.count; i++)
-        free((char *)stats.items[i].name);
-    free(stats.items);
-    free(json);
-    return status;
+/* Tells the queue what became of a job: `tell` is repeated until Redis has answered, for as long as
+ * the worker has patience. Finished work is not thrown away because Redis restarts just then. */
+typedef struct {
+    Worker *worker;
+    const cloak_job *job;
+    const Stats *stats;     /* finish */
+    const char *record;     /* finish */
+    const cloak_error *why; /* fail */
+} Verdict;
+
+static cloak_status settle(const Verdict *verdict,
+    cloak_status (*tell)(const Verdict *verdict, cloak_error *error), cloak_error *error) {
+    double until = cloak_now() + verdict->worker->options->patience;
+    for (;;) {
+        cloak_status status = tell(verdict, error);
+        if (status != CLOAK_E_QUEUE || cloak_now() > until || drained(verdict->worker))
+            return status;
+        cloak_clock_system.sleep(0.5);
+    }
+}
+
+static cloak_status tell_finished(const Verdict *v, cloak_error *error) {
+    return cloak_queue_finish(
+        v->worker->queue, v->job, v->stats->items, v->stats->count, v->record, error);
+}
+
+static cloak_status tell_released(const Verdict *v, cloak_error *error) {
+    return cloak_queue_release(v->worker->queue, v->job, 1, error);
 }
 
 /* Backoff with full jitter: up to 1, 2, 4 … 60 s by the number of earlier failures. */
@@ -93,42 +110,73 @@ static double backoff(const cloak_job *job) {
     return most * ((double)random() / (double)RAND_MAX);
 }
 
-static cloak_status report_failure(
-    Worker *worker, const cloak_job *job, const cloak_error *why, cloak_error *error) {
+static cloak_status tell_failed(const Verdict *v, cloak_error *error) {
     bool dead = false;
     cloak_status status =
-        cloak_queue_fail(worker->queue, job, why, backoff(job), &dead, error);
+        cloak_queue_fail(v->worker->queue, v->job, v->why, backoff(v->job), &dead, error);
     if (status == CLOAK_OK)
-        cloak_log(CLOAK_LOG_WARN, dead ? "photo_dead" : "photo_failed", "%s", why->text);
+        cloak_log(CLOAK_LOG_WARN, dead ? "photo_dead" : "photo_failed", "%s", v->why->text);
     return status;
+}
+
+static cloak_status finish(
+    Worker *worker, const cloak_job *job, const cloak_record *record, cloak_error *error) {
+    Stats stats = {cloak_alloc(MAX_STATS * sizeof(cloak_stat)), 0};
+    char *json = cloak_record_json(record);
+    Verdict verdict = {.worker = worker, .job = job, .stats = &stats, .record = json};
+    cloak_status status = cloak_record_stats(record, collect, &stats, error);
+    if (status == CLOAK_OK)
+        status = settle(&verdict, tell_finished, error);
+    if (status == CLOAK_OK)
+        cloak_log(CLOAK_LOG_INFO, "photo_done", "%s %s, %lld steps, %.2f s", record->job,
+            record->outcome,
+            record->steps == CLOAK_RECORD_NO_INT ? 0LL : (long long)record->steps,
+            record->seconds_total);
+    for (size_t i = 0; i < stats.count; i++)
+        free((char *)stats.items[i].name);
+    free(stats.items);
+    free(json);
+    return status;
+}
+
+/* Runs the pipeline. What is wrong with the album as seen from this machine (settings of a newer
+ * version, a label file or a source folder that is not there) is not the photo's fault: such errors
+ * become transient, so that another worker, or a later attempt, may do better. */
+static cloak_status attempt(Worker *worker, const cloak_job *job, const cloak_pipeline *pipeline,
+    cloak_record *record, cloak_error *why) {
+    const cloak_album *album = NULL;
+    cloak_status done = cloak_albums_get(&worker->albums, worker->queue, job->album, &album, why);
+    if (done != CLOAK_OK) {
+        if (done != CLOAK_E_QUEUE)
+            why->code = done = CLOAK_E_TRANSIENT;
+        return done;
+    }
+    done = cloak_pipeline_run(pipeline, job, album, record, why);
+    if (done == CLOAK_E_PERMANENT &&
+        access(cloak_store_place(album->source), R_OK | X_OK) != 0)
+        why->code = done = CLOAK_E_TRANSIENT;
+    return done;
 }
 
 /* Works on one held job and settles it with the queue. */
 static cloak_status handle(Worker *worker, const cloak_job *job, cloak_error *error) {
     cloak_pipeline pipeline = {worker->model, worker->options->worker, must_stop, worker,
         may_deliver, worker};
-    const cloak_album *album = NULL;
-    cloak_record record;
     cloak_error why;
+    cloak_record record;
     cloak_record_init(&record);
-    cloak_status done = cloak_albums_get(&worker->albums, worker->queue, job->album, &album, &why);
+    Verdict verdict = {.worker = worker, .job = job, .why = &why};
+    cloak_status done = attempt(worker, job, &pipeline, &record, &why);
     cloak_status status = CLOAK_OK;
     if (done == CLOAK_OK)
-        done = cloak_pipeline_run(&pipeline, job, album, &record, &why);
-    if (done == CLOAK_OK)
         status = finish(worker, job, &record, error);
-    else if (done == CLOAK_E_INTERRUPTED)
-        status = may_deliver(worker) ? cloak_queue_release(worker->queue, job, 1, error)
-                                     : CLOAK_E_FENCED;
-    else if (done == CLOAK_E_QUEUE)
-        status = cloak_fail(error, done, "%s", why.text);
-    else if (done != CLOAK_E_FENCED)
-        status = report_failure(worker, job, &why, error);
-    if (done == CLOAK_OK && status == CLOAK_OK)
-        cloak_log(CLOAK_LOG_INFO, "photo_done", "%s %s, %lld steps, %.2f s", record.job,
-            record.outcome, record.steps == CLOAK_RECORD_NO_INT ? 0LL : (long long)record.steps,
-            record.seconds_total);
-    if (done == CLOAK_E_FENCED || status == CLOAK_E_FENCED) {
+    else if (done == CLOAK_E_FENCED || (done == CLOAK_E_INTERRUPTED && !may_deliver(worker)))
+        status = CLOAK_E_FENCED;
+    else if (done == CLOAK_E_INTERRUPTED || done == CLOAK_E_QUEUE)
+        status = settle(&verdict, tell_released, error);
+    else
+        status = settle(&verdict, tell_failed, error);
+    if (status == CLOAK_E_FENCED) {
         cloak_log(CLOAK_LOG_WARN, "photo_fenced", "%s:%u is another worker's now", job->album,
             job->index);
         status = CLOAK_OK;
@@ -140,18 +188,25 @@ static cloak_status handle(Worker *worker, const cloak_job *job, cloak_error *er
 /* --- the loop ------------------------------------------------------------------------------ */
 
 static cloak_status work_off(
-    Worker *worker, cloak_job *jobs, size_t count, cloak_error *error) {
+    Worker *worker, cloak_job *jobs, size_t count, double asked, cloak_error *error) {
     cloak_status status = CLOAK_OK;
     size_t i = 0;
-    cloak_keeper_hold(worker->keeper, jobs, count);
+    cloak_keeper_hold(worker->keeper, jobs, count, asked);
     for (; i < count && status == CLOAK_OK && !stop_signals; i++) {
         worker->current = i;
         if (cloak_keeper_holds(worker->keeper, i))
             status = handle(worker, &jobs[i], error);
     }
     cloak_keeper_drop(worker->keeper);
-    if (i < count && status == CLOAK_OK)
-        status = cloak_queue_release(worker->queue, jobs + i, count - i, error);
+    if (i < count) { /* give the rest back, whatever became of this one */
+        cloak_error second;
+        cloak_status released =
+            cloak_queue_release(worker->queue, jobs + i, count - i, &second);
+        if (status == CLOAK_OK && released != CLOAK_OK) {
+            status = released;
+            *error = second;
+        }
+    }
     return status;
 }
 
@@ -159,13 +214,14 @@ static cloak_status work_off(
 static cloak_status turn(Worker *worker, bool *idle, cloak_error *error) {
     cloak_job *jobs = NULL;
     size_t count = 0;
+    double asked = cloak_now();
     cloak_status status = cloak_queue_claim(worker->queue, worker->options->worker, MAX_CLAIM,
         CLAIM_COST_MS, worker->options->lease_seconds, &jobs, &count, error);
     if (status != CLOAK_OK)
         return status;
     *idle = count == 0;
     if (count)
-        status = work_off(worker, jobs, count, error);
+        status = work_off(worker, jobs, count, asked, error);
     cloak_jobs_free(jobs, count);
     return status;
 }
@@ -184,8 +240,6 @@ static cloak_status serve(Worker *worker, cloak_error *error) {
         cloak_status status = turn(worker, &idle, error);
         if (status == CLOAK_OK) {
             away_since = 0;
-            if (idle && worker->options->exit_when_idle)
-                return CLOAK_OK;
             if (idle)
                 cloak_clock_system.sleep(0.2);
             continue;
@@ -203,16 +257,31 @@ static cloak_status serve(Worker *worker, cloak_error *error) {
     return CLOAK_OK;
 }
 
+/* Opens the queue, with patience: at boot Redis may come up after its workers. */
+static cloak_status connect(Worker *worker, cloak_error *error) {
+    const cloak_loop_options *o = worker->options;
+    double until = cloak_now() + o->patience;
+    for (bool told = false;;) {
+        cloak_status status =
+            cloak_queue_open(o->redis_url, o->queue_name, 10, &worker->queue, error);
+        if (status != CLOAK_E_QUEUE || cloak_now() > until || stop_signals)
+            return status;
+        if (!told)
+            cloak_log(CLOAK_LOG_WARN, "queue_away", "%s", error->text);
+        told = true;
+        cloak_clock_system.sleep(0.5);
+    }
+}
+
 cloak_status cloak_loop_run(
     cloak_model *model, const cloak_loop_options *options, cloak_error *error) {
     Worker worker = {.options = options, .model = model};
     cloak_model_info info = cloak_model_describe(model);
     char *about = cloak_format("{\"device\":\"%s\",\"model_sha256\":\"%s\",\"build\":\"%s\"}",
         info.device, info.sha256, CLOAK_VERSION);
-    cloak_status status = cloak_queue_open(
-        options->redis_url, options->queue_name, 10, &worker.queue, error);
     install_handlers();
     srandom((unsigned)(cloak_clock_system.wall_ms() ^ (int64_t)(cloak_now() * 1e6)));
+    cloak_status status = connect(&worker, error);
     if (status == CLOAK_OK)
         status = cloak_keeper_start(options->redis_url, options->queue_name, options->worker,
             about, options->lease_seconds, &worker.keeper, error);

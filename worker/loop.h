@@ -10,10 +10,9 @@ typedef struct {
     double lease_seconds;  /* of a claim */
     double drain_seconds;  /* after a stop signal, photos in hand may take this long */
     double patience;       /* seconds without Redis after which the worker gives up */
-    bool exit_when_idle;   /* end when nothing waits and nothing is leased to others */
 } cloak_loop_options;
 
-/* Runs until SIGTERM or SIGINT (CLOAK_OK), until idle if asked to, or until Redis has been away for
+/* Runs until SIGTERM or SIGINT (CLOAK_OK), or until Redis has been away for
  * too long (CLOAK_E_QUEUE). Installs the signal handlers. */
 CLOAK_MUST_CHECK cloak_status cloak_loop_run(
     cloak_model *model, const cloak_loop_options *options, cloak_error *error);

@@ -3,8 +3,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
-#include <signal.h>
 #include <unistd.h>
 
 #include "common/base/alloc.h"
@@ -19,7 +17,6 @@ typedef struct {
     const char *redis, *queue, *name, *model, *device, *log_level;
     long threads;
     double lease, drain, patience;
-    bool exit_when_idle, die_with_parent;
 } Options;
 
 static int usage(const cloak_option *table, FILE *to) {
@@ -65,10 +62,6 @@ int main(int argc, char **argv) {
             "time for the photo in hand after a stop signal"},
         {"patience", "SECONDS", NULL, CLOAK_OPTION_REAL, &o.patience, 0, 86400,
             "time without Redis after which to give up"},
-        {"exit-when-idle", NULL, NULL, CLOAK_OPTION_FLAG, &o.exit_when_idle, 0, 0,
-            "end when nothing is waiting"},
-        {"die-with-parent", NULL, NULL, CLOAK_OPTION_FLAG, &o.die_with_parent, 0, 0,
-            "end when the process that started this one ends"},
         {"log-level", "LEVEL", "CLOAK_LOG_LEVEL", CLOAK_OPTION_TEXT, &o.log_level, 0, 0,
             "debug, info, warn or error"},
         {0},
@@ -84,16 +77,13 @@ int main(int argc, char **argv) {
     if (positional > 0 || !cloak_log_parse_level(o.log_level, &level))
         return usage(table, stderr);
     cloak_log_set_level(level);
-    if (o.die_with_parent)
-        prctl(PR_SET_PDEATHSIG, SIGTERM);
 
     char *name = o.name ? cloak_strdup(o.name) : default_name();
     char *model_path = o.model ? cloak_strdup(o.model) : cloak_install_model();
     cloak_model_params params = cloak_model_default_params();
     params.device = o.device;
     params.threads = (int)o.threads;
-    cloak_loop_options loop = {o.redis, o.queue, name, o.lease, o.drain, o.patience,
-        o.exit_when_idle};
+    cloak_loop_options loop = {o.redis, o.queue, name, o.lease, o.drain, o.patience};
     cloak_model *model = NULL;
     cloak_status status = cloak_photo_init("cloak-worker", &error);
     if (status == CLOAK_OK)

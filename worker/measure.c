@@ -44,10 +44,9 @@ void cloak_measure_faces(const cloak_detections *before, const cloak_detections 
     record->best_score_before = best_score(before);
     record->residual_score = best_score(after);
     record->success = after->count == 0;
-    cloak_record_set(&record->outcome, cloak_outcome_word(before->count == 0 ? CLOAK_OUTCOME_NO_FACE
-                                                          : after->count == 0
-                                                              ? CLOAK_OUTCOME_CLOAKED
-                                                              : CLOAK_OUTCOME_RESIDUAL));
+    cloak_record_set(&record->outcome, cloak_outcome_word(after->count > 0    ? CLOAK_OUTCOME_RESIDUAL
+                                                          : before->count > 0 ? CLOAK_OUTCOME_CLOAKED
+                                                                              : CLOAK_OUTCOME_NO_FACE));
     free(sure);
 }
 

@@ -6,7 +6,7 @@
 
 static double monotonic(void) {
     struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
+    clock_gettime(CLOCK_BOOTTIME, &t); /* goes on while the machine sleeps, as leases do */
     return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
 }
 

@@ -82,16 +82,16 @@ static bool take_INT(const cJSON *item, long *value) {
     return true;
 }
 
-static cloak_status check(const cloak_settings *s, cloak_error *error) {
+cloak_status cloak_settings_check(const cloak_settings *s, cloak_error *error) {
     const char *problem = NULL;
-    if (!(s->eps >= 1 / 255.0 && s->eps <= 63 / 255.0))
+    if (!(s->eps * 255 + 1e-3 >= 1 && s->eps * 255 <= 63 + 1e-3)) /* whole levels, as the attack */
         problem = "eps must be 1/255 to 63/255";
     else if (s->max_steps < 1 || s->max_steps > 10000)
         problem = "max_steps must be 1 to 10000";
     else if (s->restarts < 0 || s->restarts > 100)
         problem = "restarts must be 0 to 100";
-    else if (!(s->region >= 1 && s->region <= 1000))
-        problem = "region must be 1 to 1000";
+    else if (!(s->region >= 1 && s->region <= 500)) /* the last round doubles it */
+        problem = "region must be 1 to 500";
     else if (s->encoder_rounds < 0 || s->encoder_rounds > 20)
         problem = "encoder_rounds must be 0 to 20";
     else if (s->seed < 0)
@@ -123,7 +123,7 @@ cloak_status cloak_settings_parse(
         status = cloak_fail(error, CLOAK_E_USAGE,
             "the album's settings hold fields that this version does not know: update the worker");
     if (status == CLOAK_OK)
-        status = check(&parsed, error);
+        status = cloak_settings_check(&parsed, error);
     cJSON_Delete(object);
     if (status == CLOAK_OK)
         *settings = parsed;

@@ -34,6 +34,10 @@ typedef struct {
 CLOAK_MUST_CHECK cloak_status cloak_settings_preset(
     const char *preset, cloak_settings *settings, cloak_error *error);
 
+/* Whether the settings are within bounds; CLOAK_E_USAGE names the one that is not. */
+CLOAK_MUST_CHECK cloak_status cloak_settings_check(
+    const cloak_settings *settings, cloak_error *error);
+
 /* The settings as one line of JSON, always the same for the same settings. Returns a new string
  * (free()), never NULL. */
 char *cloak_settings_json(const cloak_settings *settings);

@@ -115,6 +115,13 @@ std::vector<torch::Tensor> Backbone::operator()(const torch::Tensor &input) cons
     return maps;
 }
 
+bool Backbone::fits(int channels) const {
+    for (const Conv &conv : layer_)
+        if (conv.weight.size(0) != channels)
+            return false;
+    return true;
+}
+
 void Backbone::to(torch::Device device) {
     auto move = [device](Conv &conv) {
         conv.weight = conv.weight.to(device);

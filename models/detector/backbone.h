@@ -32,6 +32,9 @@ class Backbone {
      * strides 4, 8, 16, 32 and 64. */
     std::vector<torch::Tensor> operator()(const torch::Tensor &input) const;
 
+    /* Whether every map of the pyramid has this many channels. */
+    bool fits(int channels) const;
+
     void to(torch::Device device);
 
   private:

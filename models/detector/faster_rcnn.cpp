@@ -45,7 +45,8 @@ FasterRcnn::FasterRcnn(const std::string &path, torch::Device device, int detail
         const int64_t per_place = int64_t(anchors_[0].size() / 4);
         if (rpn_objectness_.weight.size(0) != per_place ||
             rpn_deltas_.weight.size(0) != 4 * per_place ||
-            fc6_w_.size(1) != int64_t(config_.fpn_channels) * bins * bins || score_w_.size(0) != 2)
+            fc6_w_.size(1) != int64_t(config_.fpn_channels) * bins * bins || score_w_.size(0) != 2 || box_w_.size(0) != 8 || rpn_conv_.weight.size(1) != config_.fpn_channels ||
+            !backbone_->fits(config_.fpn_channels))
             throw std::runtime_error("its tensors do not fit the architecture it names");
     } catch (const std::runtime_error &problem) {
         throw std::runtime_error(path + ": " + problem.what());

@@ -1,0 +1,331 @@
+"""Helpers for tests that drive the real programs: `cloak`, `cloak-worker` and redis-server.
+
+Every test has a temporary directory of its own, starts its own servers, and ends only what it
+started. Every wait is bounded; no test asserts how long something took. A file of tests ends with
+`fleet.main()`: exit code 77 when all of it was skipped, as ctest wants it.
+"""
+import atexit
+import hashlib
+import json
+import os
+import pathlib
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import unittest
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+BIN = pathlib.Path(os.environ.get("CLOAK_BIN") or ROOT / "build/release/bin")
+ASAN = os.environ.get("CLOAK_ASAN") == "1"
+PATIENCE = 900 if ASAN else 300  # seconds that any one wait may take
+
+# Few steps: these tests are about the path, not about the attack. One thread: bytes depend on the
+# number of threads (sums in another order), and two of them fight where the cores are busy.
+FAST = ["--steps", "4", "--rounds", "0"]
+RUN_FAST = FAST + ["--threads", "1"]
+
+SANITIZER = re.compile(r"ERROR: (Address|Leak)Sanitizer|runtime error: ")
+
+
+def environment(**changes):
+    env = {k: v for k, v in os.environ.items() if not k.startswith("CLOAK_")}
+    env.setdefault("OMP_WAIT_POLICY", "passive")
+    suppressions = ROOT / "tests/lsan.supp"
+    if ASAN and suppressions.exists():
+        env.setdefault("LSAN_OPTIONS", f"suppressions={suppressions}:print_suppressions=0")
+    env.update(changes)
+    return env
+
+
+def sha256(path):
+    return hashlib.sha256(pathlib.Path(path).read_bytes()).hexdigest()
+
+
+# --- the sample album ---------------------------------------------------------------------------
+
+
+def sample_album():
+    """The sample album's folder; skips the test, with the reason, where it cannot be had."""
+    done = subprocess.run([ROOT / "deploy/sample-album"], capture_output=True, text=True, timeout=300)
+    if done.returncode != 0:
+        raise unittest.SkipTest(f"no sample album: {done.stderr.strip()[-300:]}")
+    return pathlib.Path(done.stdout.strip().splitlines()[-1])
+
+
+def portraits(count):
+    """The paths of `count` portraits, always the same ones."""
+    return sorted(sample_album().glob("portraits/*/*.jpg"))[:count]
+
+
+def need(*programs):
+    for program in programs:
+        if not shutil.which(program):
+            raise unittest.SkipTest(f"{program} is not installed")
+
+
+# --- processes ----------------------------------------------------------------------------------
+
+
+def children(pid):
+    """The live descendants of a process: {pid: command line as a list}."""
+    parents, commands = {}, {}
+    for entry in os.listdir("/proc"):
+        if not entry.isdigit():
+            continue
+        try:
+            stat = pathlib.Path("/proc", entry, "stat").read_text(errors="replace")
+            command = pathlib.Path("/proc", entry, "cmdline").read_bytes()
+        except OSError:
+            continue
+        state, parent = stat.rpartition(")")[2].split()[:2]
+        if state != "Z":
+            parents[int(entry)] = int(parent)
+            commands[int(entry)] = command.decode(errors="replace").split("\0")[:-1]
+    found, front = {}, {pid}
+    while front:
+        front = {p for p, parent in parents.items() if parent in front and p not in found}
+        found.update({p: commands[p] for p in front})
+    return found
+
+
+def wait_until(ready, what, timeout=None, pause=0.05):
+    """Waits until ready() is true and returns what it gave."""
+    until = time.monotonic() + (timeout or PATIENCE)
+    while True:
+        value = ready()
+        if value:
+            return value
+        if time.monotonic() > until:
+            raise AssertionError(f"waited in vain: {what}")
+        time.sleep(pause)
+
+
+class Result:
+    """What an ended `cloak` left: exit code, both streams and the last line of stdout as JSON."""
+
+    def __init__(self, code, out, err):
+        self.code, self.out, self.err = code, out, err
+
+    @property
+    def json(self):
+        lines = self.out.strip().splitlines()
+        if not lines:
+            raise AssertionError(f"nothing on stdout; exit code {self.code}; stderr:\n{self.err}")
+        return json.loads(lines[-1])
+
+    def __str__(self):
+        return f"exit code {self.code}\n--- stdout\n{self.out}\n--- stderr\n{self.err}"
+
+
+class Program:
+    """A program that runs in the background, its streams in files."""
+
+    def __init__(self, folder, name, argv, env=None, preexec=None):
+        self.name = name
+        self.out, self.err = folder / f"{name}.out", folder / f"{name}.err"
+        with open(self.out, "ab") as out, open(self.err, "ab") as err:
+            self.process = subprocess.Popen(
+                [str(a) if not isinstance(a, bytes) else a for a in argv],
+                stdin=subprocess.DEVNULL, stdout=out, stderr=err, cwd=folder,
+                env=env or environment(), preexec_fn=preexec)
+        self.pid = self.process.pid
+
+    def alive(self):
+        return self.process.poll() is None
+
+    def text(self):
+        return self.err.read_text(errors="surrogateescape")
+
+    def wait(self, timeout=None):
+        code = self.process.wait(timeout or PATIENCE)
+        return Result(code, self.out.read_text(errors="surrogateescape"), self.text())
+
+    def signal(self, number):
+        self.process.send_signal(number)
+
+    def end(self):
+        """Kills it and all that it started."""
+        if not self.alive():
+            return
+        started = list(children(self.pid))
+        self.process.kill()
+        self.process.wait()
+        for pid in started:
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+
+
+class Redis(Program):
+    """A private redis-server on a free TCP port."""
+
+    def __init__(self, folder, *options):
+        for attempt in range(5):
+            with socket.socket() as probe:
+                probe.bind(("127.0.0.1", 0))
+                self.port = probe.getsockname()[1]
+            data = folder / f"redis-{self.port}"
+            data.mkdir()
+            super().__init__(folder, f"redis-{self.port}", ["redis-server", "--port",
+                str(self.port), "--bind", "127.0.0.1", "--dir", data, "--save", "", "--appendonly",
+                "yes", "--daemonize", "no", *options])
+            wait_until(lambda: not self.alive() or self.ask("PING") == "+PONG", "redis-server")
+            if self.alive():  # else another took the port meanwhile: draw again
+                break
+        else:
+            raise AssertionError(f"redis-server does not start: {self.out.read_text()[-500:]}")
+        self.url = f"redis://127.0.0.1:{self.port}/0"
+
+    def ask(self, *words):
+        """The first line of the reply to a command, or None."""
+        request = f"*{len(words)}\r\n" + "".join(f"${len(w)}\r\n{w}\r\n" for w in words)
+        try:
+            with socket.create_connection(("127.0.0.1", self.port), 5) as connection:
+                connection.sendall(request.encode())
+                return connection.makefile().readline().strip()
+        except OSError:
+            return None
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+# --- tests --------------------------------------------------------------------------------------
+
+
+class Place:
+    """A temporary directory, the programs started in it, and their end."""
+
+    def __init__(self):
+        # short: a unix socket's path has 107 characters
+        self.folder = pathlib.Path(tempfile.mkdtemp(prefix="cloak-test-"))
+        self.programs = []
+        self.count = 0
+        atexit.register(self.close)
+
+    def start(self, name, argv, env=None, preexec=None):
+        self.count += 1
+        program = Program(self.folder, f"{name}-{self.count}", argv, env, preexec)
+        self.programs.append(program)
+        return program
+
+    def redis(self, *options):
+        need("redis-server")
+        server = Redis(self.folder, *options)
+        self.programs.append(server)
+        return server
+
+    def start_cloak(self, *args, env=None, preexec=None):
+        return self.start("cloak", [BIN / "cloak", *args], env, preexec)
+
+    def start_worker(self, url, name, *args):
+        return self.start(f"worker-{name}", [BIN / "cloak-worker", "--redis", url, "--name", name,
+            "--threads", "1", *args])
+
+    def cloak(self, *args, env=None, preexec=None, timeout=None):
+        """Runs `cloak` to its end."""
+        program = self.start_cloak(*args, env=env, preexec=preexec)
+        try:
+            return program.wait(timeout)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(f"cloak {args} does not end; stderr:\n{program.text()}") from None
+        finally:
+            program.end()
+
+    def complaints(self):
+        """What sanitizers said in any log in the directory."""
+        found = []
+        for pattern in ("*.err", "**/worker.log"):
+            for path in self.folder.glob(pattern):
+                text = path.read_text(errors="replace")
+                at = SANITIZER.search(text)
+                if at:
+                    found.append(f"{path}: {text[at.start():at.start() + 3000]}")
+        return found
+
+    def close(self):
+        for program in self.programs:
+            program.end()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+class Case(unittest.TestCase):
+    """A test with a Place of its own, and checks that many tests share."""
+
+    maxDiff = None
+
+    def setUp(self):
+        self.place = Place()
+        self.folder = self.place.folder
+        self.addCleanup(self.place.close)
+        self.addCleanup(self.check_sanitizers, self.place)
+
+    def check_sanitizers(self, place):
+        self.assertEqual(place.complaints(), [])
+
+    def assert_code(self, result, code):
+        self.assertEqual(result.code, code, str(result))
+
+    def assert_balanced(self, report):
+        self.assertIs(report["books_balanced"], True, report)
+        self.assertEqual(report["total"], report["waiting"] + report["leased"] +
+            report["delivered"] + report["dead"] + report["cancelled"], report)
+
+    def assert_no_leftovers(self, *folders):
+        """No file that a write has left unfinished."""
+        for folder in folders:
+            left = [str(p) for p in pathlib.Path(folder).rglob(".cloak-tmp*")]
+            self.assertEqual(left, [])
+
+    def assert_delivered(self, out, keys):
+        """Exactly these photos, each with a receipt that fits it, and nothing else is in `out`."""
+        out = os.fsencode(out)
+        found = set()
+        for folder, _, names in os.walk(out):
+            found |= {os.path.relpath(os.path.join(folder, n), out) for n in names}
+        keys = {os.fsencode(k) for k in keys}
+        self.assertEqual(found, keys | {k + b".cloak.json" for k in keys})
+        for key in keys:
+            with open(os.path.join(out, key + b".cloak.json")) as file:
+                receipt = json.load(file)
+            with open(os.path.join(out, key), "rb") as file:
+                photo = file.read()
+            self.assertEqual(receipt["sha256_out"], hashlib.sha256(photo).hexdigest(), key)
+            self.assertEqual(receipt["bytes_out"], len(photo), key)
+
+
+def snapshot(folder):
+    """{path: (mtime_ns, sha256)} of every file below a folder."""
+    return {str(p.relative_to(folder)): (p.stat().st_mtime_ns, sha256(p))
+            for p in pathlib.Path(folder).rglob("*") if p.is_file()}
+
+
+def receipts(out):
+    """{key: receipt} of an output folder."""
+    found = {}
+    for path in pathlib.Path(out).rglob("*.cloak.json"):
+        found[str(path.relative_to(out))[:-len(".cloak.json")]] = json.loads(path.read_text())
+    return found
+
+
+def main():
+    if not (BIN / "cloak").exists():
+        print(f"skipped: there is no {BIN}/cloak", file=sys.stderr)
+        sys.exit(77)
+    program = unittest.main(module="__main__", verbosity=2, exit=False)
+    result = program.result
+    for test, reason in result.skipped:
+        print(f"skipped: {test}: {reason}", file=sys.stderr)
+    if not result.wasSuccessful():
+        sys.exit(1)
+    # a class or module that was skipped as a whole counts no test as run
+    sys.exit(77 if result.skipped and result.testsRun <= len(result.skipped) else 0)

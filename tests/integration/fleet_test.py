@@ -1,0 +1,223 @@
+#!/usr/bin/python3
+"""The distributed form: verbs of `cloak` and several `cloak-worker`s around one Redis on TCP."""
+import json
+import pathlib
+import signal
+import sys
+import time
+import uuid
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+import fleet  # noqa: E402
+
+
+class Fleet(fleet.Case):
+    def setUp(self):
+        super().setUp()
+        self.redis = self.place.redis("--maxmemory-policy", "noeviction")
+        self.env = fleet.environment(CLOAK_REDIS=self.redis.url)
+        self.album, self.out = self.folder / "album", self.folder / "out"
+
+    def make_album(self, count):
+        self.album.mkdir()
+        for i, face in enumerate(fleet.portraits(count)):
+            (self.album / f"{i}.jpg").write_bytes(face.read_bytes())
+        return [f"{i}.jpg" for i in range(count)]
+
+    def cloak(self, *args):
+        return self.place.cloak(*args, env=self.env)
+
+    def submit(self):
+        result = self.cloak("submit", self.album, self.out, *fleet.FAST)
+        self.assert_code(result, 0)
+        return str(uuid.UUID(result.out.strip()))
+
+    def worker(self, name, *options):
+        return self.place.start_worker(self.redis.url, name, *options)
+
+    def status(self, album):
+        result = self.cloak("status", album, "--json")
+        self.assertIn(result.code, (0, 3, 4), str(result))
+        self.assert_balanced(result.json)
+        return result.json
+
+    def assert_audit(self, album, checked):
+        result = self.cloak("audit", album, "--json")
+        self.assert_code(result, 0)
+        self.assertEqual(result.json, {"album": album, "books_balanced": True, "checked": checked,
+            "problems": 0})
+
+    def log(self, worker, event):
+        """The lines of a worker's log about an event."""
+        lines = [line for line in worker.text().splitlines() if line.startswith("{")]
+        return [e for e in map(json.loads, lines) if e["event"] == event]
+
+    def holds_a_photo(self, worker):
+        """True while this worker, by the queue's books, has a photo in hand."""
+        return worker.alive() and self.log(worker, "worker_start") and self.leased() > 0
+
+    def leased(self):
+        return self.status(self.id)["leased"]
+
+    # --- tests ---
+
+    def test_two_workers_share_an_album(self):
+        keys = self.make_album(4)
+        album = self.submit()
+        self.assertEqual(self.status(album)["waiting"], 4)
+        again = self.cloak("submit", self.album, self.out, *fleet.FAST, "--json")
+        self.assert_code(again, 0)
+        self.assertEqual(again.json, {"album": album, "total": 4, "skipped": 0})
+        self.assertEqual(self.status(album)["total"], 4, "submitted twice")
+        watch = self.place.start_cloak("watch", album, "--json", env=self.env)
+        workers = [self.worker("one"), self.worker("two")]
+        ended = watch.wait()
+        status = self.status(album)
+        self.assert_code(ended, 3 if status["residual"] else 0)
+        self.assertEqual(ended.json["delivered"], 4)
+        self.assert_delivered(self.out, keys)
+        by = {r["worker"] for r in fleet.receipts(self.out).values()}
+        self.assertEqual(by, {"one", "two"})
+        self.assert_audit(album, 4)
+        listing = self.cloak("status")
+        self.assertIn(f"{album}  4 photos: 4 done", listing.out)
+        self.assertIn("2 workers", listing.err)
+        by_folder = self.cloak("status", self.out, "--json")  # found by its manifest
+        self.assertEqual(by_folder.json["album"], album)
+        before = fleet.snapshot(self.out)
+        self.assertEqual(self.submit(), album)
+        for worker in workers:
+            worker.signal(signal.SIGTERM)
+        for worker in workers:
+            self.assertEqual(worker.wait().code, 0)
+            self.assertEqual(len(self.log(worker, "worker_stop")), 1)
+        self.assertEqual(fleet.snapshot(self.out), before, "submitting again redid photos")
+
+    def test_worker_exits_when_idle(self):
+        keys = self.make_album(1)
+        album = self.submit()
+        self.assertEqual(self.worker("one", "--exit-when-idle").wait().code, 0)
+        self.assert_delivered(self.out, keys)
+        self.assert_audit(album, 1)
+
+    def test_cancel_and_retry(self):
+        self.make_album(3)
+        (self.album / "bad.jpg").write_bytes(b"no photo")
+        album = self.submit()
+        self.assertEqual(self.worker("one", "--exit-when-idle").wait().code, 0)
+        status = self.status(album)
+        self.assertEqual((status["delivered"], status["dead"]), (3, 1))
+        self.assert_code(self.cloak("status", album), 4)
+        retry = self.cloak("retry", album, "--error", "transient", "--json")
+        self.assertEqual(retry.json, {"album": album, "retried": 0})
+        self.assert_code(self.cloak("retry", album, "--error", "nonsense"), 2)
+        retry = self.cloak("retry", album, "--json")
+        self.assertEqual(retry.json, {"album": album, "retried": 1})
+        self.assertEqual(self.status(album)["waiting"], 1)
+        for _ in range(2):  # the second finds it done
+            cancel = self.cloak("cancel", album, "--json")
+            self.assert_code(cancel, 0)
+            self.assertEqual(cancel.json,
+                {"album": album, "cancelled": 1, "delivered": 3, "leased": 0})
+        self.assertEqual(self.worker("two", "--exit-when-idle").wait().code, 0)
+        status = self.status(album)
+        self.assertEqual((status["delivered"], status["cancelled"], status["dead"]), (3, 1, 0))
+        self.assert_code(self.cloak("watch", album), 4)
+        self.assert_audit(album, 3)
+        refused = self.cloak("submit", self.album, self.out, *fleet.FAST)
+        self.assert_code(refused, 2)
+        self.assertIn("cancel", refused.err)
+
+    def test_sigterm_drains(self):
+        keys = self.make_album(3)
+        self.id = self.submit()
+        worker = self.worker("one", "--drain-seconds", "0")
+        fleet.wait_until(lambda: self.holds_a_photo(worker), "a photo in hand")
+        worker.signal(signal.SIGTERM)
+        self.assertEqual(worker.wait().code, 0)
+        self.assert_no_leftovers(self.folder)
+        status = self.status(self.id)
+        self.assertEqual(status["leased"], 0, "a lease was left behind")
+        self.assertEqual(status["waiting"] + status["delivered"], 3)
+        self.assertGreater(status["waiting"], 0)
+        self.assertEqual(self.worker("two", "--exit-when-idle").wait().code, 0)
+        self.assert_delivered(self.out, keys)
+        self.assertEqual({(r["failures"], r["losses"]) for r in fleet.receipts(self.out).values()},
+            {(0, 0)}, "a drained photo was counted as failed or lost")
+        self.assert_audit(self.id, 3)
+
+    def test_killed_worker_is_replaced_by_the_other(self):
+        keys = self.make_album(4)
+        self.id = self.submit()
+        victim = self.worker("victim", "--lease", "2")
+        fleet.wait_until(lambda: self.holds_a_photo(victim), "a photo in hand")
+        victim.signal(signal.SIGKILL)
+        self.assertEqual(victim.wait().code, -signal.SIGKILL)
+        self.assertEqual(self.leased(), 1)
+        other = self.worker("other", "--lease", "2")
+        watch = self.cloak("watch", self.id, "--json")
+        self.assertIn(watch.code, (0, 3), str(watch))
+        other.signal(signal.SIGTERM)
+        self.assertEqual(other.wait().code, 0)
+        self.assert_delivered(self.out, keys)
+        self.assert_audit(self.id, 4)
+        receipts = fleet.receipts(self.out).values()
+        self.assertEqual(sorted(r["losses"] for r in receipts), [0, 0, 0, 1])
+        self.assertEqual({r["failures"] for r in receipts}, {0})
+
+    def test_redis_goes_away_and_comes_back(self):
+        keys = self.make_album(2)
+        self.id = self.submit()
+        worker = self.worker("one")
+        fleet.wait_until(lambda: self.holds_a_photo(worker), "a photo in hand")
+        self.redis.signal(signal.SIGSTOP)  # silent, and then as if nothing had been
+        time.sleep(1)
+        self.redis.signal(signal.SIGCONT)
+        watch = self.cloak("watch", self.id, "--json")
+        self.assertIn(watch.code, (0, 3), str(watch))
+        self.assert_delivered(self.out, keys)
+        self.assert_audit(self.id, 2)
+
+    def test_redis_that_would_forget_is_refused(self):
+        wrong = self.place.redis("--maxmemory-policy", "allkeys-lru")
+        self.make_album(1)
+        for program in (
+                self.place.start_cloak("submit", self.album, self.out, "--redis", wrong.url),
+                self.place.start_cloak("status", "--redis", wrong.url),
+                self.place.start_worker(wrong.url, "one")):
+            with self.subTest(program.name):
+                result = program.wait()
+                self.assert_code(result, 1)
+                self.assertIn("maxmemory-policy is allkeys-lru", result.err)
+                self.assertIn("noeviction", result.err)
+                self.assertIn(str(wrong.port), result.err)
+        self.assertEqual(wrong.ask("DBSIZE"), ":0")
+        self.assertFalse(self.out.exists())
+
+    def test_no_redis_there(self):
+        port = fleet.free_port()
+        url = f"redis://127.0.0.1:{port}/0"
+        self.make_album(1)
+        for program in (
+                self.place.start_cloak("submit", self.album, self.out, "--redis", url),
+                self.place.start_cloak("watch", str(uuid.uuid4()), "--redis", url),
+                self.place.start_worker(url, "one")):
+            with self.subTest(program.name):
+                result = program.wait()
+                self.assert_code(result, 1)
+                self.assertIn(f"127.0.0.1:{port}", result.err)
+                self.assertIn("Connection refused", result.err)
+        wrong = self.cloak("status", "--redis", "http://example")
+        self.assert_code(wrong, 2)
+
+    def test_unknown_album(self):
+        unknown = str(uuid.uuid4())
+        for verb in ("status", "watch", "cancel", "retry", "audit"):
+            with self.subTest(verb):
+                result = self.cloak(verb, unknown)
+                self.assert_code(result, 2)
+                self.assertIn(unknown, result.err)
+
+
+if __name__ == "__main__":
+    fleet.main()
