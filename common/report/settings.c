@@ -47,7 +47,9 @@ static void add_REAL(cJSON *to, const char *name, const double *value) {
 }
 
 static void add_INT(cJSON *to, const char *name, const long *value) {
-    cJSON_AddNumberToObject(to, name, (double)*value);
+    char digits[24]; /* cJSON itself prints large whole numbers inexactly */
+    snprintf(digits, sizeof digits, "%ld", *value);
+    cJSON_AddRawToObject(to, name, digits);
 }
 
 char *cloak_settings_json(const cloak_settings *settings) {
