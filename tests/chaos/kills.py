@@ -77,10 +77,10 @@ class Kills(fleet.Case):
     def disturbed_run(self, out):
         """The run with its kills; returns its last result and how often each target was hit."""
         hits = collections.Counter()
-        # every target at least twice, in random order, at random progress
+        # every target three times or more, in random order; one kill in each tenth of the way
         order = (["cloak", "worker", "redis"] * KILLS)[:KILLS]
         self.random.shuffle(order)
-        moments = sorted(self.random.uniform(0, PHOTOS * 0.85) for _ in order)
+        moments = [0.9 * PHOTOS * (i + self.random.random()) / KILLS for i in range(KILLS)]
         run = self.start(out)
         for what, at in zip(order, moments):
             self.kill(run, what, at, out)
