@@ -71,7 +71,8 @@ template <typename T> T *copy_out(const std::vector<T> &from) {
     T *block = static_cast<T *>(malloc(from.size() * sizeof(T) + 1));
     if (!block)
         throw std::bad_alloc();
-    std::memcpy(block, from.data(), from.size() * sizeof(T));
+    if (!from.empty())
+        std::memcpy(block, from.data(), from.size() * sizeof(T));
     return block;
 }
 

@@ -205,6 +205,7 @@ TEST(succeeds_through_an_encoder_and_reports_its_failure) {
     image.rgb = out;
     CHECK_OK(cloak_model_detect(model(), &image, 1, &after, &error));
     CHECK_INT(after.count, 0);
+    cloak_detections_free(&after);
     cloak_attack_result_free(&result);
     image.rgb = photo->rgb;
     codec.fail = true;
