@@ -41,8 +41,8 @@ static bool digest_fits(const void *bytes, size_t length, const char *hex) {
 }
 
 /* Checks one photo that is booked as done. */
-static void check_delivered(cloak_store *store, const char *key, const char *album, uint32_t index,
-    Tally *tally) {
+static void check_delivered(
+    cloak_store *store, const char *key, const char *album, Tally *tally) {
     cloak_error error;
     cloak_record record;
     void *photo = NULL, *receipt = NULL;
@@ -55,8 +55,8 @@ static void check_delivered(cloak_store *store, const char *key, const char *alb
             CLOAK_OK ||
         cloak_record_parse(receipt, receipt_key, &record, &error) != CLOAK_OK)
         problem(tally, key, error.text);
-    else if (!record.album || strcmp(record.album, album) != 0 || record.index != index)
-        problem(tally, key, "the receipt belongs to another job");
+    else if (!record.album || strcmp(record.album, album) != 0)
+        problem(tally, key, "the receipt belongs to another album");
     else if (!digest_fits(photo, photo_length, record.sha256_out))
         problem(tally, key, "the photo is not the one that the receipt describes");
     cloak_record_free(&record);
@@ -85,7 +85,7 @@ static cloak_status check_photos(
         if (cloak_manifest_find(&manifest, manifest.photos[i].key) != &manifest.photos[i])
             continue;
         if (status == CLOAK_OK && done)
-            check_delivered(store, manifest.photos[i].key, target->id, (uint32_t)i, tally);
+            check_delivered(store, manifest.photos[i].key, target->id, tally);
     }
     cloak_store_close(store);
     cloak_manifest_close(&manifest);
