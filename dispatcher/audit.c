@@ -44,11 +44,10 @@ static bool digest_fits(const void *bytes, size_t length, const char *hex) {
 static void check_delivered(
     cloak_store *store, const char *key, const char *album, Tally *tally) {
     cloak_error error;
-    cloak_record record;
+    cloak_record record = {0};
     void *photo = NULL, *receipt = NULL;
     size_t photo_length = 0, receipt_length = 0;
     char *receipt_key = cloak_receipt_key(key);
-    cloak_record_init(&record);
     tally->checked++;
     if (cloak_store_get(store, key, MAX_FILE, &photo, &photo_length, &error) != CLOAK_OK ||
         cloak_store_get(store, receipt_key, MAX_RECEIPT, &receipt, &receipt_length, &error) !=
