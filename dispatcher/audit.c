@@ -5,9 +5,9 @@
 #include <string.h>
 
 #include <cjson/cJSON.h>
-#include <openssl/evp.h>
 
 #include "common/base/alloc.h"
+#include "common/base/digest.h"
 #include "common/base/text.h"
 #include "common/report/record.h"
 #include "common/store/store.h"
@@ -30,14 +30,9 @@ static void problem(Tally *tally, const char *key, const char *what) {
 }
 
 static bool digest_fits(const void *bytes, size_t length, const char *hex) {
-    unsigned char sum[EVP_MAX_MD_SIZE];
-    unsigned size = 0;
-    char text[2 * EVP_MAX_MD_SIZE + 1] = "";
-    if (!hex || !EVP_Digest(bytes, length, sum, &size, EVP_sha256(), NULL))
-        return false;
-    for (unsigned i = 0; i < size; i++)
-        snprintf(text + 2 * i, 3, "%02x", sum[i]);
-    return strcmp(text, hex) == 0;
+    char computed[CLOAK_DIGEST_SIZE];
+    cloak_digest_hex(bytes, length, computed);
+    return hex && strcmp(computed, hex) == 0;
 }
 
 /* Checks one photo that is booked as done. */

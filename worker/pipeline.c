@@ -9,10 +9,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include <openssl/evp.h>
-
 #include "common/base/alloc.h"
 #include "common/base/clock.h"
+#include "common/base/digest.h"
 #include "common/base/text.h"
 #include "common/photo/photo.h"
 #include "worker/cloaking.h"
@@ -128,25 +127,15 @@ static cloak_status cloak_it(const cloak_pipeline *pipeline, const cloak_job *jo
     return CLOAK_OK;
 }
 
-static void digest(const void *bytes, size_t length, cloak_record *record) {
-    unsigned char sum[EVP_MAX_MD_SIZE];
-    unsigned size = 0;
-    char hex[2 * EVP_MAX_MD_SIZE + 1] = "";
-    if (!EVP_Digest(bytes, length, sum, &size, EVP_sha256(), NULL))
-        return;
-    for (unsigned i = 0; i < size; i++)
-        snprintf(hex + 2 * i, 3, "%02x", sum[i]);
-    cloak_record_set(&record->sha256_out, hex);
-}
-
 static cloak_status deliver(const cloak_pipeline *pipeline, const cloak_job *job,
     const cloak_album *album, Work *work, double began, cloak_record *record,
     cloak_error *error) {
-    char when[32];
+    char when[32], hex[CLOAK_DIGEST_SIZE];
     if (pipeline->may_deliver && !pipeline->may_deliver(pipeline->deliver_context))
         return cloak_fail(error, CLOAK_E_FENCED, "%s: the lease ran out meanwhile", work->name);
     record->bytes_out = (int64_t)work->result.length;
-    digest(work->result.bytes, work->result.length, record);
+    cloak_digest_hex(work->result.bytes, work->result.length, hex);
+    cloak_record_set(&record->sha256_out, hex);
     double start = cloak_now();
     cloak_status status = cloak_store_put(
         album->destination, job->key, work->result.bytes, work->result.length, error);

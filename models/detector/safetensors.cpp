@@ -6,9 +6,9 @@
 #include <stdexcept>
 
 #include <cjson/cJSON.h>
-#include <openssl/evp.h>
 
 extern "C" {
+#include "common/base/digest.h"
 #include "common/base/file.h"
 }
 
@@ -22,20 +22,6 @@ using Json = std::unique_ptr<cJSON, decltype(&cJSON_Delete)>;
 
 [[noreturn]] void bad(const std::string &path, const std::string &what) {
     throw std::runtime_error(path + ": " + what);
-}
-
-std::string hex_digest(const void *bytes, size_t length) {
-    unsigned char digest[EVP_MAX_MD_SIZE];
-    unsigned size = 0;
-    if (!EVP_Digest(bytes, length, digest, &size, EVP_sha256(), nullptr))
-        throw std::runtime_error("cannot compute a SHA-256 digest");
-    static const char digits[] = "0123456789abcdef";
-    std::string hex;
-    for (unsigned i = 0; i < size; i++) {
-        hex += digits[digest[i] >> 4];
-        hex += digits[digest[i] & 15];
-    }
-    return hex;
 }
 
 torch::Dtype parse_type(const std::string &path, const std::string &name, const cJSON *entry) {
@@ -104,7 +90,9 @@ Weights read_safetensors(const std::string &path) {
     if (!cJSON_IsObject(header.get()))
         bad(path, "is not a safetensors file: the header is not a JSON object");
     Weights weights;
-    weights.sha256 = hex_digest(bytes, length);
+    char digest[CLOAK_DIGEST_SIZE];
+    cloak_digest_hex(bytes, length, digest);
+    weights.sha256 = digest;
     const cJSON *entry;
     cJSON_ArrayForEach(entry, header.get()) {
         if (strcmp(entry->string, "__metadata__") != 0) {

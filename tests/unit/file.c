@@ -1,4 +1,5 @@
 /* Whole-file reads, atomic writes, paths. */
+#include "common/base/digest.h"
 #include "common/base/file.h"
 #include "common/base/install.h"
 
@@ -246,4 +247,11 @@ TEST(sibling_programs) {
     check_path(cloak_install_program(strrchr(self, '/') + 1), self);
     check_path(cloak_install_program("no-such-program"), "no-such-program");
     free(self);
+}
+
+/* FIPS 180-4's example. */
+TEST(digest_of_abc) {
+    char hex[CLOAK_DIGEST_SIZE];
+    cloak_digest_hex("abc", 3, hex);
+    CHECK_TEXT(hex, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
 }
