@@ -11,7 +11,8 @@
  * value so that none dominates; momentum; a step along the sign; projection onto the budget, which
  * fades out towards the region's border. The region is laid around what is found on the clean photo and
  * grows when something turns up outside of it.
- * The best perturbation seen (fewest found, then lowest score) is kept for the photos that resist.
+ * The best perturbation seen (lowest sum of scores: one face may be found in several pieces) is kept
+ * for the photos that resist.
  *
  * What breaks it: a target whose gradient vanishes while it still finds something. The step is then
  * taken along the momentum alone, and the bound on steps ends the loop.
@@ -76,10 +77,10 @@ class Loop {
     std::vector<int8_t> levels_;
     std::vector<uint8_t> perturbed_, decoded_;
     size_t found_ = 0;
-    float score_ = 0;
+    float score_ = 0, sum_ = 0; /* highest score and sum of scores */
     bool first_look_ = true;
     PgdResult best_;
-    size_t best_found_ = SIZE_MAX;
+    float best_sum_ = HUGE_VALF;
 };
 
 Loop::Loop(const std::vector<const Target *> &targets, const uint8_t *rgb, int width, int height,
@@ -136,7 +137,7 @@ bool Loop::look(bool want_gradient) {
         settings_.codec(perturbed_.data(), decoded_.data());
     }
     found_ = 0;
-    score_ = 0;
+    score_ = sum_ = 0;
     std::fill(gradient_.begin(), gradient_.end(), 0.0f);
     for (auto &eye : eyes_) {
         const int64_t stride = eye->shape.padded_width,
@@ -148,8 +149,10 @@ bool Loop::look(bool want_gradient) {
         Look seen = eye->target->look(
             eye->input, eye->shape, width_, height_, want_gradient, settings_.margin);
         found_ += seen.found.size();
-        for (const Found &f : seen.found)
+        for (const Found &f : seen.found) {
             score_ = std::max(score_, f.score);
+            sum_ += f.score;
+        }
         if (first_look_)
             region_->add(seen.found);
         else
@@ -173,8 +176,8 @@ bool Loop::look(bool want_gradient) {
 }
 
 void Loop::keep_best(int steps) {
-    if (found_ < best_found_ || (found_ == best_found_ && score_ < best_.residual_score)) {
-        best_found_ = found_;
+    if (sum_ < best_sum_) {
+        best_sum_ = sum_;
         best_.residual_score = score_;
         best_.levels = levels_;
         best_.success = found_ == 0;

@@ -1,13 +1,14 @@
 /* The vanishing loss on a Faster R-CNN.
  *
- * DESIGN. The loss is the sum, over all RoIs that the test-time rules propose, of the hinge on the
- * logit margin (face minus background) above the detection threshold less a safety margin, plus
- * 0.05 times the hinge on the objectness of every anchor that is, or could soon be, a proposal for a
+ * DESIGN. The loss is the sum, over all RoIs that the test-time rules propose, of the squared hinge
+ * on the logit margin (face minus background) above the detection threshold less a safety margin,
+ * scaled to a mean slope of 1 so that the surest RoIs count most, plus 0.05 times the hinge on the objectness of every anchor that is, or could soon be, a proposal for a
  * face. No box terms: a box that is not reported need not be moved. Sums, not means, so that a photo
  * with one stubborn face is not slowed down by a thousand dead proposals.
  *
  * Only RoIs with an active hinge are differentiated: few dozen of a thousand. The second stage is
- * differentiated by hand down to the pyramid (our own RoIAlign), the dense part by autograd.
+ * differentiated by hand down to the pyramid (box head with leaking units, our own RoIAlign), the
+ * dense part by autograd.
  */
 #include "models/attack/rcnn_target.h"
 
@@ -21,6 +22,12 @@ namespace cloak {
 namespace {
 /* Anchors below this logit are far from becoming anybody's proposal. */
 constexpr float objectness_floor = -2.0f, objectness_weight = 0.05f;
+
+/* Share of the gradient that passes through the box head's units that are off. What makes a sure
+ * face unsure are units that are off now and could be switched on; the true gradient cannot see
+ * them. Same pixels, better direction: with the squared hinge, recall after 10 steps at eps 0.01 on
+ * 12 photos (41 faces) .12 instead of .27. In the backbone the same thing does harm. */
+constexpr float head_leak = 1.0f / 6;
 } // namespace
 
 InputShape RcnnTarget::input_shape(int photo_width, int photo_height) const {
@@ -34,15 +41,20 @@ torch::Tensor RcnnTarget::differentiate(const torch::Tensor &input, const Dense 
     const float floor = std::log(threshold / (1 - threshold)) - margin;
     std::vector<torch::Tensor> outputs, grads;
     std::vector<int> rows;
+    std::vector<float> slopes;
     const float *m = verdict.margin.data_ptr<float>();
+    double sum = 0;
     for (int i = 0; i < proposals.count(); i++)
-        if (m[i] > floor)
+        if (m[i] > floor) {
             rows.push_back(i);
+            slopes.push_back(m[i] - floor);
+            sum += double(m[i] - floor);
+        }
     if (!rows.empty()) {
         torch::Tensor index = torch::tensor(std::vector<int64_t>(rows.begin(), rows.end()));
-        torch::Tensor pooled = proposals.pooled.index_select(0, index).requires_grad_();
-        torch::Tensor loss = detector_.margins(pooled).sum(); /* the hinge's slope is 1 here */
-        torch::Tensor grad = torch::autograd::grad({loss}, {pooled})[0];
+        torch::Tensor weights = torch::tensor(slopes).mul_(float(double(rows.size()) / sum));
+        torch::Tensor grad = detector_.margins_backward(
+            proposals.pooled.index_select(0, index), weights, head_leak);
         std::vector<torch::Tensor> maps = detector_.pool_backward(proposals, rows, grad, dense);
         for (size_t level = 0; level < maps.size(); level++)
             if (maps[level].defined()) {

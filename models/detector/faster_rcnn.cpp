@@ -191,8 +191,18 @@ torch::Tensor FasterRcnn::head(const torch::Tensor &pooled, torch::Tensor *box_d
     return scores.select(1, 1) - scores.select(1, 0);
 }
 
-torch::Tensor FasterRcnn::margins(const torch::Tensor &pooled) const {
-    return head(pooled, nullptr);
+torch::Tensor FasterRcnn::margins_backward(
+    const torch::Tensor &pooled, const torch::Tensor &weights, float leak) const {
+    torch::NoGradGuard no_grad;
+    torch::Tensor hidden6 = at::relu(at::linear(pooled.flatten(1), fc6_w_, fc6_b_));
+    torch::Tensor alive7 = at::linear(hidden6, fc7_w_, fc7_b_).gt(0);
+    auto slopes = [leak](const torch::Tensor &alive) {
+        return alive.to(torch::kFloat32).mul_(1 - leak).add_(leak);
+    };
+    torch::Tensor direction = (score_w_.select(0, 1) - score_w_.select(0, 0)).unsqueeze(0);
+    torch::Tensor grad = weights.unsqueeze(1).mul(direction).mul_(slopes(alive7));
+    grad = at::matmul(grad, fc7_w_).mul_(slopes(hidden6.gt(0)));
+    return at::matmul(grad, fc6_w_).view(pooled.sizes());
 }
 
 Verdict FasterRcnn::judge(const Proposals &proposals, const InputSize &size) const {

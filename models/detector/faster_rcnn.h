@@ -67,8 +67,10 @@ class FasterRcnn {
     /* Proposals by test-time rules, pooled. No gradients. */
     Proposals propose(const Dense &dense, const InputSize &size) const;
 
-    /* Logit margins of pooled RoIs (rows of `pooled`); differentiable in `pooled`. */
-    torch::Tensor margins(const torch::Tensor &pooled) const;
+    /* Gradient with respect to pooled RoIs of the sum of weights[i] × margin[i]. Where a hidden unit
+     * is off, `leak` (0 … 1) of the gradient passes nevertheless; 0 is the true gradient. */
+    torch::Tensor margins_backward(
+        const torch::Tensor &pooled, const torch::Tensor &weights, float leak) const;
 
     /* Margins of all proposals and the final detections. No gradients. */
     Verdict judge(const Proposals &proposals, const InputSize &size) const;
