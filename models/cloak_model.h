@@ -79,17 +79,20 @@ typedef struct {
     void *codec_context;
     cloak_stop stop; /* NULL: never */
     void *stop_context;
+    bool lattice; /* default true; false: up to 255·eps levels that are not whole, which no file can
+                   * hold: only for comparison with published tables. No codec then, and no levels */
 } cloak_attack_params;
 
 /* A perturbation on the attack grid and what became of it. Free with cloak_attack_result_free. */
 typedef struct {
     int grid_width, grid_height;
-    int8_t *levels;      /* grid_height × grid_width × 3, in 8-bit levels */
+    int8_t *levels;      /* grid_height × grid_width × 3, in 8-bit levels; NULL off the lattice */
     int max_change;      /* levels by which a photo's pixel changes at most: floor(255·eps) */
     int steps;           /* passes used */
     int restarts;        /* random starts used */
     bool success;        /* nothing above the threshold is left on the rounded image */
     float residual_score; /* highest score left, 0 when none is above the threshold */
+    cloak_detections found; /* what was left in the loop's best look */
 } cloak_attack_result;
 
 cloak_model_params cloak_model_default_params(void);

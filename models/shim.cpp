@@ -98,7 +98,7 @@ std::vector<cloak::Found> detect_one(const cloak_model &model, const cloak_image
     cloak::View view(
         image.width, image.height, image.width, image.height, shape.width, shape.height);
     torch::Tensor input = torch::zeros({1, 3, shape.padded_height, shape.padded_width});
-    cloak::view_forward(view, image.rgb, nullptr, 0, target.mean(), target.std(),
+    cloak::view_forward(view, image.rgb, nullptr, 0, true, target.mean(), target.std(),
         input.data_ptr<float>(), shape.padded_width,
         int64_t(shape.padded_width) * shape.padded_height);
     return target.look(input, shape, image.width, image.height, false, 0).found;
@@ -107,7 +107,9 @@ std::vector<cloak::Found> detect_one(const cloak_model &model, const cloak_image
 cloak::PgdSettings make_settings(
     const cloak_attack_params &params, const cloak_image &image, cloak_error *error) {
     cloak::PgdSettings settings;
-    settings.eps_levels = std::floor(255.0f * params.eps + 1e-3f);
+    settings.eps_levels =
+        params.lattice ? std::floor(255.0f * params.eps + 1e-3f) : 255.0f * params.eps;
+    settings.lattice = params.lattice;
     settings.max_steps = params.max_steps;
     settings.restarts = params.restarts;
     settings.region = params.region;
@@ -130,7 +132,10 @@ cloak::PgdSettings make_settings(
 
 cloak_status check_params(const cloak_attack_params &params, cloak_error *error) {
     float levels = std::floor(255.0f * params.eps + 1e-3f);
-    if (!(levels >= 1 && levels <= 63)) /* the grid holds twice as much in an int8 */
+    if (!params.lattice && params.codec)
+        return cloak_fail(error, CLOAK_E_USAGE,
+            "an encoder takes whole levels: it cannot be in the loop off the lattice");
+    if (!((levels >= 1 || (!params.lattice && params.eps > 0)) && levels <= 63)) /* the grid holds twice as much in an int8 */
         return cloak_fail(error, CLOAK_E_USAGE,
             "eps %g is outside of what can be had: use 1/255 to 63/255", double(params.eps));
     if (params.max_steps < 1 || params.max_steps > 10000 || params.restarts < 0 ||
@@ -223,6 +228,7 @@ cloak_attack_params cloak_attack_default_params(void) {
     params.max_steps = 40;
     params.region = 3;
     params.margin = 1;
+    params.lattice = true;
     return params;
 }
 
@@ -255,7 +261,10 @@ cloak_status cloak_model_attack(cloak_model *model, const cloak_image *images, s
                     "the earlier result of image %zu has another grid", i);
             cloak::PgdResult pgd = cloak::attack({model->target.get()}, image.rgb, image.width,
                 image.height, make_settings(params, image, error), start);
-            result.levels = copy_out(pgd.levels);
+            if (params.lattice)
+                result.levels = copy_out(pgd.levels);
+            result.found = {pgd.found.size(),
+                reinterpret_cast<cloak_detection *>(copy_out(pgd.found))};
             result.max_change = int(std::floor(255.0f * params.eps + 1e-3f));
             result.steps = pgd.steps;
             result.restarts = pgd.restarts;
@@ -278,6 +287,7 @@ void cloak_attack_result_free(cloak_attack_result *result) {
     if (!result)
         return;
     free(result->levels);
+    cloak_detections_free(&result->found);
     *result = {};
 }
 

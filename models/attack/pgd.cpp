@@ -76,7 +76,7 @@ class Loop {
     std::vector<float> delta_, rounded_, velocity_, gradient_, part_;
     std::vector<int8_t> levels_;
     std::vector<uint8_t> perturbed_, decoded_;
-    size_t found_ = 0;
+    std::vector<Found> found_; /* by all eyes at this look */
     float score_ = 0, sum_ = 0; /* highest score and sum of scores */
     bool first_look_ = true;
     PgdResult best_;
@@ -127,7 +127,8 @@ bool Loop::look(bool want_gradient) {
 #pragma omp parallel for
     for (size_t i = 0; i < plane; i++)
         for (size_t c = 0; c < 3; c++) {
-            float level = std::nearbyint(delta_[c * plane + i]);
+            const float value = delta_[c * plane + i];
+            const float level = settings_.lattice ? std::nearbyint(value) : value;
             rounded_[c * plane + i] = level;
             levels_[i * 3 + c] = int8_t(level);
         }
@@ -136,7 +137,7 @@ bool Loop::look(bool want_gradient) {
             perturbed_.data());
         settings_.codec(perturbed_.data(), decoded_.data());
     }
-    found_ = 0;
+    found_.clear();
     score_ = sum_ = 0;
     std::fill(gradient_.begin(), gradient_.end(), 0.0f);
     for (auto &eye : eyes_) {
@@ -144,11 +145,11 @@ bool Loop::look(bool want_gradient) {
                       input_plane = stride * eye->shape.padded_height;
         const bool codec = bool(settings_.codec);
         view_forward(eye->view, codec ? decoded_.data() : rgb_, codec ? nullptr : rounded_.data(),
-            settings_.eps_levels, eye->target->mean(), eye->target->std(),
+            settings_.eps_levels, settings_.lattice, eye->target->mean(), eye->target->std(),
             eye->input.data_ptr<float>(), int(stride), input_plane);
         Look seen = eye->target->look(
             eye->input, eye->shape, width_, height_, want_gradient, settings_.margin);
-        found_ += seen.found.size();
+        found_.insert(found_.end(), seen.found.begin(), seen.found.end());
         for (const Found &f : seen.found) {
             score_ = std::max(score_, f.score);
             sum_ += f.score;
@@ -172,15 +173,17 @@ bool Loop::look(bool want_gradient) {
             gradient_[i] += part_[i] * scale;
     }
     first_look_ = false;
-    return found_ == 0;
+    return found_.empty();
 }
 
 void Loop::keep_best(int steps) {
     if (sum_ < best_sum_) {
         best_sum_ = sum_;
         best_.residual_score = score_;
-        best_.levels = levels_;
-        best_.success = found_ == 0;
+        if (settings_.lattice)
+            best_.levels = levels_;
+        best_.found = found_;
+        best_.success = found_.empty();
     }
     best_.steps = steps;
 }

@@ -12,7 +12,8 @@
 namespace cloak {
 
 struct PgdSettings {
-    float eps_levels = 0; /* whole number of 8-bit levels */
+    float eps_levels = 0; /* in 8-bit levels; a whole number on the lattice */
+    bool lattice = true;  /* false: levels are not rounded, and the result holds none */
     int max_steps = 40, restarts = 0;
     float region = 3, margin = 1;
     uint64_t seed = 0;
@@ -22,10 +23,11 @@ struct PgdSettings {
 };
 
 struct PgdResult {
-    std::vector<int8_t> levels; /* grid_height × grid_width × 3 */
+    std::vector<int8_t> levels; /* grid_height × grid_width × 3; empty off the lattice */
     int steps = 0, restarts = 0;
     bool success = false;
     float residual_score = 0;
+    std::vector<Found> found; /* at the best look */
 };
 
 /* Size of the attack grid: the first target's input where the photo is larger, else the photo. */

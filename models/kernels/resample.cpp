@@ -55,9 +55,9 @@ View::View(int w, int h, int gw, int gh, int iw, int ih)
 
 /* One colour of one photo pixel after the perturbation. Used by the loop and by apply alike: the
  * two must agree in every bit. */
-static inline float perturbed(uint8_t value, float delta, float bound) {
-    delta = std::min(std::max(delta, -bound), bound);
-    return std::min(std::max(std::nearbyint(float(value) + delta), 0.0f), 255.0f);
+static inline float perturbed(uint8_t value, float delta, float bound, bool lattice) {
+    float to = float(value) + std::min(std::max(delta, -bound), bound);
+    return std::min(std::max(lattice ? std::nearbyint(to) : to, 0.0f), 255.0f);
 }
 
 static inline float enlarged(const float *top, const float *bottom, float wy, int x0, int x1,
@@ -68,8 +68,8 @@ static inline float enlarged(const float *top, const float *bottom, float wy, in
 }
 
 /* One photo row of one colour at the columns that the input samples: 2·input_width values. */
-static void sampled_row(const View &v, const uint8_t *rgb, const float *delta, float bound, int y,
-    int c, float *row) {
+static void sampled_row(const View &v, const uint8_t *rgb, const float *delta, float bound,
+    bool lattice, int y, int c, float *row) {
     const uint8_t *source = rgb + int64_t(y) * v.width * 3 + c;
     const float *top = nullptr, *bottom = nullptr;
     float wy = 0;
@@ -89,13 +89,13 @@ static void sampled_row(const View &v, const uint8_t *rgb, const float *delta, f
                                  : perturbed(value,
                                        enlarged(top, bottom, wy, v.enlarge_x.first[x],
                                            v.enlarge_x.second[x], v.enlarge_x.weight[x]),
-                                       bound);
+                                       bound, lattice);
         }
     }
 }
 
 void view_forward(const View &v, const uint8_t *rgb, const float *delta, float bound,
-    const float mean[3], const float std_[3], float *out, int stride, int64_t plane) {
+    bool lattice, const float mean[3], const float std_[3], float *out, int stride, int64_t plane) {
 #pragma omp parallel
     {
         std::vector<float> rows(size_t(v.input_width) * 4);
@@ -103,8 +103,8 @@ void view_forward(const View &v, const uint8_t *rgb, const float *delta, float b
 #pragma omp for collapse(2)
         for (int c = 0; c < 3; c++)
             for (int y = 0; y < v.input_height; y++) {
-                sampled_row(v, rgb, delta, bound, v.sample_y.first[size_t(y)], c, top);
-                sampled_row(v, rgb, delta, bound, v.sample_y.second[size_t(y)], c, bottom);
+                sampled_row(v, rgb, delta, bound, lattice, v.sample_y.first[size_t(y)], c, top);
+                sampled_row(v, rgb, delta, bound, lattice, v.sample_y.second[size_t(y)], c, bottom);
                 float wy = v.sample_y.weight[size_t(y)], *row = out + c * plane + y * stride;
                 for (int i = 0; i < v.input_width; i++) {
                     float wx = v.sample_x.weight[size_t(i)];
@@ -166,7 +166,7 @@ void view_apply(const View &v, const uint8_t *rgb, const int8_t *levels, float b
                 out[at] = uint8_t(perturbed(rgb[at],
                     enlarged(top, bottom, wy, v.enlarge_x.first[size_t(x)],
                         v.enlarge_x.second[size_t(x)], v.enlarge_x.weight[size_t(x)]),
-                    bound));
+                    bound, true));
             }
         }
     }

@@ -49,10 +49,11 @@ struct View {
 };
 
 /* Input of the detector from a photo and a perturbation (`delta`: 3 planes of the grid in levels;
- * NULL for none) that changes no pixel by more than `bound` levels. `out`: 3 planes of input_height rows of `stride` floats, scaled to
+ * NULL for none) that changes no pixel by more than `bound` levels, rounded to whole ones on the
+ * `lattice`. `out`: 3 planes of input_height rows of `stride` floats, scaled to
  * (value/255 - mean)/std. */
 void view_forward(const View &view, const uint8_t *rgb, const float *delta, float bound,
-    const float mean[3], const float std[3], float *out, int stride, int64_t plane);
+    bool lattice, const float mean[3], const float std[3], float *out, int stride, int64_t plane);
 
 /* Gradient with respect to the perturbation (3 planes of the grid, overwritten) from the gradient
  * with respect to the detector's input, in the same layout as above. */

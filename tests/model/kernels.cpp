@@ -51,10 +51,10 @@ static void the_loop_sees_what_is_delivered(int w, int h, int gw, int gh, int iw
         }
     const size_t input = size_t(iw) * size_t(ih);
     std::vector<float> in_loop(input * 3), after(input * 3);
-    view_forward(view, photo.data(), delta.data(), 5, mean, std_, in_loop.data(), iw,
+    view_forward(view, photo.data(), delta.data(), 5, true, mean, std_, in_loop.data(), iw,
         int64_t(input));
     view_apply(view, photo.data(), levels.data(), 5, delivered.data());
-    view_forward(view, delivered.data(), nullptr, 0, mean, std_, after.data(), iw,
+    view_forward(view, delivered.data(), nullptr, 0, true, mean, std_, after.data(), iw,
         int64_t(input));
     CHECK(in_loop == after);
     for (size_t i = 0; i < photo.size(); i++)

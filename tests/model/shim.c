@@ -112,6 +112,27 @@ static bool near_a_face(const cloak_photo *photo, const cloak_detections *faces,
     return false;
 }
 
+TEST(off_the_lattice_there_is_a_verdict_but_nothing_to_deliver) {
+    const cloak_photo *photo = sample();
+    if (!photo)
+        return;
+    cloak_attack_params params = cloak_attack_default_params();
+    cloak_attack_result result;
+    cloak_image image = image_of(photo);
+    uint8_t pixel;
+    params.lattice = false;
+    params.eps = 0.001f; /* a quarter of a level: hardly anything can be hidden */
+    params.max_steps = 2;
+    CHECK_OK(cloak_model_attack(model(), &image, 1, &params, NULL, &result, &error));
+    CHECK(!result.success && result.found.count > 0 && !result.levels);
+    CHECK_NEAR(result.residual_score, result.found.items[0].score, 0);
+    CHECK_INT(cloak_model_apply(&image, &result, &pixel, &error), CLOAK_E_USAGE);
+    cloak_attack_result_free(&result);
+    params.lattice = true;
+    CHECK_INT(cloak_model_attack(model(), &image, 1, &params, NULL, &result, &error),
+        CLOAK_E_USAGE);
+}
+
 TEST(hides_faces_within_the_budget_and_the_region) {
     const cloak_photo *photo = sample();
     if (!photo)
