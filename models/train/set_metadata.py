@@ -3,31 +3,27 @@
 
     set_metadata.py IN.safetensors METADATA.json OUT.safetensors
 
-METADATA.json is one object; values that are not strings are stored as JSON text, because
-safetensors metadata maps strings to strings. The keys are described in models/weights/README.md.
+METADATA.json is one object; its keys are described in models/weights/README.md.
 """
 import json
-import struct
 import sys
+
+import weights_file
 
 
 def main():
-    source, metadata_path, target = sys.argv[1:4]
-    with open(source, "rb") as file:
-        (length,) = struct.unpack("<Q", file.read(8))
-        header = json.loads(file.read(length))
-        tensors = file.read()
-    with open(metadata_path) as file:
-        metadata = json.load(file)
-    header["__metadata__"] = {
-        key: value if isinstance(value, str) else json.dumps(value)
-        for key, value in metadata.items()
-    }
-    text = json.dumps(header, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)
-    with open(target, "wb") as file:
-        file.write(struct.pack("<Q", len(text)) + text + tensors)
+    if len(sys.argv) != 4:
+        print(__doc__, file=sys.stderr)
+        return 2
+    source, metadata, target = sys.argv[1:]
+    try:
+        with open(metadata) as file:
+            weights_file.write(target, weights_file.read(source)[0], json.load(file))
+    except (OSError, ValueError) as problem:
+        print(f"set_metadata: {problem}", file=sys.stderr)
+        return 1
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
