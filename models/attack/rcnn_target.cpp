@@ -2,7 +2,8 @@
  *
  * DESIGN. The loss is the sum, over all RoIs that the test-time rules propose, of the squared hinge
  * on the logit margin (face minus background) above the detection threshold less a safety margin,
- * scaled to a mean slope of 1 so that the surest RoIs count most, plus 0.05 times the hinge on the objectness of every anchor that is, or could soon be, a proposal for a
+ * scaled to a mean slope of 1 so that the surest RoIs count most, plus 0.05 times the hinge on the
+ * objectness of every anchor that is, or could soon be, a proposal for a
  * face. No box terms: a box that is not reported need not be moved. Sums, not means, so that a photo
  * with one stubborn face is not slowed down by a thousand dead proposals.
  *

@@ -185,8 +185,7 @@ Proposals FasterRcnn::propose(const Dense &dense, const InputSize &size) const {
 torch::Tensor FasterRcnn::head(const torch::Tensor &pooled, torch::Tensor *box_deltas) const {
     torch::Tensor x = at::relu(at::linear(pooled.flatten(1), fc6_w_, fc6_b_));
     x = at::relu(at::linear(x, fc7_w_, fc7_b_));
-    if (box_deltas)
-        *box_deltas = at::linear(x, box_w_, box_b_);
+    *box_deltas = at::linear(x, box_w_, box_b_);
     torch::Tensor scores = at::linear(x, score_w_, score_b_);
     return scores.select(1, 1) - scores.select(1, 0);
 }
