@@ -1,4 +1,4 @@
-/* Box arithmetic of Faster R-CNN: decoding of regression deltas, clipping. */
+/* Box arithmetic of Faster R-CNN: decoding of regression deltas, clipping, overlap. */
 #ifndef CLOAK_DETECTOR_BOXES_H
 #define CLOAK_DETECTOR_BOXES_H
 
@@ -28,6 +28,16 @@ inline void clip_box(float box[4], float width, float height) {
     box[1] = std::min(std::max(box[1], 0.0f), height);
     box[2] = std::min(std::max(box[2], 0.0f), width);
     box[3] = std::min(std::max(box[3], 0.0f), height);
+}
+
+/* Intersection over union; 0 where both are empty. */
+inline float box_iou(const float a[4], const float b[4]) {
+    float w = std::min(a[2], b[2]) - std::max(a[0], b[0]);
+    float h = std::min(a[3], b[3]) - std::max(a[1], b[1]);
+    if (!(w > 0 && h > 0))
+        return 0;
+    float both = (a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]);
+    return w * h / (both - w * h);
 }
 
 } // namespace cloak

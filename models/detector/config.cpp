@@ -84,6 +84,8 @@ DetectorConfig parse_config(const Metadata &metadata) {
     config.input_max = int(number(metadata, "input_max", 32, 8192));
     config.score_threshold = number(metadata, "score_threshold", 0.0001, 0.9999);
     config.box_nms = number(metadata, "box_nms", 0, 1);
+    if (metadata.count("box_vote"))
+        config.box_vote = number(metadata, "box_vote", 0, 1);
     config.rpn_nms = number(metadata, "rpn_nms", 0, 1);
     config.max_detections = int(number(metadata, "max_detections", 1, 10000));
     config.rpn_pre_nms = int(number(metadata, "rpn_pre_nms", 1, 10000));

@@ -8,6 +8,7 @@
 #include <ATen/ATen.h>
 
 #include "models/detector/boxes.h"
+#include "models/detector/vote.h"
 #include "models/kernels/nms.h"
 #include "models/kernels/roi_align.h"
 
@@ -211,7 +212,7 @@ Verdict FasterRcnn::judge(const Proposals &proposals, const InputSize &size) con
     verdict.margin = head(proposals.pooled, &deltas).contiguous();
     deltas = deltas.contiguous();
     const float *m = verdict.margin.data_ptr<float>(), *d = deltas.data_ptr<float>();
-    std::vector<float> boxes, scores;
+    std::vector<float> boxes, scores, placed;
     for (int i = 0; i < proposals.count(); i++) {
         float box[4], score = 1.0f / (1.0f + std::exp(-m[i]));
         if (!(score > config_.score_threshold))
@@ -226,9 +227,13 @@ Verdict FasterRcnn::judge(const Proposals &proposals, const InputSize &size) con
     std::vector<int32_t> kept(size_t(config_.max_detections));
     int n = cloak_nms(boxes.data(), scores.data(), nullptr, int(scores.size()), config_.box_nms,
         config_.max_detections, kept.data());
+    const bool votes = config_.box_vote > 0;
+    if (votes)
+        placed = vote_boxes(boxes, scores, kept.data(), n, config_.box_vote);
     for (int k = 0; k < n; k++) {
-        const float *b = &boxes[size_t(kept[size_t(k)]) * 4];
-        verdict.detections.push_back({b[0], b[1], b[2], b[3], scores[size_t(kept[size_t(k)])]});
+        const size_t at = size_t(kept[size_t(k)]);
+        const float *b = votes ? &placed[size_t(k) * 4] : &boxes[at * 4];
+        verdict.detections.push_back({b[0], b[1], b[2], b[3], scores[at]});
     }
     return verdict;
 }

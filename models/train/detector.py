@@ -18,6 +18,7 @@ from torchvision.models.detection.rpn import AnchorGenerator
 from torchvision.ops import MultiScaleRoIAlign
 from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
 
+import vote
 import weights_file
 
 FORMAT = "cloakfleet.detector/1"
@@ -65,7 +66,7 @@ def build(architecture, width=256, size=None, classes=2):
     low, high = int(architecture["input_min"]), int(architecture["input_max"])
     if size:
         low, high = max(1, low * size // high), size
-    return FasterRCNN(
+    model = FasterRCNN(
         _backbone(architecture["backbone"], channels),
         rpn_anchor_generator=AnchorGenerator(sizes, ratios),
         box_roi_pool=MultiScaleRoIAlign(["0", "1", "2", "3"], 7, 2),
@@ -77,6 +78,9 @@ def build(architecture, width=256, size=None, classes=2):
         box_score_thresh=float(architecture["score_threshold"]),
         box_nms_thresh=float(architecture["box_nms"]),
         box_detections_per_img=int(architecture["max_detections"]))
+    if float(architecture.get("box_vote", 0)) > 0:
+        vote.install(model.roi_heads, float(architecture["box_vote"]))
+    return model
 
 
 class FrozenNorm(nn.Module):

@@ -1,4 +1,6 @@
 /* The kernels against slow and obvious versions of themselves. */
+#include "models/detector/boxes.h"
+#include "models/detector/vote.h"
 #include "models/kernels/nms.h"
 #include "models/kernels/resample.h"
 #include "models/kernels/roi_align.h"
@@ -137,6 +139,22 @@ static void nms_keeps_the_best_of_each_heap() {
     CHECK(cloak_nms(boxes, scores, nullptr, 0, 0.5f, 5, kept) == 0);
 }
 
+/* Two candidates agree, one is elsewhere, one overlaps too little: worked out by hand. */
+static void votes_place_a_box() {
+    const std::vector<float> boxes = {0, 0, 10, 10, 0, 0, 10, 8, 40, 40, 50, 50, 0, 0, 10, 4};
+    const std::vector<float> scores = {0.8f, 0.5f, 0.9f, 0.7f};
+    const int32_t kept[] = {2, 0};
+    CHECK(std::fabs(box_iou(&boxes[0], &boxes[4]) - 0.8f) < 1e-6f);
+    CHECK(box_iou(&boxes[0], &boxes[8]) == 0);
+    const std::vector<float> placed = vote_boxes(boxes, scores, kept, 2, 0.5f);
+    CHECK(placed.size() == 8);
+    for (size_t j = 0; j < 4; j++)
+        CHECK(std::fabs(placed[j] - boxes[8 + j]) < 1e-4f); /* nobody else votes for it */
+    /* lower edge: (0.8 · 10 + 0.5 · 0.8² · 8) / (0.8 + 0.5 · 0.8²) */
+    CHECK(std::fabs(placed[6] - 10) < 1e-4f);
+    CHECK(std::fabs(placed[7] - 10.56f / 1.12f) < 1e-4f);
+}
+
 int main() {
     the_loop_sees_what_is_delivered(101, 67, 64, 43, 64, 43);  /* larger than the input */
     the_loop_sees_what_is_delivered(50, 40, 50, 40, 128, 102); /* smaller */
@@ -147,6 +165,7 @@ int main() {
     the_backward_pass_is_the_adjoint(90, 90, 30, 45, 60, 20); /* three different sizes */
     roi_align_backward_is_the_adjoint();
     nms_keeps_the_best_of_each_heap();
-    std::puts("9 kernel tests passed");
+    votes_place_a_box();
+    std::puts("10 kernel tests passed");
     return 0;
 }
