@@ -26,13 +26,14 @@ class AttackParams(c.Structure):
     _fields_ = [("size", c.c_size_t), ("eps", c.c_float), ("max_steps", c.c_int),
                 ("restarts", c.c_int), ("region", c.c_float), ("margin", c.c_float),
                 ("seed", c.c_uint64), ("codec", c.c_void_p), ("codec_context", c.c_void_p),
-                ("stop", c.c_void_p), ("stop_context", c.c_void_p)]
+                ("stop", c.c_void_p), ("stop_context", c.c_void_p), ("lattice", c.c_bool)]
 
 
 class AttackResult(c.Structure):
     _fields_ = [("grid_width", c.c_int), ("grid_height", c.c_int),
-                ("levels", c.POINTER(c.c_int8)), ("max_change", c.c_int), ("steps", c.c_int), ("restarts", c.c_int),
-                ("success", c.c_bool), ("residual_score", c.c_float)]
+                ("levels", c.POINTER(c.c_int8)), ("max_change", c.c_int), ("steps", c.c_int),
+                ("restarts", c.c_int), ("success", c.c_bool), ("residual_score", c.c_float),
+                ("found", Detections)]
 
 
 class Model:
@@ -41,6 +42,8 @@ class Model:
     def __init__(self, library, weights, threads=0, detail=0):
         self.lib = c.CDLL(library)
         self.lib.cloak_attack_default_params.restype = AttackParams
+        size = self.lib.cloak_attack_default_params().size
+        assert size == c.sizeof(AttackParams), f"cloak_attack_params is {size} bytes: adapt shim.py"
         self.error = Error()
         self.handle = c.c_void_p()
         params = Params(c.sizeof(Params), b"cpu", threads, detail)
