@@ -30,28 +30,28 @@ FasterRcnn::FasterRcnn(const std::string &path, torch::Device device, int detail
         }
         backbone_ = std::make_unique<Backbone>(weights, config_);
         backbone_->to(device);
-        rpn_conv_ = load_conv(weights, "rpn.head.conv.0.0", Conv::relu);
-        rpn_objectness_ = load_conv(weights, "rpn.head.cls_logits", Conv::none);
-        rpn_deltas_ = load_conv(weights, "rpn.head.bbox_pred", Conv::none);
-        const std::string box = "roi_heads.box_";
-        fc6_w_ = weights.at(box + "head.fc6.weight").to(device);
-        fc6_b_ = weights.at(box + "head.fc6.bias").to(device);
-        fc7_w_ = weights.at(box + "head.fc7.weight").to(device);
-        fc7_b_ = weights.at(box + "head.fc7.bias").to(device);
-        score_w_ = weights.at(box + "predictor.cls_score.weight").to(device);
-        score_b_ = weights.at(box + "predictor.cls_score.bias").to(device);
-        box_w_ = weights.at(box + "predictor.bbox_pred.weight").to(device);
-        box_b_ = weights.at(box + "predictor.bbox_pred.bias").to(device);
         load_anchors();
-        const int64_t per_place = int64_t(anchors_[0].size() / 4);
-        if (rpn_objectness_.weight.size(0) != per_place ||
-            rpn_deltas_.weight.size(0) != 4 * per_place ||
-            fc6_w_.size(1) != int64_t(config_.fpn_channels) * bins * bins || score_w_.size(0) != 2 || box_w_.size(0) != 8 || rpn_conv_.weight.size(1) != config_.fpn_channels ||
-            !backbone_->fits(config_.fpn_channels))
-            throw std::runtime_error("its tensors do not fit the architecture it names");
+        load_heads(weights);
+        for (Conv *conv : {&rpn_conv_, &rpn_objectness_, &rpn_deltas_})
+            conv->to(device);
+        for (Linear *linear : {&fc6_, &fc7_, &score_, &box_})
+            linear->to(device);
     } catch (const std::runtime_error &problem) {
         throw std::runtime_error(path + ": " + problem.what());
     }
+}
+
+void FasterRcnn::load_heads(const Weights &weights) {
+    const int64_t channels = config_.fpn_channels, per_place = int64_t(anchors_[0].size() / 4);
+    rpn_conv_ = load_conv(weights, "rpn.head.conv.0.0", {channels, any_size, 3, 1, Conv::relu});
+    const int64_t width = rpn_conv_.outputs();
+    rpn_objectness_ = load_conv(weights, "rpn.head.cls_logits", {width, per_place, 1});
+    rpn_deltas_ = load_conv(weights, "rpn.head.bbox_pred", {width, 4 * per_place, 1});
+    const std::string box = "roi_heads.box_";
+    fc6_ = load_linear(weights, box + "head.fc6", channels * bins * bins, any_size);
+    fc7_ = load_linear(weights, box + "head.fc7", fc6_.outputs(), any_size);
+    score_ = load_linear(weights, box + "predictor.cls_score", fc7_.outputs(), 2);
+    box_ = load_linear(weights, box + "predictor.bbox_pred", fc7_.outputs(), 8);
 }
 
 void FasterRcnn::load_anchors() {
@@ -63,8 +63,9 @@ void FasterRcnn::load_anchors() {
                 for (float edge : {-w * size / 2, -h * size / 2, w * size / 2, h * size / 2})
                     level.push_back(std::nearbyint(edge));
             }
-        if (!anchors_.empty() && level.size() != anchors_[0].size())
-            throw std::runtime_error("anchor_sizes must have as many sizes on every level");
+        if (level.empty() || (!anchors_.empty() && level.size() != anchors_[0].size()))
+            throw std::runtime_error("anchor_sizes must have as many sizes on every level, and "
+                                     "at least one");
         anchors_.push_back(level);
     }
 }
@@ -175,34 +176,34 @@ Proposals FasterRcnn::propose(const Dense &dense, const InputSize &size) const {
             continue;
         torch::Tensor map =
             dense.features[size_t(level)].detach().cpu().permute({0, 2, 3, 1}).contiguous();
-        cloak_roi_align_forward(map.data_ptr<float>(), channels, int(map.size(1)),
-            int(map.size(2)), &proposals.boxes[size_t(before) * 4], count, 0.25f / float(1 << level),
-            bins, samples,
+        cloak_roi_align_forward(map.data_ptr<float>(), channels, int(map.size(1)), int(map.size(2)),
+            &proposals.boxes[size_t(before) * 4], count, 0.25f / float(1 << level), bins, samples,
             proposals.pooled.data_ptr<float>() + int64_t(before) * channels * bins * bins);
     }
     return proposals;
 }
 
 torch::Tensor FasterRcnn::head(const torch::Tensor &pooled, torch::Tensor *box_deltas) const {
-    torch::Tensor x = at::relu(at::linear(pooled.flatten(1), fc6_w_, fc6_b_));
-    x = at::relu(at::linear(x, fc7_w_, fc7_b_));
-    *box_deltas = at::linear(x, box_w_, box_b_);
-    torch::Tensor scores = at::linear(x, score_w_, score_b_);
+    torch::Tensor x = at::relu(fc6_(pooled.flatten(1)));
+    x = at::relu(fc7_(x));
+    *box_deltas = box_(x);
+    torch::Tensor scores = score_(x);
     return scores.select(1, 1) - scores.select(1, 0);
 }
 
 torch::Tensor FasterRcnn::margins_backward(
     const torch::Tensor &pooled, const torch::Tensor &weights, float leak) const {
     torch::NoGradGuard no_grad;
-    torch::Tensor hidden6 = at::relu(at::linear(pooled.flatten(1), fc6_w_, fc6_b_));
-    torch::Tensor alive7 = at::linear(hidden6, fc7_w_, fc7_b_).gt(0);
+    torch::Tensor hidden6 = at::relu(fc6_(pooled.flatten(1)));
+    torch::Tensor alive7 = fc7_(hidden6).gt(0);
     auto slopes = [leak](const torch::Tensor &alive) {
         return alive.to(torch::kFloat32).mul_(1 - leak).add_(leak);
     };
-    torch::Tensor direction = (score_w_.select(0, 1) - score_w_.select(0, 0)).unsqueeze(0);
+    torch::Tensor direction =
+        (score_.weight.select(0, 1) - score_.weight.select(0, 0)).unsqueeze(0);
     torch::Tensor grad = weights.unsqueeze(1).mul(direction).mul_(slopes(alive7));
-    grad = at::matmul(grad, fc7_w_).mul_(slopes(hidden6.gt(0)));
-    return at::matmul(grad, fc6_w_).view(pooled.sizes());
+    grad = at::matmul(grad, fc7_.weight).mul_(slopes(hidden6.gt(0)));
+    return at::matmul(grad, fc6_.weight).view(pooled.sizes());
 }
 
 Verdict FasterRcnn::judge(const Proposals &proposals, const InputSize &size) const {
@@ -256,9 +257,8 @@ std::vector<torch::Tensor> FasterRcnn::pool_backward(const Proposals &proposals,
             continue;
         const torch::Tensor &map = dense.features[size_t(level)];
         torch::Tensor to = torch::zeros({1, map.size(2), map.size(3), channels});
-        cloak_roi_align_backward(
-            grad.data_ptr<float>() + int64_t(first) * channels * bins * bins, channels,
-            int(map.size(2)), int(map.size(3)), boxes.data(), int(next - first),
+        cloak_roi_align_backward(grad.data_ptr<float>() + int64_t(first) * channels * bins * bins,
+            channels, int(map.size(2)), int(map.size(3)), boxes.data(), int(next - first),
             0.25f / float(1 << level), bins, samples, to.data_ptr<float>());
         grads[size_t(level)] = to.permute({0, 3, 1, 2});
     }

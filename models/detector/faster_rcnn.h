@@ -33,9 +33,9 @@ struct Dense {
 
 /* Boxes that the second stage looks at, and what it pools for them. */
 struct Proposals {
-    std::vector<float> boxes; /* n × 4 in input pixels, grouped by level */
+    std::vector<float> boxes;     /* n × 4 in input pixels, grouped by level */
     std::vector<int> level_count; /* boxes per level, four levels */
-    torch::Tensor pooled;     /* n × channels × 7 × 7 */
+    torch::Tensor pooled;         /* n × channels × 7 × 7 */
     int count() const {
         return int(boxes.size() / 4);
     }
@@ -67,8 +67,8 @@ class FasterRcnn {
     /* Proposals by test-time rules, pooled. No gradients. */
     Proposals propose(const Dense &dense, const InputSize &size) const;
 
-    /* Gradient with respect to pooled RoIs of the sum of weights[i] × margin[i]. Where a hidden unit
-     * is off, `leak` (0 … 1) of the gradient passes nevertheless; 0 is the true gradient. */
+    /* Gradient with respect to pooled RoIs of the sum of weights[i] × margin[i]. Where a hidden
+     * unit is off, `leak` (0 … 1) of the gradient passes nevertheless; 0 is the true gradient. */
     torch::Tensor margins_backward(
         const torch::Tensor &pooled, const torch::Tensor &weights, float leak) const;
 
@@ -83,13 +83,14 @@ class FasterRcnn {
   private:
     torch::Tensor head(const torch::Tensor &pooled, torch::Tensor *box_deltas) const;
     void load_anchors();
+    void load_heads(const Weights &weights);
 
     DetectorConfig config_;
     std::string sha256_;
     std::unique_ptr<Backbone> backbone_;
     Conv rpn_conv_, rpn_objectness_, rpn_deltas_;
     std::vector<std::vector<float>> anchors_; /* by level: anchors × 4, centred on 0 */
-    torch::Tensor fc6_w_, fc6_b_, fc7_w_, fc7_b_, score_w_, score_b_, box_w_, box_b_;
+    Linear fc6_, fc7_, score_, box_;
 };
 
 } // namespace cloak

@@ -5,6 +5,7 @@
 #include <memory>
 #include <stdexcept>
 
+#include <ATen/ATen.h>
 #include <cjson/cJSON.h>
 
 extern "C" {
@@ -36,8 +37,8 @@ torch::Dtype parse_type(const std::string &path, const std::string &name, const 
                   "; F32, F16 and BF16 are supported");
 }
 
-torch::Tensor parse_tensor(const std::string &path, const cJSON *entry, const char *data,
-    size_t data_length) {
+torch::Tensor parse_tensor(
+    const std::string &path, const cJSON *entry, const char *data, size_t data_length) {
     const std::string name = entry->string;
     torch::Dtype type = parse_type(path, name, entry);
     std::vector<int64_t> shape;
@@ -63,13 +64,33 @@ torch::Tensor parse_tensor(const std::string &path, const cJSON *entry, const ch
     return raw.to(torch::kFloat32);
 }
 
+/* (64, 3, 7, 7); any size is n. */
+std::string shape_text(const std::vector<int64_t> &shape) {
+    std::string text;
+    for (int64_t size : shape)
+        text += (text.empty() ? "" : ", ") + (size == any_size ? "n" : std::to_string(size));
+    return "(" + text + ")";
+}
+
 } // namespace
 
-const torch::Tensor &Weights::at(const std::string &name) const {
+const torch::Tensor &Weights::at(const std::string &name, const std::vector<int64_t> &shape) const {
     auto found = tensors.find(name);
     if (found == tensors.end())
         throw std::runtime_error("the model file lacks the tensor " + name);
-    return found->second;
+    const torch::Tensor &tensor = found->second;
+    bool fits = tensor.dim() == int64_t(shape.size());
+    for (size_t i = 0; fits && i < shape.size(); i++)
+        fits = shape[i] == any_size ? tensor.size(int64_t(i)) > 0
+                                    : tensor.size(int64_t(i)) == shape[i];
+    if (!fits)
+        throw std::runtime_error("the model file's tensor " + name + " is " +
+                                 shape_text(tensor.sizes().vec()) + " instead of " +
+                                 shape_text(shape));
+    if (!at::isfinite(tensor).all().item<bool>())
+        throw std::runtime_error(
+            "the model file's tensor " + name + " holds a value that is not finite");
+    return tensor;
 }
 
 Weights read_safetensors(const std::string &path) {
@@ -96,13 +117,13 @@ Weights read_safetensors(const std::string &path) {
     const cJSON *entry;
     cJSON_ArrayForEach(entry, header.get()) {
         if (strcmp(entry->string, "__metadata__") != 0) {
-            weights.tensors[entry->string] = parse_tensor(
-                path, entry, bytes + 8 + header_length, length - 8 - header_length);
+            weights.tensors[entry->string] =
+                parse_tensor(path, entry, bytes + 8 + header_length, length - 8 - header_length);
             continue;
         }
         const cJSON *pair;
-        cJSON_ArrayForEach(pair, entry) if (cJSON_IsString(pair))
-            weights.metadata[pair->string] = pair->valuestring;
+        cJSON_ArrayForEach(pair, entry) if (cJSON_IsString(pair)) weights.metadata[pair->string] =
+            pair->valuestring;
     }
     return weights;
 }

@@ -4,18 +4,23 @@
 
 #include <map>
 #include <string>
+#include <vector>
 
 #include <torch/types.h>
 
 namespace cloak {
+
+/* Stands for any size but 0 in the shape that a caller expects. */
+constexpr int64_t any_size = -1;
 
 struct Weights {
     std::map<std::string, torch::Tensor> tensors; /* float32, own memory */
     std::map<std::string, std::string> metadata;
     std::string sha256; /* of the whole file, hex */
 
-    /* The tensor of this name; throws std::runtime_error that names it when it is missing. */
-    const torch::Tensor &at(const std::string &name) const;
+    /* The tensor of this name; throws std::runtime_error that names it when it is missing, has
+     * another shape or holds a value that is not finite. */
+    const torch::Tensor &at(const std::string &name, const std::vector<int64_t> &shape) const;
     bool has(const std::string &name) const {
         return tensors.count(name) != 0;
     }

@@ -1,0 +1,65 @@
+/* The layers that a detector is made of, frozen: no weight wants a gradient, and a batch norm is
+ * folded into the convolution before it at load.
+ *
+ * The load functions check what they read against what the architecture says and throw
+ * std::runtime_error that names the tensor, so that a file that does not fit fails at load and not
+ * at the first photo. */
+#ifndef CLOAK_DETECTOR_LAYERS_H
+#define CLOAK_DETECTOR_LAYERS_H
+
+#include <string>
+
+#include "models/detector/safetensors.h"
+
+namespace cloak {
+
+/* A convolution with what follows it. The activation changes the convolution's own output in place:
+ * the convolution's gradient reads its input and weight, and the activation's gradient its result,
+ * so nothing that a backward pass needs is lost. */
+struct Conv {
+    enum Activation { none, relu, relu6 };
+    torch::Tensor weight, bias;
+    int64_t stride = 1, padding = 0, groups = 1;
+    Activation activation = none;
+
+    torch::Tensor operator()(const torch::Tensor &x) const;
+
+    int64_t outputs() const {
+        return weight.size(0);
+    }
+    void to(torch::Device device);
+};
+
+/* What an architecture says of a convolution. Kernels are square and odd, padded to keep the size;
+ * `outputs` may be any_size; a depthwise convolution has one filter per input. */
+struct ConvShape {
+    int64_t inputs, outputs, kernel, stride = 1;
+    Conv::Activation activation = Conv::none;
+    bool depthwise = false;
+};
+
+/* The convolution `prefix`.weight/.bias without batch norm. */
+Conv load_conv(const Weights &weights, const std::string &prefix, const ConvShape &shape);
+
+/* The convolution `conv`.weight with the batch norm `norm`.weight/.bias/.running_* behind it. */
+Conv load_folded(const Weights &weights, const std::string &conv, const std::string &norm,
+    const ConvShape &shape);
+
+/* A fully connected layer: rows of `inputs` numbers to rows of `outputs`. */
+struct Linear {
+    torch::Tensor weight, bias;
+
+    torch::Tensor operator()(const torch::Tensor &x) const;
+
+    int64_t outputs() const {
+        return weight.size(0);
+    }
+    void to(torch::Device device);
+};
+
+/* The layer `prefix`.weight/.bias; `outputs` may be any_size. */
+Linear load_linear(
+    const Weights &weights, const std::string &prefix, int64_t inputs, int64_t outputs);
+
+} // namespace cloak
+#endif
