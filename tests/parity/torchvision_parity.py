@@ -9,71 +9,34 @@ within 1e-4. Ends with 77 when there are no photos.
 """
 import ctypes as c
 import glob
-import json
 import os
-import struct
+import pathlib
 import sys
 
 import numpy as np
 
 try:
     import torch
-    import torchvision
-    from torchvision.models.detection import FasterRCNN
-    from torchvision.models.detection.backbone_utils import BackboneWithFPN
-    from torchvision.models.detection.rpn import AnchorGenerator
-    from torchvision.ops import MultiScaleRoIAlign, roi_align
-    from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
+    from torchvision.ops import roi_align
     from PIL import Image
 except ImportError as problem:
     print(f"skipped: {problem}")
     sys.exit(77)
 
-sys.path.insert(0, os.path.dirname(__file__))
+HERE = pathlib.Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE), str(HERE.parents[1] / "models/train")]
+import detector  # noqa: E402
+import weights_file  # noqa: E402
 from shim import Model  # noqa: E402
 
 PHOTOS = 12
 
 
-def read_safetensors(path):
-    with open(path, "rb") as file:
-        (length,) = struct.unpack("<Q", file.read(8))
-        header = json.loads(file.read(length))
-        data = file.read()
-    metadata = header.pop("__metadata__")
-    kinds = {"F16": np.float16, "F32": np.float32}
-    tensors = {}
-    for name, entry in header.items():
-        first, last = entry["data_offsets"]
-        array = np.frombuffer(data[first:last], kinds[entry["dtype"]]).reshape(entry["shape"])
-        tensors[name] = torch.from_numpy(array.astype(np.float32))
-    return tensors, metadata
-
-
 def reference(path):
     """torchvision's Faster R-CNN with the architecture and weights of the file."""
-    tensors, meta = read_safetensors(path)
-    body = torchvision.models.mobilenet_v2(weights=None).features[:18]
-    backbone = BackboneWithFPN(body, {"3": "0", "6": "1", "13": "2", "17": "3"}, [24, 32, 96, 320],
-                               int(meta["fpn_channels"]), LastLevelMaxPool())
-    sizes = tuple(tuple(level) for level in json.loads(meta["anchor_sizes"]))
-    ratios = tuple(json.loads(meta["anchor_ratios"]))
-    fc6 = tensors["roi_heads.box_head.fc6.weight"]
-    model = FasterRCNN(
-        backbone,
-        rpn_anchor_generator=AnchorGenerator(sizes, (ratios,) * len(sizes)),
-        box_roi_pool=MultiScaleRoIAlign(["0", "1", "2", "3"], 7, 2),
-        box_head=torchvision.models.detection.faster_rcnn.TwoMLPHead(fc6.shape[1], fc6.shape[0]),
-        box_predictor=torchvision.models.detection.faster_rcnn.FastRCNNPredictor(fc6.shape[0], 2),
-        min_size=int(meta["input_min"]), max_size=int(meta["input_max"]),
-        image_mean=json.loads(meta["mean"]), image_std=json.loads(meta["std"]),
-        rpn_pre_nms_top_n_test=int(meta["rpn_pre_nms"]),
-        rpn_post_nms_top_n_test=int(meta["rpn_post_nms"]), rpn_nms_thresh=float(meta["rpn_nms"]),
-        box_score_thresh=float(meta["score_threshold"]), box_nms_thresh=float(meta["box_nms"]),
-        box_detections_per_img=int(meta["max_detections"]))
-    missing, unexpected = model.load_state_dict(tensors, strict=False)
-    assert not unexpected, unexpected
-    assert all(name.endswith("num_batches_tracked") for name in missing), missing
+    tensors, _ = weights_file.read(path)
+    model = detector.build(detector.read_architecture(path), detector.head_width(tensors))
+    detector.load_weights(model, tensors, path)
     return model.eval()
 
 
@@ -95,33 +58,38 @@ def compare(ours, theirs, threshold):
     return worst_box, worst_score
 
 
-def photos():
+def photos(count):
+    """Paths of that many photos of the sample album; ends with 77 where there is none."""
     cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
     found = sorted(glob.glob(cache + "/cloakfleet/sample-album/groups/*.jpg"))
-    return found[:PHOTOS]
-
-
-def check_detections(library, weights):
-    paths = photos()
-    if len(paths) < 8:
+    if len(found) < 8:
         print("skipped: no sample album (deploy/sample-album fetches it)")
         sys.exit(77)
-    model, ours = reference(weights), Model(library, weights)
+    return found[:count]
+
+
+def read_photo(path):
+    """The photo as the shim takes it, and as torchvision does."""
+    array = np.ascontiguousarray(np.array(Image.open(path).convert("RGB")))
+    return array, torch.from_numpy(array).permute(2, 0, 1).float() / 255
+
+
+def check_detections(model, ours, paths, threshold):
+    """Asserts the same detections on the photos; returns how many there are."""
     count = 0
     for path in paths:
-        array = np.ascontiguousarray(np.array(Image.open(path).convert("RGB")))
-        tensor = torch.from_numpy(array).permute(2, 0, 1).float() / 255
+        array, tensor = read_photo(path)
         with torch.no_grad():
             result = model([tensor])[0]
         theirs = np.concatenate(
             [result["boxes"].numpy(), result["scores"].numpy()[:, None]], axis=1)
         found = ours.detect(array)
-        box, score = compare(found, theirs, 0.05)
+        box, score = compare(found, theirs, threshold)
         count += len(found)
         print(f"{os.path.basename(path):28} {len(found):3} detections, torchvision "
               f"{len(theirs):3}; largest difference {box:.4f} px, score {score:.2e}")
         assert box <= 0.5 and score <= 1e-3
-    assert count > 50
+    return count
 
 
 def check_roi_align(library):
@@ -155,5 +123,7 @@ def check_roi_align(library):
 
 if __name__ == "__main__":
     check_roi_align(sys.argv[1])
-    check_detections(sys.argv[1], sys.argv[2])
+    library, weights = sys.argv[1:]
+    found = check_detections(reference(weights), Model(library, weights), photos(PHOTOS), 0.05)
+    assert found > 50
     print("parity holds")
