@@ -26,8 +26,8 @@ class Recipe:
     rpn_background: float = 0.3
     rpn_samples: int = 512
     box_face: float = 0.5
-    box_samples: int = 160
-    box_positives: float = 0.5
+    box_samples: int = 224
+    box_positives: float = 0.3
     rpn_box_weight: float = 2.0
     box_weight: float = 4.0
     beta: float = 1 / 9
