@@ -111,14 +111,28 @@ static double overlap(const cloak_box *detection, const cloak_box *truth, bool c
     return both / (crowd ? area(detection) : area(detection) + area(truth) - both);
 }
 
+static bool within(const cloak_box *box, const cloak_ap_heights *heights) {
+    double height = (double)box->y2 - box->y1;
+    return !heights || (height >= heights->least && height < heights->below);
+}
+
+/* What box g of the truth counts as when only faces of these heights are to be found. */
+static unsigned kind_of(const cloak_truth *truth, size_t g, const cloak_ap_heights *heights) {
+    unsigned kind = truth->ignore ? truth->ignore[g] : CLOAK_TRUTH_FACE;
+    if (kind == CLOAK_TRUTH_FACE && !within(&truth->boxes[g], heights))
+        return CLOAK_TRUTH_IGNORE;
+    return kind;
+}
+
 /* The fate of one detection as a cell's mask. `taken` holds, per box of the truth, a bit for each
  * IoU at which an earlier detection took it; the faces taken here are added. */
-static unsigned match(const cloak_box *detection, const cloak_truth *truth, uint8_t *taken) {
+static unsigned match(const cloak_box *detection, const cloak_truth *truth,
+    const cloak_ap_heights *heights, uint8_t *taken) {
     double best[CLOAK_AP_IOUS] = {0};
     size_t face[CLOAK_AP_IOUS];
     unsigned found = 0, ignored = 0;
     for (size_t g = 0; g < truth->count; g++) {
-        unsigned kind = truth->ignore ? truth->ignore[g] : CLOAK_TRUTH_FACE;
+        unsigned kind = kind_of(truth, g, heights);
         double iou = overlap(detection, &truth->boxes[g], kind == CLOAK_TRUTH_CROWD);
         for (int i = 0; i < CLOAK_AP_IOUS; i++) {
             /* equal boxes may differ from 1 by rounding; COCO's tolerance */
@@ -136,11 +150,18 @@ static unsigned match(const cloak_box *detection, const cloak_truth *truth, uint
     for (int i = 0; i < CLOAK_AP_IOUS; i++)
         if (found >> i & 1)
             taken[face[i]] |= (uint8_t)(1u << i);
+    if (!within(detection, heights))
+        ignored = IOU_MASK;
     return found | (ignored & ~found) << CLOAK_AP_IOUS;
 }
 
 void cloak_ap_add(
     cloak_ap *ap, const cloak_box *detections, size_t count, const cloak_truth *truth) {
+    cloak_ap_add_heights(ap, detections, count, truth, NULL);
+}
+
+void cloak_ap_add_heights(cloak_ap *ap, const cloak_box *detections, size_t count,
+    const cloak_truth *truth, const cloak_ap_heights *heights) {
     ranked *order = cloak_alloc(count * sizeof *order);
     uint8_t *taken = cloak_alloc(truth->count);
     for (size_t d = 0; d < count; d++) {
@@ -149,11 +170,11 @@ void cloak_ap_add(
     }
     qsort(order, count, sizeof *order, by_score);
     for (size_t d = 0; d < count; d++) {
-        unsigned mask = match(&detections[order[d].index], truth, taken);
+        unsigned mask = match(&detections[order[d].index], truth, heights, taken);
         add_cell(ap, score_bin(order[d].score), mask, 1);
     }
     for (size_t g = 0; g < truth->count; g++)
-        ap->faces += !truth->ignore || truth->ignore[g] == CLOAK_TRUTH_FACE;
+        ap->faces += kind_of(truth, g, heights) == CLOAK_TRUTH_FACE;
     free(taken);
     free(order);
 }

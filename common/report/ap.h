@@ -58,6 +58,11 @@ typedef struct {
     double envelope; /* highest precision at this recall or a higher one */
 } cloak_ap_point;
 
+/* A range of heights in pixels: from `least` up to, not including, `below`. */
+typedef struct {
+    double least, below;
+} cloak_ap_heights;
+
 /* Receives one named number. `name` is borrowed for the call. */
 typedef void (*cloak_sum_visit)(void *context, const char *name, int64_t add);
 
@@ -76,6 +81,14 @@ void cloak_ap_free(cloak_ap *ap);
  * that is not a number counts as 0. */
 void cloak_ap_add(
     cloak_ap *ap, const cloak_box *detections, size_t count, const cloak_truth *truth);
+
+/* The same for the faces whose height lies in a range. Every other face counts as ignored (found or
+ * not, it is neither right nor wrong), and a detection that is not true counts as neither, not as
+ * false, when its own height lies outside of the range: it may well be a face of another size
+ * (COCO's rule for ranges of area). Ignored boxes and crowds stay what they are, whatever their
+ * height. NULL is every height. */
+void cloak_ap_add_heights(cloak_ap *ap, const cloak_box *detections, size_t count,
+    const cloak_truth *truth, const cloak_ap_heights *heights);
 
 /* Adds all of `from` to `ap`. They must be different objects. */
 void cloak_ap_merge(cloak_ap *ap, const cloak_ap *from);

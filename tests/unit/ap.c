@@ -83,6 +83,18 @@ static void pixels(const cloak_box *d, const cloak_box *g, bool crowd, int *part
         }
 }
 
+static bool inside(const cloak_box *b, const cloak_ap_heights *range) {
+    return !range || (b->y2 - b->y1 >= range->least && b->y2 - b->y1 < range->below);
+}
+
+/* Takes a range of heights out of the matching: the faces outside of it are marked as ignored, and
+ * the heights of detections are looked at afterwards, in reference(). */
+static void restrict_truth(photo *p, const cloak_ap_heights *range) {
+    for (size_t g = 0; g < p->faces; g++)
+        if (p->kind[g] == CLOAK_TRUTH_FACE && !inside(&p->truth[g], range))
+            p->kind[g] = CLOAK_TRUTH_IGNORE;
+}
+
 typedef struct {
     const photo *in;
     int at, tenths; /* which detection, at which IoU in tenths */
@@ -121,7 +133,8 @@ static void decide(entry *e, bool *taken) {
 
 /* AP by its other definition: the mean over faces 1…F of the highest precision among the cuts that
  * find at least that many faces. Cuts are made between different scores only. */
-static void reference(const photo *photos, int n, int i, double *average, double *recall) {
+static void reference(const photo *photos, int n, int i, const cloak_ap_heights *range,
+    double *average, double *recall) {
     static entry all[MAX_PHOTOS * MAX_BOXES];
     static bool taken[MAX_PHOTOS][MAX_BOXES];
     int count = 0, faces = 0, found = 0;
@@ -135,6 +148,8 @@ static void reference(const photo *photos, int n, int i, double *average, double
     qsort(all, (size_t)count, sizeof *all, by_score_then_place);
     for (int d = 0; d < count; d++) {
         decide(&all[d], taken[all[d].in - photos]);
+        if (all[d].fate == FALSE_POSITIVE && !inside(&all[d].in->detections[all[d].at], range))
+            all[d].fate = NEITHER;
         found += all[d].fate == TRUE_POSITIVE;
     }
     *average = 0;
@@ -166,7 +181,7 @@ static void check_same(double got, double want, double tolerance) {
         CHECK_NEAR(got, want, tolerance);
 }
 
-static void compare(unsigned scores, int albums, double tolerance) {
+static void compare(unsigned scores, int albums, const cloak_ap_heights *range, double tolerance) {
     static photo photos[MAX_PHOTOS];
     for (int album = 0; album < albums; album++) {
         int n = 1 + (int)below(MAX_PHOTOS);
@@ -175,11 +190,12 @@ static void compare(unsigned scores, int albums, double tolerance) {
         for (int p = 0; p < n; p++) {
             random_photo(&photos[p], scores);
             cloak_truth truth = truth_of(&photos[p]);
-            cloak_ap_add(&ap, photos[p].detections, photos[p].count, &truth);
+            cloak_ap_add_heights(&ap, photos[p].detections, photos[p].count, &truth, range);
+            restrict_truth(&photos[p], range);
         }
         for (int i = 0; i < CLOAK_AP_IOUS; i++) {
             double average, recall;
-            reference(photos, n, i, &average, &recall);
+            reference(photos, n, i, range, &average, &recall);
             check_same(cloak_ap_average(&ap, i), average, tolerance);
             check_same(cloak_ap_recall(&ap, i), recall, 1e-12);
         }
@@ -188,9 +204,17 @@ static void compare(unsigned scores, int albums, double tolerance) {
 }
 
 TEST(equals_the_second_implementation) {
-    compare(6, 120, 1e-12);
-    compare(1, 20, 1e-12);
-    compare(1000, 60, 1e-12);
+    compare(6, 120, NULL, 1e-12);
+    compare(1, 20, NULL, 1e-12);
+    compare(1000, 60, NULL, 1e-12);
+}
+
+TEST(ranges_of_height_equal_the_second_implementation) {
+    const cloak_ap_heights ranges[] = {{10, 20}, {20, INFINITY}, {0, INFINITY}, {90, 100}};
+    for (size_t r = 0; r < sizeof ranges / sizeof *ranges; r++) {
+        compare(6, 60, &ranges[r], 1e-12);
+        compare(1000, 60, &ranges[r], 1e-12);
+    }
 }
 
 /* ---- cases worked out by hand ---- */
@@ -293,6 +317,47 @@ TEST(a_crowd_swallows_what_lies_inside) {
     add(&ap, &found, 1, &crowd, &kind, 1);
     CHECK_INT(ap.cells[0].mask, 0);
     cloak_ap_free(&ap);
+}
+
+/* Adds what was found on a 10 × 10 and a 10 × 40 face, counting only faces of 20 px up to 50 px. */
+static void add_tall(cloak_ap *ap, const cloak_box *found, size_t count) {
+    const cloak_box truth[] = {face_a, {40, 0, 50, 40, 0}};
+    cloak_ap_add_heights(
+        ap, found, count, &(cloak_truth){2, truth, NULL}, &(cloak_ap_heights){20, 50});
+}
+
+TEST(faces_outside_the_range_are_ignored) {
+    cloak_box found[] = {scored(face_a, .9f), scored(face_a, .8f)};
+    cloak_ap ap = {0};
+    add_tall(&ap, found, 2);
+    check_text(&ap, "1 350:ff00:1 415:ff00:1"); /* one face to be found, neither detection wrong */
+}
+
+TEST(detections_outside_the_range_are_not_false) {
+    cloak_box small = {0, 60, 10, 79, .9f}, least = {0, 60, 10, 80, .8f},
+              most = {0, 60, 10, 110, .7f};
+    cloak_ap ap = {0};
+    add_tall(&ap, &small, 1);
+    add_tall(&ap, &least, 1);
+    add_tall(&ap, &most, 1);
+    check_text(&ap, "3 307:ff00:1 350:0:1 415:ff00:1"); /* 20 lies in the range, 50 does not */
+}
+
+TEST(a_detection_outside_the_range_may_find_a_face_inside) {
+    cloak_box found = {40, 0, 50, 55, .9f}; /* IoU 40/55 = 0.73 */
+    cloak_ap ap = {0};
+    add_tall(&ap, &found, 1);
+    CHECK_NEAR(cloak_ap_recall(&ap, CLOAK_AP_IOU_50), 1, 0);
+    check_text(&ap, "1 415:e01f:1"); /* true up to IoU 0.7, from there on neither */
+}
+
+TEST(crowds_stay_crowds_whatever_their_height) {
+    cloak_box crowd = {0, 0, 100, 100, 0}, found = {10, 10, 20, 40, .9f};
+    const uint8_t kind = CLOAK_TRUTH_CROWD;
+    const cloak_ap_heights range = {20, 50};
+    cloak_ap ap = {0};
+    cloak_ap_add_heights(&ap, &found, 1, &(cloak_truth){1, &crowd, &kind}, &range);
+    check_text(&ap, "0 415:ff00:1");
 }
 
 TEST(empty_histograms) {
