@@ -62,6 +62,15 @@ def portraits(count):
     return sorted(sample_album().glob("portraits/*/*.jpg"))[:count]
 
 
+def python_packages():
+    """A folder with the packages of tests/requirements.txt; skips where they cannot be had."""
+    done = subprocess.run([ROOT / "deploy/python-packages"], capture_output=True, text=True,
+        timeout=300)
+    if done.returncode != 0:
+        raise unittest.SkipTest(f"no Python packages: {done.stderr.strip()[-300:]}")
+    return done.stdout.strip().splitlines()[-1]
+
+
 def need(*programs):
     for program in programs:
         if not shutil.which(program):
