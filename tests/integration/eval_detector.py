@@ -1,16 +1,16 @@
 #!/usr/bin/python3
-"""`cloak eval detector`: its AP and recall against pycocotools' COCOeval on the same detections, for
-all faces and by height; its curves; photos without faces.
+"""`cloak eval detector`: its AP and recall against pycocotools' COCOeval on the same detections,
+for all faces and by height; its curves; photos without faces.
 
 COCOeval is taken as it is. What differs from its defaults: it looks up the precision at 10,001
-recalls instead of 101, so that its mean comes to the area under the envelope; it takes any number of
-detections; and "area" holds a box's height, so that its ranges of area are ranges of height.
+recalls instead of 101, so that its mean comes to the area under the envelope; it takes any number
+of detections; and "area" holds a box's height, so that its ranges of area are ranges of height.
 
 Boxes that count as ignored need a word. COCO's file format has no such box: COCOeval overwrites
-"ignore" with "iscrowd", and over a crowd it divides the overlap by the detection's area. A box whose
-area lies outside of the range is ignored with the usual IoU, as ours are, but takes one detection
-only; ours take any number, as in WIDER FACE's own evaluation. So an ignored box is given to COCOeval
-as such a box, once for each detection that touches it.
+"ignore" with "iscrowd", and over a crowd it divides the overlap by the detection's area. A box
+whose area lies outside of the range is ignored with the usual IoU, as ours are, but takes one
+detection only; ours take any number, as in WIDER FACE's own evaluation. So an ignored box is given
+to COCOeval as such a box, once for each detection that touches it.
 """
 import contextlib
 import io
