@@ -60,7 +60,7 @@ def parse(arguments=None):
     add("--ema", type=float, default=0.999, help="decay of the averaged weights (exported)")
     add("--seed", type=int, default=1)
     add("--threads", type=int, default=os.cpu_count() or 1)
-    add("--amp", action="store_true", help="convolutions in bfloat16 (slower on CPUs without AMX)")
+    add("--amp", action="store_true", help="convolutions in bfloat16 (for CPUs with AVX512-BF16)")
     add("--save-every", type=float, default=300, metavar="SECONDS")
     args = parser.parse_args(arguments)
     if args.crop % 32 or not 64 <= args.crop <= 2048:
