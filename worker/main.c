@@ -9,6 +9,7 @@
 #include "common/base/install.h"
 #include "common/base/log.h"
 #include "common/base/options.h"
+#include "common/base/waiting.h"
 #include "common/photo/photo.h"
 #include "models/cloak_model.h"
 #include "worker/loop.h"
@@ -40,23 +41,13 @@ static char *default_name(void) {
     return cloak_format("%s-%d", clean, (int)getpid());
 }
 
-/* Compute threads that spin while they wait for each other cost a busy machine a tenfold: two workers
- * of two threads on two cores took 30 s for a photo, with sleeping waits 3.6 s. The OpenMP library
- * reads its settings when it is loaded, so the environment is set and the program started anew. */
-static void wait_without_spinning(char **argv) {
-    if (getenv("OMP_WAIT_POLICY") || getenv("GOMP_SPINCOUNT"))
-        return;
-    setenv("OMP_WAIT_POLICY", "passive", 1);
-    execv("/proc/self/exe", argv); /* where this fails, it is only slower */
-}
-
 static int fail(const cloak_error *error) {
     cloak_log(CLOAK_LOG_ERROR, "worker_failed", "%s", error->text);
     return error->code == CLOAK_E_USAGE ? 2 : 1;
 }
 
 int main(int argc, char **argv) {
-    wait_without_spinning(argv);
+    cloak_wait_without_spinning(argv);
     Options o = {.redis = "redis://127.0.0.1:6379/0", .queue = "default", .device = "cpu",
         .log_level = "info", .lease = 30, .drain = 10, .patience = 60};
     const cloak_option table[] = {

@@ -2,10 +2,12 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "common/base/waiting.h"
 #include "dispatcher/eval/set.h"
 #include "dispatcher/verbs.h"
 
 int main(int argc, char **argv) {
+    cloak_wait_without_spinning(argv);
     if (argc >= 2 && strcmp(argv[1], "detector") == 0)
         return cloak_eval_detector(argc - 1, argv + 1);
     if (argc >= 2 && strcmp(argv[1], "attack") == 0)
