@@ -102,9 +102,7 @@ def main():
     if args.threads:
         torch.set_num_threads(args.threads)
     try:
-        photos = labels.read(args.labels, args.photos)
-        if args.limit and args.limit < len(photos):
-            photos = [photos[i * len(photos) // args.limit] for i in range(args.limit)]
+        photos = labels.thin_out(labels.read(args.labels, args.photos), args.limit)
         say = (lambda text: print(text, end="", flush=True)) if sys.stdout.isatty() else \
             (lambda text: None)
         report = evaluate(load(args.model, args.size), photos, say)

@@ -48,3 +48,10 @@ def read(labels, folder):
     if not photos:
         raise ValueError(f"{labels}: no labels in it")
     return photos
+
+
+def thin_out(photos, limit):
+    """At most `limit` of the photos, evenly spread; all of them where limit is None or 0."""
+    if not limit or limit >= len(photos):
+        return photos
+    return [photos[i * len(photos) // limit] for i in range(limit)]

@@ -174,11 +174,8 @@ def main():
             width = detector.head_width(weights_file.read(args.model)[0])
             cost(detector.read_architecture(args.model), width, args.rounds)
         if args.photos:
-            photos = labels.read(args.labels, args.photos)
-            if args.limit and args.limit < len(photos):
-                photos = [photos[i * len(photos) // args.limit] for i in range(args.limit)]
             print()
-            quality(args.model, photos)
+            quality(args.model, labels.thin_out(labels.read(args.labels, args.photos), args.limit))
     except (OSError, ValueError) as problem:
         print(f"tradeoff: {problem}", file=sys.stderr)
         return 1
