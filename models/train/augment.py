@@ -1,4 +1,4 @@
-"""Training samples: fixed-size crops around faces, changed at random.
+"""Training samples: fixed-size crops, most of them around a face, changed at random.
 
 Every sample has its own random generator, seeded by (seed, sample number): a sample does not depend
 on what came before it, so an interrupted run goes on with the samples it would have had.
@@ -27,14 +27,17 @@ class Samples:
 
     Photos are drawn in rounds, each with weight (number of faces)^crowds: with 0 all are equal, with
     1 all faces are. scale: the range of the resize factor; min_face: faces lower than this after
-    it, in pixels, are ignored, neither face nor background.
+    it, in pixels, are ignored, neither face nor background. anywhere: the share of crops that hold
+    a random point of the photo instead of a face, so that what is not near faces is seen too.
     """
 
-    def __init__(self, photos, size, seed, crowds=0.5, scale=(0.55, 1.9), min_face=4.0):
+    def __init__(self, photos, size, seed, crowds=0.5, scale=(0.55, 1.9), min_face=4.0,
+                 anywhere=0.2):
         self.photos = [photo for photo in photos if len(photo.faces)]
         if not self.photos:
             raise ValueError("no photo has a valid face")
         self.size, self.seed, self.scale, self.min_face = size, seed, scale, min_face
+        self.anywhere = anywhere
         weights = np.array([min(len(photo.faces), 100) for photo in self.photos]) ** crowds
         self.bounds = np.cumsum(weights / weights.sum())
 
@@ -63,11 +66,14 @@ class Samples:
         return min(int(np.searchsorted(self.bounds, (stratum + shift) / count)), count - 1)
 
     def _crop(self, image, photo, rng):
-        """A resized window that holds a random face, and the boxes in its pixels."""
+        """A resized window that holds a random face or point, and the boxes in its pixels."""
         factor = float(np.exp(rng.uniform(*np.log(self.scale))))
         face = photo.faces[rng.integers(len(photo.faces))]
         # A face much larger than the crop teaches nothing.
         factor = min(factor, 0.9 * self.size / max(face[2] - face[0], face[3] - face[1]))
+        if rng.random() < self.anywhere:
+            x, y = rng.random() * image.width, rng.random() * image.height
+            face = np.array([x, y, x, y], np.float32)
         width = max(1, round(image.width * factor))
         height = max(1, round(image.height * factor))
         ratio = np.array([width / image.width, height / image.height] * 2, np.float32)

@@ -6,6 +6,7 @@ before them on the fly: the parameters keep torchvision's names and values, and 
 activations is saved.
 """
 import json
+import math
 
 import torch
 import torch.nn.functional as F
@@ -168,6 +169,31 @@ def head_width(tensors):
     """The box head's width, as a file's tensors have it; 256 where there is no head."""
     weight = tensors.get("roi_heads.box_head.fc6.weight")
     return 256 if weight is None else weight.shape[0]
+
+
+def widen_head(tensors, width):
+    """The tensors with a box head of `width` units that still computes the same.
+
+    New units start at random and count for nothing yet (Net2Net, Chen et al. 2016, without its
+    copies). Uses torch's global generator. Raises ValueError where the head is wider already.
+    """
+    more = width - head_width(tensors)
+    if more < 0:
+        raise ValueError(f"the box head has {head_width(tensors)} units, more than {width}")
+    if not more:
+        return tensors
+    tensors, head = dict(tensors), "roi_heads.box_head."
+    for layer in ("fc6", "fc7"):
+        weight = tensors[f"{head}{layer}.weight"].float()
+        if layer == "fc7":
+            weight = F.pad(weight, (0, more))
+        fresh = torch.randn(more, weight.shape[1]) * math.sqrt(2 / weight.shape[1])
+        tensors[f"{head}{layer}.weight"] = torch.cat([weight, fresh])
+        tensors[f"{head}{layer}.bias"] = F.pad(tensors[f"{head}{layer}.bias"].float(), (0, more))
+    for layer in ("cls_score", "bbox_pred"):
+        name = f"roi_heads.box_predictor.{layer}.weight"
+        tensors[name] = F.pad(tensors[name].float(), (0, more))
+    return tensors
 
 
 def exported(state):

@@ -6,7 +6,11 @@ DESIGN. WIDER's faces are tiny: half are lower than 12 px. What follows from it:
 * The box head's regression is trained on the IoU itself (complete IoU, Zheng et al. 2020), which
   weighs a pixel at a tiny face as much as it matters to the match, and normalised by the positives
   expected rather than by all samples.
-* Neither a region marked `ignored` nor anything in it is background.
+* Neither a region marked `ignored` nor anything in it is background, and a region that overlaps a
+  face by 0.4 to 0.5 is neither one nor the other.
+* Half of the background that the box head learns from is what the first stage was surest of (the
+  idea of mining hard examples, Shrivastava et al. 2016, at no cost): what looks like a face and is
+  none is rare, and it is what false alarms are made of.
 * Every random choice comes from the sample's own seed, so that shards of a batch may run in any
   order on any thread with the same result.
 """
@@ -26,8 +30,10 @@ class Recipe:
     rpn_background: float = 0.3
     rpn_samples: int = 512
     box_face: float = 0.5
-    box_samples: int = 224
-    box_positives: float = 0.3
+    box_background: float = 0.4
+    box_samples: int = 256
+    box_positives: float = 0.25
+    box_hard: float = 0.5
     rpn_box_weight: float = 2.0
     box_weight: float = 4.0
     beta: float = 1 / 9
@@ -67,11 +73,26 @@ def covered(boxes, regions):
     return (common / area[:, None]).max(1).values
 
 
-def choose(labels, count, positive_share, generator):
-    """Random positions of at most `count` samples: (faces, background)."""
+def choose(labels, count, positive_share, generator, hard_share=0.0):
+    """Random positions of at most `count` samples: (faces, background).
+
+    hard_share: of the background, from the first positions of it; twice as many are drawn from.
+    """
     faces, background = torch.where(labels == 1)[0], torch.where(labels == 0)[0]
     faces = _some(faces, int(count * positive_share), generator)
-    return faces, _some(background, count - len(faces), generator)
+    left = count - len(faces)
+    hard = int(left * hard_share)
+    order = torch.cat([torch.randperm(min(2 * hard, len(background)), generator=generator)[:hard],
+                       torch.randperm(len(background), generator=generator)])
+    return faces, background[_first_of_each(order)[:left]]
+
+
+def _first_of_each(values):
+    """The distinct values, each at the place where it first occurs."""
+    distinct, inverse = values.unique(return_inverse=True)
+    places = torch.full((len(distinct),), len(values)).scatter_reduce(
+        0, inverse, torch.arange(len(values)), "amin")
+    return values[places.sort().values]
 
 
 def _some(positions, count, generator):
@@ -160,8 +181,9 @@ class Losses:
         recipe = self.recipe
         proposals = torch.cat([proposals, sample.faces])
         labels, match = label_boxes(proposals, sample.faces, sample.ignored, recipe.box_face,
-                                    recipe.box_face, False)
-        faces, background = choose(labels, recipe.box_samples, recipe.box_positives, generator)
+                                    recipe.box_background, False)
+        faces, background = choose(labels, recipe.box_samples, recipe.box_positives, generator,
+                                   recipe.box_hard)  # proposals come surest first
         target = sample.faces[match[faces]] if len(faces) else sample.faces[:0]
         return proposals[torch.cat([faces, background])], target
 

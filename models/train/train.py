@@ -28,7 +28,7 @@ import losses
 import weights_file
 
 # What a run cannot change when it resumes, because its samples would no longer be the same.
-FIXED = ("seed", "batch", "crop", "regime", "freeze")
+FIXED = ("seed", "batch", "crop", "regime", "freeze", "head")
 COLUMNS = ("iteration", "rate", "loss") + losses.NAMES + ("gradient",)
 
 
@@ -44,6 +44,8 @@ def parse(arguments=None):
         help="heads: only the layers that predict are trained")
     add("--freeze", type=int, default=3, metavar="N", help="first stages of the backbone to "
         "leave as they are (MobileNetV2: blocks; ResNet: 1 is the stem)")
+    add("--head", type=int, metavar="UNITS", help="width of the box head; a narrower one from "
+        "--init is widened (default: as it is there, else 256)")
     add("--iterations", type=int, default=6000)
     add("--batch", type=int, default=4, help="crops per step")
     add("--crop", type=int, default=448, help="pixels, a multiple of 32")
@@ -67,6 +69,8 @@ def parse(arguments=None):
         parser.error("--crop: a multiple of 32 from 64 to 2048")
     if args.iterations < 1 or args.threads < 1 or args.batch < 1:
         parser.error("--iterations, --batch and --threads must be at least 1")
+    if args.head is not None and not 1 <= args.head <= 4096:
+        parser.error("--head: from 1 to 4096")
     return args
 
 
@@ -101,7 +105,10 @@ class Run:
         self.architecture = detector.read_architecture(args.architecture)
         torch.manual_seed(args.seed)  # the random start of what --init does not give
         tensors = weights_file.read(args.init)[0] if args.init else {}
-        self.model = detector.build(self.architecture, detector.head_width(tensors))
+        width = args.head or detector.head_width(tensors)
+        if any(name.startswith("roi_heads.") for name in tensors):
+            tensors = detector.widen_head(tensors, width)
+        self.model = detector.build(self.architecture, width)
         detector.freeze_norms(self.model.backbone.body)
         if tensors:
             detector.load_weights(self.model, tensors, args.init)
@@ -126,7 +133,8 @@ class Run:
         self.iteration = 0
 
     def fixed(self):
-        return {key: getattr(self.args, key) for key in FIXED}
+        return {**{key: getattr(self.args, key) for key in FIXED},
+                "head": self.model.roi_heads.box_predictor.cls_score.in_features}
 
     def summary(self):
         args = self.args

@@ -33,6 +33,7 @@ except ImportError as missing:
 
 import checkpoint  # noqa: E402
 import detector  # noqa: E402
+import losses  # noqa: E402
 import weights_file  # noqa: E402
 
 WEIGHTS = ROOT / "models/weights/face-mbv2-fpn96.safetensors"
@@ -140,9 +141,10 @@ class Trainer(unittest.TestCase):
                 self.same_as_whole(out)
 
     def test_another_run_does_not_resume_here(self):
-        done = self.train("whole", "--seed", "5")
-        self.assertEqual(done.returncode, 1)
-        self.assertIn("another seed", done.stderr)
+        for name, value in (("seed", 5), ("head", 320)):
+            done = self.train("whole", f"--{name}", value)
+            self.assertEqual(done.returncode, 1)
+            self.assertIn(f"another {name}", done.stderr)
 
     def test_heads_leaves_all_else_unaltered(self):
         done = self.train("heads", "--regime", "heads", "--iterations", "2", "--lr", "0.1")
@@ -263,6 +265,34 @@ class Parts(unittest.TestCase):
             expected = body(x)
             found = detector.freeze_norms(body)(x)
         torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-3)
+
+    def test_a_widened_head_computes_the_same(self):
+        tensors, architecture = weights_file.read(WEIGHTS)
+        wide = detector.widen_head(tensors, 300)
+        self.assertEqual(detector.head_width(wide), 300)
+        x, heads = torch.randn(5, 96, 7, 7), []
+        for values in (tensors, wide):
+            model = detector.build(architecture, detector.head_width(values))
+            detector.load_weights(model, values, "head")
+            with torch.no_grad():
+                heads.append(model.roi_heads.box_predictor(model.roi_heads.box_head(x)))
+        for before, after in zip(*heads):
+            torch.testing.assert_close(after, before, rtol=1e-4, atol=1e-4)
+        with self.assertRaisesRegex(ValueError, "256 units, more than 128"):
+            detector.widen_head(tensors, 128)
+
+    def test_half_of_the_background_is_what_the_first_stage_was_surest_of(self):
+        found = torch.zeros(1000, dtype=torch.int8)
+        found[::50] = 1
+        faces, background = losses.choose(found, 200, 0.25, torch.Generator().manual_seed(1), 0.5)
+        self.assertEqual(len(faces), 20)
+        self.assertEqual(len(background.unique()), 180)
+        self.assertTrue((found[background] == 0).all())
+        self.assertGreaterEqual((background < 184).sum(), 90)  # 180 of the first 184 are background
+        self.assertGreater((background > 500).sum(), 20)
+        few = torch.tensor([0, 1, 0], dtype=torch.int8)
+        faces, background = losses.choose(few, 8, 0.25, torch.Generator().manual_seed(1), 0.5)
+        self.assertEqual((faces.tolist(), sorted(background.tolist())), ([1], [0, 2]))
 
     def test_bad_model_files_are_named(self):
         with tempfile.TemporaryDirectory() as folder:
