@@ -175,6 +175,21 @@ class Trainer(unittest.TestCase):
         self.assertTrue(all(torch.equal(tensors[name], expected[name]) for name in expected))
         self.assertEqual(json.loads(out.with_suffix(".json").read_text()), metadata)
 
+    def test_export_shifts_the_faces_logits_and_takes_other_settings(self):
+        settings, out = self.folder / "settings.json", self.folder / "shifted.safetensors"
+        settings.write_text(json.dumps({**weights_file.read(WEIGHTS)[1], "rpn_post_nms": 7}))
+        done = script("export.py", self.folder / "whole", out, "--single", "--score-shift", "0.5",
+                      "--architecture", settings)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        tensors, metadata = weights_file.read(out)
+        ema = checkpoint.load(str(self.folder / "whole"))["ema"]
+        changed = {name: tensors[name] - value for name, value in ema.items()
+                   if not torch.equal(tensors[name], value)}
+        self.assertEqual(list(changed), ["roi_heads.box_predictor.cls_score.bias"])
+        torch.testing.assert_close(*changed.values(), torch.tensor([0.0, 0.5]))
+        self.assertEqual(metadata["rpn_post_nms"], 7)
+        self.assertIn("raised by 0.5", metadata["training"])
+
     @unittest.skipUnless(LIBRARY.exists() and not fleet.ASAN, f"no loadable {LIBRARY}")
     def test_the_shim_loads_the_product_and_finds_what_torchvision_finds(self):
         import evaluate
