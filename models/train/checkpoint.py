@@ -10,7 +10,7 @@ import torch
 import detector
 import weights_file
 
-VERSION = 2
+VERSION = 3
 FILE = "checkpoint.pt"
 
 

@@ -82,17 +82,10 @@ def choose(labels, count, positive_share, generator, hard_share=0.0):
     faces = _some(faces, int(count * positive_share), generator)
     left = count - len(faces)
     hard = int(left * hard_share)
-    order = torch.cat([torch.randperm(min(2 * hard, len(background)), generator=generator)[:hard],
-                       torch.randperm(len(background), generator=generator)])
-    return faces, background[_first_of_each(order)[:left]]
-
-
-def _first_of_each(values):
-    """The distinct values, each at the place where it first occurs."""
-    distinct, inverse = values.unique(return_inverse=True)
-    places = torch.full((len(distinct),), len(values)).scatter_reduce(
-        0, inverse, torch.arange(len(values)), "amin")
-    return values[places.sort().values]
+    hard = _some(background[:2 * hard], hard, generator)
+    others = _some(background, len(background), generator)
+    others = others[~torch.isin(others, hard)]
+    return faces, torch.cat([hard, others])[:left]
 
 
 def _some(positions, count, generator):

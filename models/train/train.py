@@ -28,7 +28,7 @@ import losses
 import weights_file
 
 # What a run cannot change when it resumes, because its samples would no longer be the same.
-FIXED = ("seed", "batch", "crop", "regime", "freeze", "head")
+FIXED = ("seed", "batch", "crop", "regime", "freeze")
 COLUMNS = ("iteration", "rate", "loss") + losses.NAMES + ("gradient",)
 
 
