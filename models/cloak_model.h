@@ -81,6 +81,10 @@ typedef struct {
     void *stop_context;
     bool lattice; /* default true; false: up to 255·eps levels that are not whole, which no file can
                    * hold: only for comparison with published tables. No codec then, and no levels */
+    const cloak_detections *clean; /* what cloak_model_detect found on each of the images, as many as
+                                    * there are images; NULL: the attack looks for itself */
+    bool full_precision; /* every look in float; default false: where the processor multiplies
+                          * bfloat16, looks on the way are in that, and the last is in float */
 } cloak_attack_params;
 
 /* A perturbation on the attack grid and what became of it. Free with cloak_attack_result_free. */

@@ -84,6 +84,12 @@ template <typename T> T with_defaults(const T *given, T defaults) {
     return defaults;
 }
 
+std::vector<cloak::Found> from_c(const cloak_detections &detections) {
+    static_assert(sizeof(cloak::Found) == sizeof(cloak_detection), "same layout");
+    const auto *items = reinterpret_cast<const cloak::Found *>(detections.items);
+    return {items, items + detections.count};
+}
+
 int usable_cores() {
     cpu_set_t set;
     CPU_ZERO(&set);
@@ -101,7 +107,9 @@ std::vector<cloak::Found> detect_one(const cloak_model &model, const cloak_image
     cloak::view_forward(view, image.rgb, nullptr, 0, true, target.mean(), target.std(),
         input.data_ptr<float>(), shape.padded_width,
         int64_t(shape.padded_width) * shape.padded_height);
-    return target.look(input, shape, image.width, image.height, false, 0).found;
+    return target
+        .look(input, shape, image.width, image.height, cloak::Precision::exact, false, 0)
+        .found;
 }
 
 cloak::PgdSettings make_settings(
@@ -115,6 +123,7 @@ cloak::PgdSettings make_settings(
     settings.region = params.region;
     settings.margin = params.margin;
     settings.seed = params.seed;
+    settings.brief = !params.full_precision;
     if (params.codec)
         settings.codec = [params, image, error](const uint8_t *rgb, uint8_t *decoded) {
             cloak_image view = {rgb, image.width, image.height};
@@ -167,7 +176,7 @@ cloak_status cloak_model_load(const char *path, const cloak_model_params *given,
         auto model = std::make_unique<cloak_model>();
         model->device = params.device;
         model->detector =
-            std::make_unique<cloak::FasterRcnn>(path, torch::Device("cpu"), params.detail);
+            std::make_unique<cloak::FasterRcnn>(path, params.detail);
         model->target = std::make_unique<cloak::RcnnTarget>(*model->detector);
         const cloak::DetectorConfig &config = model->detector->config();
         model->architecture = "Faster R-CNN, " + config.backbone + ", FPN " +
@@ -197,7 +206,6 @@ cloak_status cloak_model_detect(cloak_model *model, const cloak_image *images, s
     status = guarded(error, CLOAK_E_DEVICE, "cannot detect faces", [&]() {
         results.reserve(count);
         for (size_t i = 0; i < count; i++) {
-            static_assert(sizeof(cloak::Found) == sizeof(cloak_detection), "same layout");
             std::vector<cloak::Found> found = detect_one(*model, images[i]);
             cloak_detections result = {found.size(),
                 reinterpret_cast<cloak_detection *>(copy_out(found))};
@@ -259,8 +267,14 @@ cloak_status cloak_model_attack(cloak_model *model, const cloak_image *images, s
                              warm[i].grid_height != result.grid_height))
                 return cloak_fail(error, CLOAK_E_USAGE,
                     "the earlier result of image %zu has another grid", i);
-            cloak::PgdResult pgd = cloak::attack({model->target.get()}, image.rgb, image.width,
-                image.height, make_settings(params, image, error), start);
+            cloak::PgdSettings settings = make_settings(params, image, error);
+            std::vector<cloak::Found> clean;
+            if (params.clean) {
+                clean = from_c(params.clean[i]);
+                settings.clean = &clean;
+            }
+            cloak::PgdResult pgd = cloak::attack(
+                {model->target.get()}, image.rgb, image.width, image.height, settings, start);
             if (params.lattice)
                 result.levels = copy_out(pgd.levels);
             result.found = {pgd.found.size(),

@@ -123,8 +123,10 @@ static bool better(const cloak_cloaking *a, const cloak_cloaking *b) {
     return a->found.count > 0 && a->found.items[0].score < b->found.items[0].score;
 }
 
-static cloak_attack_params params_for(const cloak_settings *settings, int round, Codec *context) {
+static cloak_attack_params params_for(const cloak_settings *settings,
+    const cloak_detections *before, int round, Codec *context) {
     cloak_attack_params params = cloak_attack_default_params();
+    params.clean = before;
     params.eps = (float)settings->eps;
     params.max_steps = (int)settings->max_steps;
     params.restarts = round == 0 ? (int)settings->restarts : 0;
@@ -138,7 +140,7 @@ static cloak_attack_params params_for(const cloak_settings *settings, int round,
 }
 
 cloak_status cloak_cloaking_run(cloak_model *model, const cloak_photo *photo, const char *name,
-    const cloak_settings *settings, cloak_stop stop, void *stop_context, cloak_record *record,
+    const cloak_settings *settings, const cloak_detections *before, cloak_stop stop, void *stop_context, cloak_record *record,
     cloak_cloaking *cloaking, cloak_error *error) {
     Codec context = {photo, name};
     cloak_image image = {photo->rgb, photo->width, photo->height};
@@ -147,7 +149,7 @@ cloak_status cloak_cloaking_run(cloak_model *model, const cloak_photo *photo, co
     cloak_status status = CLOAK_OK;
     record->steps = record->restarts = record->encoder_rounds = 0;
     for (int round = 0; round <= settings->encoder_rounds && status == CLOAK_OK; round++) {
-        cloak_attack_params params = params_for(settings, round, &context);
+        cloak_attack_params params = params_for(settings, before, round, &context);
         cloak_attack_result result = {0};
         cloak_cloaking attempt = {0};
         params.stop = stop;

@@ -18,10 +18,12 @@ typedef struct {
 
 /* Attacks the photo until nothing is found on its decoded encoding, or the settings' rounds are
  * used up; then the best attempt (fewest found, then lowest score) is the result. Adds to the
- * record's steps, restarts, rounds, grid and seconds. `stop` is asked between steps. */
+ * record's steps, restarts, rounds, grid and seconds. `before` is what is found on the photo; `stop`
+ * is asked between steps. */
 CLOAK_MUST_CHECK cloak_status cloak_cloaking_run(cloak_model *model, const cloak_photo *photo,
-    const char *name, const cloak_settings *settings, cloak_stop stop, void *stop_context,
-    cloak_record *record, cloak_cloaking *cloaking, cloak_error *error);
+    const char *name, const cloak_settings *settings, const cloak_detections *before,
+    cloak_stop stop, void *stop_context, cloak_record *record, cloak_cloaking *cloaking,
+    cloak_error *error);
 
 /* Decodes `bytes` as a viewer would and detects faces: the verification. `*decoded` is a new block
  * (free()) of the photo's size. Adds to the record's seconds. */

@@ -26,9 +26,11 @@ static cloak_status attack_photo(const cloak_eval_set *set, const cloak_attack_p
     if (!cloaked)
         return cloak_fail(error, CLOAK_E_DEVICE, "%s: out of memory", photo->key);
     cloak_status status = cloak_model_detect(set->model, &image, 1, &before, error);
+    cloak_attack_params for_this = *params;
+    for_this.clean = &before;
     double start = cloak_now();
     if (status == CLOAK_OK)
-        status = cloak_model_attack(set->model, &image, 1, params, NULL, &result, error);
+        status = cloak_model_attack(set->model, &image, 1, &for_this, NULL, &result, error);
     if (status == CLOAK_OK && params->lattice)
         status = cloak_model_apply(&image, &result, cloaked, error);
     sums->seconds += cloak_now() - start;
@@ -112,7 +114,7 @@ static void print(const cloak_eval_set *set, const cloak_attack_params *params, 
 int cloak_eval_attack(int argc, char **argv) {
     cloak_eval_options o = CLOAK_EVAL_OPTIONS_DEFAULT;
     cloak_attack_params params = cloak_attack_default_params();
-    const char *lattice = "on";
+    const char *lattice = "on", *precision = "mixed";
     double eps = 0.01, region = (double)params.region;
     long steps = 10, restarts = 0, seed = 0;
     const cloak_option table[] = {CLOAK_EVAL_OPTIONS(o),
@@ -124,6 +126,8 @@ int cloak_eval_attack(int argc, char **argv) {
             "pixels within X times a face's box may change"},
         {"lattice", "on|off", NULL, CLOAK_OPTION_TEXT, &lattice, 0, 0,
             "off: levels are not rounded, as in published tables"},
+        {"precision", "mixed|full", NULL, CLOAK_OPTION_TEXT, &precision, 0, 0,
+            "full: every look in float, also where bfloat16 is faster"},
         {"seed", "N", NULL, CLOAK_OPTION_INT, &seed, 0, 9007199254740991.0, "of random starts"},
         {0}};
     cloak_eval_set set;
@@ -138,6 +142,11 @@ int cloak_eval_attack(int argc, char **argv) {
         fprintf(stderr, "cloak eval attack: --lattice is on or off, not '%s'\n", lattice);
         return CLOAK_EXIT_USAGE;
     }
+    if (strcmp(precision, "mixed") != 0 && strcmp(precision, "full") != 0) {
+        fprintf(stderr, "cloak eval attack: --precision is mixed or full, not '%s'\n", precision);
+        return CLOAK_EXIT_USAGE;
+    }
+    params.full_precision = strcmp(precision, "full") == 0;
     params.lattice = strcmp(lattice, "on") == 0;
     params.eps = (float)eps;
     params.max_steps = (int)steps;

@@ -7,6 +7,9 @@
  * identity (backward pass differentiable approximation, Athalye et al. 2018), which a good encoder
  * nearly is.
  *
+ * Looks on the way are brief (detector/precision.h), the last one is exact: a success is one by the
+ * detector that anybody runs.
+ *
  * A step: each target that finds something contributes its gradient, divided by its mean absolute
  * value so that none dominates; momentum; a step along the sign; projection onto the budget, which
  * fades out towards the region's border. The region is laid around what is found on the clean photo and
@@ -60,9 +63,12 @@ class Loop {
     PgdResult run(const int8_t *warm);
 
   private:
+    void lay_region();
     void start(const int8_t *warm, int attempt);
-    bool look(bool want_gradient);
+    bool look(bool want_gradient, Precision precision);
+    bool approach(int attempt, int *steps);
     void keep_best(int steps);
+    void settle();
     void step(int t);
 
     int width_, height_, grid_width_ = 0, grid_height_ = 0;
@@ -78,9 +84,9 @@ class Loop {
     std::vector<uint8_t> perturbed_, decoded_;
     std::vector<Found> found_; /* by all eyes at this look */
     float score_ = 0, sum_ = 0; /* highest score and sum of scores */
-    bool first_look_ = true;
     PgdResult best_;
     float best_sum_ = HUGE_VALF;
+    std::vector<float> best_delta_;
 };
 
 Loop::Loop(const std::vector<const Target *> &targets, const uint8_t *rgb, int width, int height,
@@ -105,6 +111,16 @@ Loop::Loop(const std::vector<const Target *> &targets, const uint8_t *rgb, int w
     }
 }
 
+/* Around all faces of the clean photo, not around what an earlier attempt left. */
+void Loop::lay_region() {
+    if (settings_.clean) {
+        found_ = *settings_.clean;
+    } else { /* delta is zero */
+        look(false, Precision::exact);
+    }
+    region_->add(found_);
+}
+
 void Loop::start(const int8_t *warm, int attempt) {
     const size_t plane = size_t(grid_width_) * size_t(grid_height_);
     std::fill(velocity_.begin(), velocity_.end(), 0.0f);
@@ -122,7 +138,7 @@ void Loop::start(const int8_t *warm, int attempt) {
 }
 
 /* Looks through every eye; true when none finds anything. Fills the summed gradient. */
-bool Loop::look(bool want_gradient) {
+bool Loop::look(bool want_gradient, Precision precision) {
     const size_t plane = size_t(grid_width_) * size_t(grid_height_);
 #pragma omp parallel for
     for (size_t i = 0; i < plane; i++)
@@ -148,16 +164,13 @@ bool Loop::look(bool want_gradient) {
             settings_.eps_levels, settings_.lattice, eye->target->mean(), eye->target->std(),
             eye->input.data_ptr<float>(), int(stride), input_plane);
         Look seen = eye->target->look(
-            eye->input, eye->shape, width_, height_, want_gradient, settings_.margin);
+            eye->input, eye->shape, width_, height_, precision, want_gradient, settings_.margin);
         found_.insert(found_.end(), seen.found.begin(), seen.found.end());
         for (const Found &f : seen.found) {
             score_ = std::max(score_, f.score);
             sum_ += f.score;
         }
-        if (first_look_)
-            region_->add(seen.found);
-        else
-            region_->add_outsiders(seen.found);
+        region_->add_outsiders(seen.found);
         if (!seen.gradient.defined())
             continue;
         torch::Tensor grad = seen.gradient.contiguous();
@@ -172,13 +185,13 @@ bool Loop::look(bool want_gradient) {
         for (size_t i = 0; i < part_.size(); i++)
             gradient_[i] += part_[i] * scale;
     }
-    first_look_ = false;
     return found_.empty();
 }
 
 void Loop::keep_best(int steps) {
     if (sum_ < best_sum_) {
         best_sum_ = sum_;
+        best_delta_ = delta_;
         best_.residual_score = score_;
         if (settings_.lattice)
             best_.levels = levels_;
@@ -186,6 +199,14 @@ void Loop::keep_best(int steps) {
         best_.success = found_.empty();
     }
     best_.steps = steps;
+}
+
+/* What is said of a photo that resists comes from an exact look, too. */
+void Loop::settle() {
+    delta_ = best_delta_;
+    look(false, Precision::exact);
+    best_sum_ = HUGE_VALF;
+    keep_best(best_.steps);
 }
 
 void Loop::step(int t) {
@@ -205,28 +226,44 @@ void Loop::step(int t) {
     }
 }
 
+/* One start's steps, until an exact look finds nothing; true then. Looks are brief until one finds
+ * nothing; when the exact one after it does, brief ones are no guide any more. */
+bool Loop::approach(int attempt, int *steps) {
+    Precision precision = settings_.brief ? Precision::brief : Precision::exact;
+    for (int t = 0; t <= settings_.max_steps; t++) {
+        const bool more = t < settings_.max_steps;
+        if (settings_.check_stop)
+            settings_.check_stop();
+        bool clean = look(more, precision);
+        if (clean && precision == Precision::brief) {
+            precision = Precision::exact;
+            clean = look(more, precision);
+        }
+        keep_best(*steps);
+        best_.restarts = attempt;
+        if (clean)
+            return true;
+        if (more) {
+            step(t);
+            ++*steps;
+        }
+    }
+    return false;
+}
+
 PgdResult Loop::run(const int8_t *warm) {
     int steps = 0;
-    if (warm)
-        look(false); /* at the clean photo: the region is around all of its faces, not what is left */
+    lay_region();
+    if (found_.empty() && !warm && !settings_.codec) {
+        keep_best(0);
+        return best_;
+    }
     for (int attempt = 0; attempt <= settings_.restarts; attempt++) {
         start(warm, attempt);
-        for (int t = 0; t <= settings_.max_steps; t++) {
-            if (settings_.check_stop)
-                settings_.check_stop();
-            bool clean = look(t < settings_.max_steps);
-            keep_best(steps);
-            if (clean)
-                break;
-            if (t < settings_.max_steps) {
-                step(t);
-                steps++;
-            }
-        }
-        best_.restarts = attempt;
-        if (best_.success)
-            break;
+        if (approach(attempt, &steps))
+            return best_;
     }
+    settle();
     return best_;
 }
 

@@ -14,9 +14,11 @@ namespace cloak {
 struct PgdSettings {
     float eps_levels = 0; /* in 8-bit levels; a whole number on the lattice */
     bool lattice = true;  /* false: levels are not rounded, and the result holds none */
+    bool brief = true;    /* false: every look is exact */
     int max_steps = 40, restarts = 0;
     float region = 3, margin = 1;
     uint64_t seed = 0;
+    const std::vector<Found> *clean = nullptr; /* what is on the photo, if known; borrowed */
     /* Turns the perturbed photo into what a viewer sees of the encoded file; empty: nothing does. */
     std::function<void(const uint8_t *rgb, uint8_t *decoded)> codec;
     std::function<void()> check_stop; /* throws to end the attack */

@@ -67,7 +67,7 @@ torch::Tensor RcnnTarget::differentiate(const torch::Tensor &input, const Dense 
         torch::Tensor active = level.detach().gt(objectness_floor);
         if (active.any().item<bool>()) {
             outputs.push_back(level);
-            grads.push_back(active.to(torch::kFloat32).mul_(objectness_weight));
+            grads.push_back(active.to(level.scalar_type()).mul_(objectness_weight));
         }
     }
     if (outputs.empty())
@@ -76,14 +76,14 @@ torch::Tensor RcnnTarget::differentiate(const torch::Tensor &input, const Dense 
 }
 
 Look RcnnTarget::look(const torch::Tensor &input, const InputShape &shape, int photo_width,
-    int photo_height, bool want_gradient, float margin) const {
+    int photo_height, Precision precision, bool want_gradient, float margin) const {
     const InputSize size = {shape.width, shape.height, shape.padded_width, shape.padded_height};
     Look result;
     torch::AutoGradMode mode(want_gradient);
     torch::Tensor leaf = want_gradient ? input.detach().requires_grad_() : input;
-    Dense dense = detector_.dense(leaf);
+    Dense dense = detector_.dense(leaf, precision);
     Proposals proposals = detector_.propose(dense, size);
-    Verdict verdict = detector_.judge(proposals, size);
+    Verdict verdict = detector_.judge(proposals, size, precision);
     const float sx = float(photo_width) / float(size.width),
                 sy = float(photo_height) / float(size.height);
     for (const Detection &d : verdict.detections)

@@ -20,7 +20,7 @@ class RcnnTarget : public Target {
         return detector_.config().std.data();
     }
     Look look(const torch::Tensor &input, const InputShape &shape, int photo_width,
-        int photo_height, bool want_gradient, float margin) const override;
+        int photo_height, Precision precision, bool want_gradient, float margin) const override;
 
   private:
     torch::Tensor differentiate(const torch::Tensor &input, const Dense &dense,

@@ -7,6 +7,8 @@
 
 #include <torch/types.h>
 
+#include "models/detector/precision.h"
+
 namespace cloak {
 
 struct Found {
@@ -32,11 +34,11 @@ class Target {
     virtual const float *mean() const = 0; /* of each colour, with values in 0 … 1 */
     virtual const float *std() const = 0;
 
-    /* Looks at a padded, normalised input (1 × 3 × padded_height × padded_width) of a photo of the
-     * given size. With `want_gradient`, and when anything is found, also differentiates the loss;
+    /* Looks at a padded, normalised input (1 × 3 × padded_height × padded_width, float) of a photo of
+     * the given size. A brief look may be a little wrong; only an exact one is a verdict. With `want_gradient`, and when anything is found, also differentiates the loss;
      * `margin` is how many logits below the threshold the loss still pushes. */
     virtual Look look(const torch::Tensor &input, const InputShape &shape, int photo_width,
-        int photo_height, bool want_gradient, float margin) const = 0;
+        int photo_height, Precision precision, bool want_gradient, float margin) const = 0;
 };
 
 } // namespace cloak

@@ -21,7 +21,7 @@ Backbone::Backbone(const Weights &weights, const DetectorConfig &config)
 
 std::vector<torch::Tensor> Backbone::operator()(const torch::Tensor &input) const {
     std::vector<torch::Tensor> bottom, maps(5);
-    torch::Tensor x = input;
+    torch::Tensor x = input.contiguous(at::MemoryFormat::ChannelsLast);
     for (const Block &block : body_) {
         x = block(x);
         if (block.feeds_pyramid)
@@ -36,18 +36,6 @@ std::vector<torch::Tensor> Backbone::operator()(const torch::Tensor &input) cons
     }
     maps[4] = at::max_pool2d(maps[3], {1, 1}, {2, 2});
     return maps;
-}
-
-void Backbone::to(torch::Device device) {
-    for (Block &block : body_) {
-        for (Conv &conv : block.convs)
-            conv.to(device);
-        if (block.shortcut)
-            block.shortcut->to(device);
-    }
-    for (std::vector<Conv> *convs : {&inner_, &layer_})
-        for (Conv &conv : *convs)
-            conv.to(device);
 }
 
 } // namespace cloak

@@ -16,10 +16,9 @@ class Backbone {
     Backbone(const Weights &weights, const DetectorConfig &config);
 
     /* From the padded, normalised input (1 × 3 × H × W, multiples of 32) to five feature maps at
-     * strides 4, 8, 16, 32 and 64, each of config.fpn_channels. Differentiable in the input. */
+     * strides 4, 8, 16, 32 and 64, each of config.fpn_channels, in the input's type. Differentiable
+     * in the input. */
     std::vector<torch::Tensor> operator()(const torch::Tensor &input) const;
-
-    void to(torch::Device device);
 
   private:
     Body body_;

@@ -19,7 +19,12 @@ constexpr int bins = 7, samples = 2, pooled_levels = 4;
 const float rpn_weights[4] = {1, 1, 1, 1}, head_weights[4] = {10, 10, 5, 5};
 } // namespace
 
-FasterRcnn::FasterRcnn(const std::string &path, torch::Device device, int detail) {
+/* What maps and pooled RoIs are computed in. */
+static torch::ScalarType computed_in(Precision precision) {
+    return precision == Precision::brief && has_bfloat16() ? torch::kBFloat16 : torch::kFloat32;
+}
+
+FasterRcnn::FasterRcnn(const std::string &path, int detail) {
     Weights weights = read_safetensors(path);
     sha256_ = weights.sha256;
     try {
@@ -29,13 +34,8 @@ FasterRcnn::FasterRcnn(const std::string &path, torch::Device device, int detail
             config_.input_max = detail;
         }
         backbone_ = std::make_unique<Backbone>(weights, config_);
-        backbone_->to(device);
         load_anchors();
         load_heads(weights);
-        for (Conv *conv : {&rpn_conv_, &rpn_objectness_, &rpn_deltas_})
-            conv->to(device);
-        for (Linear *linear : {&fc6_, &fc7_, &score_, &box_})
-            linear->to(device);
     } catch (const std::runtime_error &problem) {
         throw std::runtime_error(path + ": " + problem.what());
     }
@@ -83,9 +83,9 @@ InputSize FasterRcnn::input_size(int width, int height) const {
     return size;
 }
 
-Dense FasterRcnn::dense(const torch::Tensor &input) const {
+Dense FasterRcnn::dense(const torch::Tensor &input, Precision precision) const {
     Dense dense;
-    std::vector<torch::Tensor> maps = (*backbone_)(input);
+    std::vector<torch::Tensor> maps = (*backbone_)(input.to(computed_in(precision)));
     for (const torch::Tensor &map : maps) {
         torch::Tensor hidden = rpn_conv_(map);
         dense.objectness.push_back(rpn_objectness_(hidden));
@@ -147,9 +147,10 @@ static int pooling_level(const float *box) {
 Proposals FasterRcnn::propose(const Dense &dense, const InputSize &size) const {
     torch::NoGradGuard no_grad;
     std::vector<Candidate> candidates;
+    auto plain = [](const torch::Tensor &map) { return map.to(torch::kFloat32).contiguous(); };
     for (size_t i = 0; i < dense.objectness.size(); i++)
-        level_candidates(dense.objectness[i].cpu().contiguous(), dense.deltas[i].cpu().contiguous(),
-            anchors_[i], int(i), config_.rpn_pre_nms, size, candidates);
+        level_candidates(plain(dense.objectness[i]), plain(dense.deltas[i]), anchors_[i], int(i),
+            config_.rpn_pre_nms, size, candidates);
     std::vector<float> boxes, scores;
     std::vector<int32_t> groups, kept(size_t(config_.rpn_post_nms));
     for (const Candidate &c : candidates) {
@@ -174,8 +175,8 @@ Proposals FasterRcnn::propose(const Dense &dense, const InputSize &size) const {
         proposals.level_count.push_back(count);
         if (!count)
             continue;
-        torch::Tensor map =
-            dense.features[size_t(level)].detach().cpu().permute({0, 2, 3, 1}).contiguous();
+        torch::Tensor map = dense.features[size_t(level)].to(torch::kFloat32);
+        map = map.permute({0, 2, 3, 1}).contiguous();
         cloak_roi_align_forward(map.data_ptr<float>(), channels, int(map.size(1)), int(map.size(2)),
             &proposals.boxes[size_t(before) * 4], count, 0.25f / float(1 << level), bins, samples,
             proposals.pooled.data_ptr<float>() + int64_t(before) * channels * bins * bins);
@@ -183,9 +184,10 @@ Proposals FasterRcnn::propose(const Dense &dense, const InputSize &size) const {
     return proposals;
 }
 
-torch::Tensor FasterRcnn::head(const torch::Tensor &pooled, torch::Tensor *box_deltas) const {
-    torch::Tensor x = at::relu(fc6_(pooled.flatten(1)));
-    x = at::relu(fc7_(x));
+torch::Tensor FasterRcnn::head(
+    const torch::Tensor &pooled, Precision precision, torch::Tensor *box_deltas) const {
+    torch::Tensor x = at::relu(fc6_(pooled.flatten(1).to(computed_in(precision))));
+    x = at::relu(fc7_(x)).to(torch::kFloat32); /* the last layers are small, and read by hand */
     *box_deltas = box_(x);
     torch::Tensor scores = score_(x);
     return scores.select(1, 1) - scores.select(1, 0);
@@ -199,18 +201,19 @@ torch::Tensor FasterRcnn::margins_backward(
     auto slopes = [leak](const torch::Tensor &alive) {
         return alive.to(torch::kFloat32).mul_(1 - leak).add_(leak);
     };
-    torch::Tensor direction =
-        (score_.weight.select(0, 1) - score_.weight.select(0, 0)).unsqueeze(0);
+    const torch::Tensor by_class = score_.weight.exact.flatten(1);
+    torch::Tensor direction = (by_class.select(0, 1) - by_class.select(0, 0)).unsqueeze(0);
     torch::Tensor grad = weights.unsqueeze(1).mul(direction).mul_(slopes(alive7));
-    grad = at::matmul(grad, fc7_.weight).mul_(slopes(hidden6.gt(0)));
-    return at::matmul(grad, fc6_.weight).view(pooled.sizes());
+    grad = fc7_.backward(grad).mul_(slopes(hidden6.gt(0)));
+    return fc6_.backward(grad).view(pooled.sizes());
 }
 
-Verdict FasterRcnn::judge(const Proposals &proposals, const InputSize &size) const {
+Verdict FasterRcnn::judge(
+    const Proposals &proposals, const InputSize &size, Precision precision) const {
     torch::NoGradGuard no_grad;
     Verdict verdict;
     torch::Tensor deltas;
-    verdict.margin = head(proposals.pooled, &deltas).contiguous();
+    verdict.margin = head(proposals.pooled, precision, &deltas).contiguous();
     deltas = deltas.contiguous();
     const float *m = verdict.margin.data_ptr<float>(), *d = deltas.data_ptr<float>();
     std::vector<float> boxes, scores, placed;
@@ -260,7 +263,7 @@ std::vector<torch::Tensor> FasterRcnn::pool_backward(const Proposals &proposals,
         cloak_roi_align_backward(grad.data_ptr<float>() + int64_t(first) * channels * bins * bins,
             channels, int(map.size(2)), int(map.size(3)), boxes.data(), int(next - first),
             0.25f / float(1 << level), bins, samples, to.data_ptr<float>());
-        grads[size_t(level)] = to.permute({0, 3, 1, 2});
+        grads[size_t(level)] = to.permute({0, 3, 1, 2}).to(map.scalar_type());
     }
     return grads;
 }

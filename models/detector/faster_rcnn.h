@@ -11,6 +11,7 @@
 
 #include "models/detector/backbone.h"
 #include "models/detector/config.h"
+#include "models/detector/precision.h"
 
 namespace cloak {
 
@@ -50,7 +51,7 @@ struct Verdict {
 class FasterRcnn {
   public:
     /* Throws std::runtime_error that says what is wrong with the file. */
-    FasterRcnn(const std::string &path, torch::Device device, int detail);
+    FasterRcnn(const std::string &path, int detail);
 
     const DetectorConfig &config() const {
         return config_;
@@ -62,7 +63,8 @@ class FasterRcnn {
     /* The size at which the detector looks at a photo, as torchvision's transform computes it. */
     InputSize input_size(int width, int height) const;
 
-    Dense dense(const torch::Tensor &input) const;
+    /* `input` is float; the maps are in what `precision` computes in. Differentiable in the input. */
+    Dense dense(const torch::Tensor &input, Precision precision) const;
 
     /* Proposals by test-time rules, pooled. No gradients. */
     Proposals propose(const Dense &dense, const InputSize &size) const;
@@ -73,15 +75,17 @@ class FasterRcnn {
         const torch::Tensor &pooled, const torch::Tensor &weights, float leak) const;
 
     /* Margins of all proposals and the final detections. No gradients. */
-    Verdict judge(const Proposals &proposals, const InputSize &size) const;
+    Verdict judge(
+        const Proposals &proposals, const InputSize &size, Precision precision) const;
 
-    /* Gradient of the four pooled maps (channels-last, zeroed where no RoI reads) from the gradient
-     * of the pooled RoIs `rows` of `proposals`. Undefined tensors stand for levels without RoIs. */
+    /* Gradient of the four pooled maps (like them, zero where no RoI reads) from the gradient of the
+     * pooled RoIs `rows` of `proposals`. Undefined tensors stand for levels without RoIs. */
     std::vector<torch::Tensor> pool_backward(const Proposals &proposals,
         const std::vector<int> &rows, const torch::Tensor &grad_pooled, const Dense &dense) const;
 
   private:
-    torch::Tensor head(const torch::Tensor &pooled, torch::Tensor *box_deltas) const;
+    torch::Tensor head(
+        const torch::Tensor &pooled, Precision precision, torch::Tensor *box_deltas) const;
     void load_anchors();
     void load_heads(const Weights &weights);
 

@@ -4,15 +4,99 @@
 #include <stdexcept>
 
 #include <ATen/ATen.h>
+#include <torch/csrc/autograd/custom_function.h>
+
+#include "models/kernels/gate.h"
 
 namespace cloak {
 
+bool has_bfloat16() {
+#ifdef __x86_64__
+    static const bool has = __builtin_cpu_supports("avx512bf16");
+    return has;
+#else
+    return false;
+#endif
+}
+
+Parameter &Parameter::operator=(torch::Tensor value) {
+    exact = value.dim() == 4 ? value.contiguous(at::MemoryFormat::ChannelsLast) : value;
+    if (has_bfloat16())
+        brief = exact.to(torch::kBFloat16);
+    return *this;
+}
+
 namespace {
 
+/* Left to itself, torch gives small convolutions to BLAS, whose idle threads then spin beside ours. */
+torch::Tensor multiply(const torch::Tensor &x, const torch::Tensor &weight,
+    const torch::Tensor &bias, int64_t stride, int64_t padding, int64_t groups) {
+    static const bool has_onednn = at::hasMKLDNN();
+    if (has_onednn)
+        return at::mkldnn_convolution(
+            x, weight, bias, {padding, padding}, {stride, stride}, {1, 1}, groups);
+    return at::conv2d(x, weight, bias, stride, padding, 1, groups);
+}
+
+torch::Tensor convolve(const Conv &conv, const torch::Tensor &x) {
+    torch::Tensor y = multiply(x, conv.weight.like(x), conv.bias.like(x), conv.stride, conv.padding,
+        conv.groups);
+    if (conv.activation == Conv::relu6)
+        return at::hardtanh_(y, 0, 6);
+    if (conv.activation == Conv::relu)
+        return at::relu_(y);
+    return y;
+}
+
+/* The gradient of a convolution and its activation in one node of the graph, with respect to what
+ * went in and nothing else. */
+struct ConvNode : torch::autograd::Function<ConvNode> {
+    static torch::Tensor forward(
+        torch::autograd::AutogradContext *context, const torch::Tensor &x, const Conv *conv) {
+        torch::Tensor y = convolve(*conv, x);
+        context->saved_data["conv"] = int64_t(reinterpret_cast<intptr_t>(conv));
+        if (conv->activation == Conv::none)
+            context->save_for_backward({x});
+        else
+            context->save_for_backward({x, y});
+        return y;
+    }
+
+    static torch::autograd::variable_list backward(
+        torch::autograd::AutogradContext *context, torch::autograd::variable_list grads) {
+        const Conv &conv =
+            *reinterpret_cast<const Conv *>(intptr_t(context->saved_data["conv"].toInt()));
+        const torch::autograd::variable_list saved = context->get_saved_variables();
+        const torch::Tensor &x = saved[0];
+        torch::Tensor grad = grads[0].contiguous(at::MemoryFormat::ChannelsLast);
+        if (conv.activation != Conv::none)
+            grad = gate(grad, saved[1], conv.activation == Conv::relu6);
+        torch::Tensor to = std::get<0>(at::convolution_backward(grad, x, conv.weight.like(x),
+            at::OptionalIntArrayRef(), {conv.stride, conv.stride}, {conv.padding, conv.padding},
+            {1, 1}, false, {0, 0}, conv.groups, {true, false, false}));
+        return {to, torch::Tensor()};
+    }
+
+    /* The gradient where the activation passed its input through, zero elsewhere. */
+    static torch::Tensor gate(const torch::Tensor &grad, const torch::Tensor &y, bool six) {
+        torch::Tensor to = torch::empty_like(grad);
+        const int64_t count = grad.numel();
+        if (grad.scalar_type() == torch::kFloat32)
+            gate_float(grad.data_ptr<float>(), y.data_ptr<float>(), six, count,
+                to.data_ptr<float>());
+        else
+            gate_bfloat16(static_cast<const uint16_t *>(grad.data_ptr()),
+                static_cast<const uint16_t *>(y.data_ptr()), six, count,
+                static_cast<uint16_t *>(to.data_ptr()));
+        return to;
+    }
+};
+
 /* The convolution of this shape with `prefix`.weight, its bias still undefined. */
-Conv load_weight(const Weights &weights, const std::string &prefix, const ConvShape &shape) {
+Conv load_weight(const Weights &weights, const std::string &prefix, const ConvShape &shape,
+    torch::Tensor *weight) {
     Conv conv;
-    conv.weight = weights.at(prefix + ".weight",
+    *weight = weights.at(prefix + ".weight",
         {shape.outputs, shape.depthwise ? 1 : shape.inputs, shape.kernel, shape.kernel});
     conv.stride = shape.stride;
     conv.padding = shape.kernel / 2;
@@ -21,24 +105,27 @@ Conv load_weight(const Weights &weights, const std::string &prefix, const ConvSh
     return conv;
 }
 
+/* Rows as the places of an image of one column, and back. */
+torch::Tensor as_image(const torch::Tensor &rows) {
+    return rows.contiguous().view({1, rows.size(0), 1, rows.size(1)}).permute({0, 3, 1, 2});
+}
+
+torch::Tensor as_rows(const torch::Tensor &image) {
+    return image.permute({0, 2, 3, 1}).reshape({image.size(2), image.size(1)});
+}
+
 } // namespace
 
 torch::Tensor Conv::operator()(const torch::Tensor &x) const {
-    torch::Tensor y = at::conv2d(x, weight, bias, stride, padding, 1, groups);
-    if (activation == relu6)
-        return at::hardtanh_(y, 0, 6);
-    if (activation == relu)
-        return at::relu_(y);
-    return y;
-}
-
-void Conv::to(torch::Device device) {
-    weight = weight.to(device);
-    bias = bias.to(device);
+    if (at::GradMode::is_enabled() && x.requires_grad())
+        return ConvNode::apply(x, this);
+    return convolve(*this, x);
 }
 
 Conv load_conv(const Weights &weights, const std::string &prefix, const ConvShape &shape) {
-    Conv conv = load_weight(weights, prefix, shape);
+    torch::Tensor weight;
+    Conv conv = load_weight(weights, prefix, shape, &weight);
+    conv.weight = weight;
     conv.bias = weights.at(prefix + ".bias", {conv.outputs()});
     return conv;
 }
@@ -46,30 +133,32 @@ Conv load_conv(const Weights &weights, const std::string &prefix, const ConvShap
 /* One layer for two: y = (conv(x) - m)·g/√(v+ε) + b. */
 Conv load_folded(const Weights &weights, const std::string &conv, const std::string &norm,
     const ConvShape &shape) {
-    Conv folded = load_weight(weights, conv, shape);
-    auto of_norm = [&](const char *name) { return weights.at(norm + name, {folded.outputs()}); };
+    torch::Tensor weight;
+    Conv folded = load_weight(weights, conv, shape, &weight);
+    auto of_norm = [&](const char *name) { return weights.at(norm + name, {weight.size(0)}); };
     const torch::Tensor variance = of_norm(".running_var");
     if (variance.lt(0).any().item<bool>())
         throw std::runtime_error("the model file's tensor " + norm + ".running_var is negative");
     const torch::Tensor scale = of_norm(".weight") * torch::rsqrt(variance + 1e-5);
     folded.bias = of_norm(".bias") - of_norm(".running_mean") * scale;
-    folded.weight = folded.weight * scale.view({-1, 1, 1, 1});
+    folded.weight = weight * scale.view({-1, 1, 1, 1});
     return folded;
 }
 
 torch::Tensor Linear::operator()(const torch::Tensor &x) const {
-    return at::linear(x, weight, bias);
+    return as_rows(multiply(as_image(x), weight.like(x), bias.like(x), 1, 0, 1));
 }
 
-void Linear::to(torch::Device device) {
-    weight = weight.to(device);
-    bias = bias.to(device);
+torch::Tensor Linear::backward(const torch::Tensor &grad) const {
+    return as_rows(multiply(as_image(grad), transposed.like(grad), torch::Tensor(), 1, 0, 1));
 }
 
 Linear load_linear(
     const Weights &weights, const std::string &prefix, int64_t inputs, int64_t outputs) {
     Linear linear;
-    linear.weight = weights.at(prefix + ".weight", {outputs, inputs});
+    const torch::Tensor weight = weights.at(prefix + ".weight", {outputs, inputs});
+    linear.weight = weight.view({weight.size(0), weight.size(1), 1, 1});
+    linear.transposed = weight.t().reshape({weight.size(1), weight.size(0), 1, 1});
     linear.bias = weights.at(prefix + ".bias", {linear.outputs()});
     return linear;
 }

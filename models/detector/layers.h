@@ -1,6 +1,10 @@
 /* The layers that a detector is made of, frozen: no weight wants a gradient, and a batch norm is
  * folded into the convolution before it at load.
  *
+ * Tensors are channels-last: oneDNN then reads them as they are. Float is what a verdict is passed on;
+ * bfloat16 is for finding one's way: on processors that multiply it (AVX512-BF16), layers take it as
+ * well and are two to four times as fast. A layer computes in the type of what it is given.
+ *
  * The load functions check what they read against what the architecture says and throw
  * std::runtime_error that names the tensor, so that a file that does not fit fails at load and not
  * at the first photo. */
@@ -13,21 +17,33 @@
 
 namespace cloak {
 
+/* Whether layers may be given bfloat16: this processor multiplies it. */
+bool has_bfloat16();
+
+/* A parameter in the types that layers compute in. */
+struct Parameter {
+    torch::Tensor exact, brief; /* float; bfloat16, undefined without has_bfloat16 */
+
+    Parameter &operator=(torch::Tensor value);
+    const torch::Tensor &like(const torch::Tensor &x) const {
+        return x.scalar_type() == torch::kFloat32 ? exact : brief;
+    }
+};
+
 /* A convolution with what follows it. The activation changes the convolution's own output in place:
- * the convolution's gradient reads its input and weight, and the activation's gradient its result,
- * so nothing that a backward pass needs is lost. */
+ * the convolution's gradient reads its weight, and the activation's gradient its result,
+ * so nothing that a backward pass needs is lost. Differentiable in `x` alone. */
 struct Conv {
     enum Activation { none, relu, relu6 };
-    torch::Tensor weight, bias;
+    Parameter weight, bias;
     int64_t stride = 1, padding = 0, groups = 1;
     Activation activation = none;
 
     torch::Tensor operator()(const torch::Tensor &x) const;
 
     int64_t outputs() const {
-        return weight.size(0);
+        return weight.exact.size(0);
     }
-    void to(torch::Device device);
 };
 
 /* What an architecture says of a convolution. Kernels are square and odd, padded to keep the size;
@@ -45,16 +61,19 @@ Conv load_conv(const Weights &weights, const std::string &prefix, const ConvShap
 Conv load_folded(const Weights &weights, const std::string &conv, const std::string &norm,
     const ConvShape &shape);
 
-/* A fully connected layer: rows of `inputs` numbers to rows of `outputs`. */
+/* A fully connected layer: rows of `inputs` numbers to rows of `outputs`, computed as a convolution
+ * of 1 × 1, so that no BLAS with threads of its own stands beside oneDNN. No autograd. */
 struct Linear {
-    torch::Tensor weight, bias;
+    Parameter weight, transposed, bias;
 
     torch::Tensor operator()(const torch::Tensor &x) const;
 
+    /* From the gradient of what comes out (rows of `outputs`) to that of what went in. */
+    torch::Tensor backward(const torch::Tensor &grad) const;
+
     int64_t outputs() const {
-        return weight.size(0);
+        return weight.exact.size(0);
     }
-    void to(torch::Device device);
 };
 
 /* The layer `prefix`.weight/.bias; `outputs` may be any_size. */
