@@ -63,6 +63,17 @@ typedef struct {
 typedef cloak_status (*cloak_codec)(void *context, const cloak_image *image, uint8_t *decoded,
     cloak_error *error);
 
+/* What the attack can be told to do without (docs/evaluating.md says what each is). */
+enum {
+    CLOAK_WITHOUT_MOMENTUM = 1,
+    CLOAK_WITHOUT_DECAY = 2,       /* all steps as long as the first */
+    CLOAK_WITHOUT_LEAK = 4,        /* the true gradient of the box head */
+    CLOAK_WITHOUT_OBJECTNESS = 8,  /* no loss on proposals */
+    CLOAK_WITHOUT_SUREST_MOST = 16, /* every proposal above the threshold counts alike */
+    CLOAK_WITHOUT_OVERDRIVE = 32,  /* the grid holds no more than the photo may change by */
+    CLOAK_WITHOUT_PATIENCE = 64,   /* the region does not grow around what resists */
+};
+
 /* Asked once per step; true ends the attack with CLOAK_E_INTERRUPTED. */
 typedef bool (*cloak_stop)(void *context);
 
@@ -83,6 +94,7 @@ typedef struct {
                    * hold: only for comparison with published tables. No codec then, and no levels */
     const cloak_detections *clean; /* what cloak_model_detect found on each of the images, as many as
                                     * there are images; NULL: the attack looks for itself */
+    unsigned without;    /* CLOAK_WITHOUT_…, to see what an ingredient is worth; default 0 */
     bool full_precision; /* every look in float; default false: where the processor multiplies
                           * bfloat16, looks on the way are in that, and the last is in float */
 } cloak_attack_params;

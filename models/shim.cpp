@@ -108,7 +108,7 @@ std::vector<cloak::Found> detect_one(const cloak_model &model, const cloak_image
         input.data_ptr<float>(), shape.padded_width,
         int64_t(shape.padded_width) * shape.padded_height);
     return target
-        .look(input, shape, image.width, image.height, cloak::Precision::exact, false, 0)
+        .look(input, shape, image.width, image.height, cloak::Precision::exact, nullptr)
         .found;
 }
 
@@ -121,7 +121,15 @@ cloak::PgdSettings make_settings(
     settings.max_steps = params.max_steps;
     settings.restarts = params.restarts;
     settings.region = params.region;
-    settings.margin = params.margin;
+    settings.loss.margin = params.margin;
+    auto with = [&params](unsigned ingredient) { return !(params.without & ingredient); };
+    settings.loss.leak = with(CLOAK_WITHOUT_LEAK);
+    settings.loss.objectness = with(CLOAK_WITHOUT_OBJECTNESS);
+    settings.loss.surest_most = with(CLOAK_WITHOUT_SUREST_MOST);
+    settings.momentum = with(CLOAK_WITHOUT_MOMENTUM);
+    settings.decay = with(CLOAK_WITHOUT_DECAY);
+    settings.overdrive = with(CLOAK_WITHOUT_OVERDRIVE);
+    settings.patience = with(CLOAK_WITHOUT_PATIENCE);
     settings.seed = params.seed;
     settings.brief = !params.full_precision;
     if (params.codec)

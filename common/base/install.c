@@ -8,7 +8,7 @@
 #include "common/base/alloc.h"
 #include "common/base/file.h"
 
-#define MODEL_FILE "face-mbv2-fpn96.safetensors"
+#define MODEL_FILE "face-mbv2-fpn96-head512.safetensors"
 
 /* The running program's folder, or NULL. */
 static char *own_folder(void) {

@@ -16,6 +16,35 @@ typedef struct {
     long steps, clean;
 } Sums;
 
+static const struct {
+    const char *name;
+    unsigned bit;
+} ingredients[] = {{"momentum", CLOAK_WITHOUT_MOMENTUM}, {"decay", CLOAK_WITHOUT_DECAY},
+    {"leak", CLOAK_WITHOUT_LEAK}, {"objectness", CLOAK_WITHOUT_OBJECTNESS},
+    {"surest-most", CLOAK_WITHOUT_SUREST_MOST}, {"overdrive", CLOAK_WITHOUT_OVERDRIVE},
+    {"patience", CLOAK_WITHOUT_PATIENCE}};
+
+/* Reads names with commas between them. */
+static bool read_without(const char *text, unsigned *without) {
+    for (*without = 0; *text;) {
+        size_t length = strcspn(text, ","), i = 0, known = sizeof ingredients / sizeof *ingredients;
+        while (i < known && (strlen(ingredients[i].name) != length ||
+                                strncmp(ingredients[i].name, text, length) != 0))
+            i++;
+        if (i == known) {
+            fprintf(stderr, "cloak eval attack: --without does not know '%.*s'; it knows",
+                (int)length, text);
+            for (i = 0; i < known; i++)
+                fprintf(stderr, " %s", ingredients[i].name);
+            fprintf(stderr, "\n");
+            return false;
+        }
+        *without |= ingredients[i].bit;
+        text += length + (text[length] == ',');
+    }
+    return true;
+}
+
 static cloak_status attack_photo(const cloak_eval_set *set, const cloak_attack_params *params,
     const cloak_eval_photo *photo, Sums *sums, cloak_error *error) {
     size_t bytes = (size_t)photo->photo.width * (size_t)photo->photo.height * 3;
@@ -25,10 +54,10 @@ static cloak_status attack_photo(const cloak_eval_set *set, const cloak_attack_p
     cloak_attack_result result = {0};
     if (!cloaked)
         return cloak_fail(error, CLOAK_E_DEVICE, "%s: out of memory", photo->key);
-    cloak_status status = cloak_model_detect(set->model, &image, 1, &before, error);
     cloak_attack_params for_this = *params;
     for_this.clean = &before;
     double start = cloak_now();
+    cloak_status status = cloak_model_detect(set->model, &image, 1, &before, error);
     if (status == CLOAK_OK)
         status = cloak_model_attack(set->model, &image, 1, &for_this, NULL, &result, error);
     if (status == CLOAK_OK && params->lattice)
@@ -114,7 +143,7 @@ static void print(const cloak_eval_set *set, const cloak_attack_params *params, 
 int cloak_eval_attack(int argc, char **argv) {
     cloak_eval_options o = CLOAK_EVAL_OPTIONS_DEFAULT;
     cloak_attack_params params = cloak_attack_default_params();
-    const char *lattice = "on", *precision = "mixed";
+    const char *lattice = "on", *precision = "mixed", *without = "";
     double eps = 0.01, region = (double)params.region;
     long steps = 10, restarts = 0, seed = 0;
     const cloak_option table[] = {CLOAK_EVAL_OPTIONS(o),
@@ -128,6 +157,8 @@ int cloak_eval_attack(int argc, char **argv) {
             "off: levels are not rounded, as in published tables"},
         {"precision", "mixed|full", NULL, CLOAK_OPTION_TEXT, &precision, 0, 0,
             "full: every look in float, also where bfloat16 is faster"},
+        {"without", "NAMES", NULL, CLOAK_OPTION_TEXT, &without, 0, 0,
+            "ingredients to leave out: momentum,decay,leak,objectness,surest-most,overdrive,patience"},
         {"seed", "N", NULL, CLOAK_OPTION_INT, &seed, 0, 9007199254740991.0, "of random starts"},
         {0}};
     cloak_eval_set set;
@@ -146,6 +177,8 @@ int cloak_eval_attack(int argc, char **argv) {
         fprintf(stderr, "cloak eval attack: --precision is mixed or full, not '%s'\n", precision);
         return CLOAK_EXIT_USAGE;
     }
+    if (!read_without(without, &params.without))
+        return CLOAK_EXIT_USAGE;
     params.full_precision = strcmp(precision, "full") == 0;
     params.lattice = strcmp(lattice, "on") == 0;
     params.eps = (float)eps;

@@ -39,6 +39,12 @@ constexpr float momentum = 0.75f, first_step = 0.5f, step_decay = 0.95f, last_st
  * eps 5/255, 10 steps: recall .103 instead of .162. */
 constexpr float overdrive = 2;
 
+/* From this look of a start on, the region grows around all that is still found, not only around what
+ * turns up outside of it: a detection at the region's soft edge, or in a corner of the photo, is
+ * out of reach otherwise. Measured on 30 photos of the sample album at eps 5/255: 6.2 steps instead
+ * of 6.9 on average. */
+constexpr int patience = 8;
+
 /* SplitMix64 (Steele et al. 2014): the same stream on every machine. */
 uint64_t next_random(uint64_t &state) {
     uint64_t z = (state += 0x9e3779b97f4a7c15u);
@@ -66,6 +72,7 @@ class Loop {
     void lay_region();
     void start(const int8_t *warm, int attempt);
     bool look(bool want_gradient, Precision precision);
+    void widen(int t);
     bool approach(int attempt, int *steps);
     void keep_best(int steps);
     void settle();
@@ -93,7 +100,7 @@ Loop::Loop(const std::vector<const Target *> &targets, const uint8_t *rgb, int w
     const PgdSettings &settings)
     : width_(width), height_(height), rgb_(rgb), settings_(settings), random_(settings.seed) {
     attack_grid(*targets.front(), width, height, &grid_width_, &grid_height_);
-    reach_ = settings.eps_levels * (grid_width_ < width ? overdrive : 1);
+    reach_ = settings.eps_levels * (settings.overdrive && grid_width_ < width ? overdrive : 1);
     for (const Target *target : targets) {
         InputShape shape = target->input_shape(width, height);
         torch::Tensor input = torch::zeros({1, 3, shape.padded_height, shape.padded_width});
@@ -164,13 +171,13 @@ bool Loop::look(bool want_gradient, Precision precision) {
             settings_.eps_levels, settings_.lattice, eye->target->mean(), eye->target->std(),
             eye->input.data_ptr<float>(), int(stride), input_plane);
         Look seen = eye->target->look(
-            eye->input, eye->shape, width_, height_, precision, want_gradient, settings_.margin);
+            eye->input, eye->shape, width_, height_, precision,
+            want_gradient ? &settings_.loss : nullptr);
         found_.insert(found_.end(), seen.found.begin(), seen.found.end());
         for (const Found &f : seen.found) {
             score_ = std::max(score_, f.score);
             sum_ += f.score;
         }
-        region_->add_outsiders(seen.found);
         if (!seen.gradient.defined())
             continue;
         torch::Tensor grad = seen.gradient.contiguous();
@@ -186,6 +193,13 @@ bool Loop::look(bool want_gradient, Precision precision) {
             gradient_[i] += part_[i] * scale;
     }
     return found_.empty();
+}
+
+void Loop::widen(int t) {
+    if (t < patience || !settings_.patience)
+        region_->add_outsiders(found_);
+    else
+        region_->add(found_);
 }
 
 void Loop::keep_best(int steps) {
@@ -211,15 +225,16 @@ void Loop::settle() {
 
 void Loop::step(int t) {
     const size_t plane = size_t(grid_width_) * size_t(grid_height_);
-    const float length =
-        reach_ * std::max(first_step * std::pow(step_decay, float(t)), last_step);
+    const float decayed = settings_.decay ? std::pow(step_decay, float(t)) : 1;
+    const float length = reach_ * std::max(first_step * decayed, last_step);
+    const float kept = settings_.momentum ? momentum : 0;
     const std::vector<float> &mask = region_->mask();
 #pragma omp parallel for
     for (size_t i = 0; i < plane; i++) {
         const float bound = reach_ * mask[i];
         for (size_t c = 0; c < 3; c++) {
             const size_t at = c * plane + i;
-            velocity_[at] = momentum * velocity_[at] + gradient_[at];
+            velocity_[at] = kept * velocity_[at] + gradient_[at];
             float move = velocity_[at] > 0 ? -length : velocity_[at] < 0 ? length : 0;
             delta_[at] = std::min(std::max(delta_[at] + move, -bound), bound);
         }
@@ -244,6 +259,7 @@ bool Loop::approach(int attempt, int *steps) {
         if (clean)
             return true;
         if (more) {
+            widen(t);
             step(t);
             ++*steps;
         }

@@ -16,7 +16,9 @@ struct PgdSettings {
     bool lattice = true;  /* false: levels are not rounded, and the result holds none */
     bool brief = true;    /* false: every look is exact */
     int max_steps = 40, restarts = 0;
-    float region = 3, margin = 1;
+    float region = 3;
+    LossSettings loss;
+    bool momentum = true, decay = true, overdrive = true, patience = true; /* see cloak_model.h */
     uint64_t seed = 0;
     const std::vector<Found> *clean = nullptr; /* what is on the photo, if known; borrowed */
     /* Turns the perturbed photo into what a viewer sees of the encoded file; empty: nothing does. */

@@ -26,6 +26,14 @@ struct Look {
     torch::Tensor gradient;   /* of the loss, like the input; undefined when not asked for */
 };
 
+/* What a target's loss is made of. */
+struct LossSettings {
+    float margin = 1;        /* logits below the threshold that it still pushes for */
+    bool leak = true;        /* its gradient passes in part where the true one vanishes */
+    bool objectness = true;  /* it pushes proposals down as well, where there are any */
+    bool surest_most = true; /* what is surest counts most; false: all alike */
+};
+
 class Target {
   public:
     virtual ~Target() = default;
@@ -35,10 +43,10 @@ class Target {
     virtual const float *std() const = 0;
 
     /* Looks at a padded, normalised input (1 × 3 × padded_height × padded_width, float) of a photo of
-     * the given size. A brief look may be a little wrong; only an exact one is a verdict. With `want_gradient`, and when anything is found, also differentiates the loss;
-     * `margin` is how many logits below the threshold the loss still pushes. */
+     * the given size. A brief look may be a little wrong; only an exact one is a verdict. With `loss`
+     * (or NULL), and when anything is found, also differentiates the loss made of that. */
     virtual Look look(const torch::Tensor &input, const InputShape &shape, int photo_width,
-        int photo_height, Precision precision, bool want_gradient, float margin) const = 0;
+        int photo_height, Precision precision, const LossSettings *loss) const = 0;
 };
 
 } // namespace cloak

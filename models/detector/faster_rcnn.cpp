@@ -105,7 +105,7 @@ struct Candidate {
 
 /* The best anchors of one level, decoded and clipped. */
 static void level_candidates(const torch::Tensor &objectness, const torch::Tensor &deltas,
-    const std::vector<float> &anchors, int level, int limit, const InputSize &size,
+    const std::vector<float> &anchors, int level, int limit, float min_size, const InputSize &size,
     std::vector<Candidate> &out) {
     const int per_place = int(anchors.size() / 4);
     const int h = int(objectness.size(2)), w = int(objectness.size(3)), area = h * w;
@@ -129,7 +129,7 @@ static void level_candidates(const torch::Tensor &objectness, const torch::Tenso
         Candidate c;
         decode_box(anchor, delta, rpn_weights, c.box);
         clip_box(c.box, float(size.width), float(size.height));
-        if (c.box[2] - c.box[0] < 1e-3f || c.box[3] - c.box[1] < 1e-3f)
+        if (c.box[2] - c.box[0] < min_size || c.box[3] - c.box[1] < min_size)
             continue;
         c.score = 1.0f / (1.0f + std::exp(-logit(i)));
         c.level = level;
@@ -150,7 +150,7 @@ Proposals FasterRcnn::propose(const Dense &dense, const InputSize &size) const {
     auto plain = [](const torch::Tensor &map) { return map.to(torch::kFloat32).contiguous(); };
     for (size_t i = 0; i < dense.objectness.size(); i++)
         level_candidates(plain(dense.objectness[i]), plain(dense.deltas[i]), anchors_[i], int(i),
-            config_.rpn_pre_nms, size, candidates);
+            config_.rpn_pre_nms, config_.rpn_min_size, size, candidates);
     std::vector<float> boxes, scores;
     std::vector<int32_t> groups, kept(size_t(config_.rpn_post_nms));
     for (const Candidate &c : candidates) {

@@ -29,29 +29,39 @@ class Samples:
     1 all faces are. scale: the range of the resize factor; min_face: faces lower than this after
     it, in pixels, are ignored, neither face nor background. anywhere: the share of crops that hold
     a random point of the photo instead of a face, so that what is not near faces is seen too.
+    blank: the share of samples that are made up and hold nothing at all. cut: the share of those
+    and of the crops whose right and lower margins are padding, as in a photo whose size is no
+    multiple of 32.
     """
 
     def __init__(self, photos, size, seed, crowds=0.5, scale=(0.55, 1.9), min_face=4.0,
-                 anywhere=0.2):
+                 anywhere=0.2, blank=0.08, cut=0.3):
         self.photos = [photo for photo in photos if len(photo.faces)]
         if not self.photos:
             raise ValueError("no photo has a valid face")
         self.size, self.seed, self.scale, self.min_face = size, seed, scale, min_face
-        self.anywhere = anywhere
+        self.anywhere, self.blank, self.cut = anywhere, blank, cut
         weights = np.array([min(len(photo.faces), 100) for photo in self.photos]) ** crowds
         self.bounds = np.cumsum(weights / weights.sum())
 
     def __getitem__(self, number):
         rng = np.random.default_rng([self.seed, 2, number])
-        photo = self.photos[self._photo(number)]
-        with Image.open(photo.path) as file:
-            image = file.convert("RGB")
-        image, faces, ignored = self._crop(image, photo, rng)
+        if rng.random() < self.blank:
+            image = made_up(self.size, rng)
+            faces = ignored = np.zeros((0, 4), np.float32)
+        else:
+            photo = self.photos[self._photo(number)]
+            with Image.open(photo.path) as file:
+                image = file.convert("RGB")
+            image, faces, ignored = self._crop(image, photo, rng)
         if rng.random() < 0.5:
             image = image.transpose(Image.FLIP_LEFT_RIGHT)
             for boxes in (faces, ignored):
                 boxes[:, [0, 2]] = self.size - boxes[:, [2, 0]]
         image = degrade(recolour(image, rng), rng)
+        if rng.random() < self.cut:
+            width, height = (int(side) for side in self.size - rng.integers(32, size=2))
+            faces, ignored = cut_off(image, faces, ignored, width, height, self.min_face)
         pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1)
         return Sample(pixels, torch.from_numpy(faces), torch.from_numpy(ignored),
                       int(rng.integers(1 << 62)))
@@ -90,6 +100,33 @@ class Samples:
         return canvas, faces, ignored
 
 
+def made_up(size, rng):
+    """A picture of nothing: a plain colour, colours that run into each other, stripes or checks, with
+    or without noise."""
+    cells = int(rng.choice([1, 2, 3, 8, 40]))
+    colours = rng.integers(0, 256, (cells, cells, 3)).astype(np.uint8)
+    if rng.random() < 0.5:  # all of one hue, nearly
+        colours = (colours // 8 + rng.integers(0, 224, 3)).astype(np.uint8)
+    if rng.random() < 0.3:
+        colours[:] = colours[:, :1] if rng.random() < 0.5 else colours[:1]
+    kind = (Image.NEAREST, Image.BILINEAR, Image.BICUBIC)[rng.integers(3)]
+    image = Image.fromarray(colours).resize((size, size), kind)
+    if rng.random() < 0.3:
+        grain = max(1, size // int(rng.integers(1, 8)))
+        noise = rng.normal(0, rng.uniform(2, 60), (grain, grain, 3))
+        noise = Image.fromarray((noise + 128).clip(0, 255).astype(np.uint8)).resize((size, size))
+        image = Image.fromarray((np.array(image, np.int16) + np.array(noise, np.int16) - 128)
+                                .clip(0, 255).astype(np.uint8))
+    return image
+
+
+def cut_off(image, faces, ignored, width, height, min_face):
+    """Pads the image beyond width × height, in place; returns what becomes of the boxes."""
+    image.paste(GREY, (width, 0, image.width, image.height))
+    image.paste(GREY, (0, height, image.width, image.height))
+    return sort_boxes(faces, ignored, np.array([width, height] * 2, np.float32), min_face)
+
+
 def _offset(first, last, length, size, rng):
     """Where a window of `size` starts that holds first…last and, if it can, no padding."""
     low, high = int(np.floor(last)) - size, int(np.ceil(first))
@@ -101,7 +138,8 @@ def _offset(first, last, length, size, rng):
 
 
 def sort_boxes(faces, ignored, size, min_face):
-    """Clips the boxes to the crop; faces cut by more than half or too small become ignored."""
+    """Clips the boxes to the crop, whose size is one number or a box's upper bounds; faces cut by more
+    than half or too small become ignored."""
     clipped = faces.clip(0, size)
     edges = clipped[:, 2:] - clipped[:, :2]
     area = edges.prod(1)

@@ -79,6 +79,7 @@ def build(architecture, width=256, size=None, classes=2):
         box_score_thresh=float(architecture["score_threshold"]),
         box_nms_thresh=float(architecture["box_nms"]),
         box_detections_per_img=int(architecture["max_detections"]))
+    model.rpn.min_size = float(architecture.get("rpn_min_size", model.rpn.min_size))
     if float(architecture.get("box_vote", 0)) > 0:
         vote.install(model.roi_heads, float(architecture["box_vote"]))
     return model

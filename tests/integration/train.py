@@ -31,8 +31,10 @@ except ImportError as missing:
     print(f"skipped: {missing}", file=sys.stderr)
     sys.exit(77)
 
+import augment  # noqa: E402
 import checkpoint  # noqa: E402
 import detector  # noqa: E402
+import labels  # noqa: E402
 import losses  # noqa: E402
 import weights_file  # noqa: E402
 
@@ -308,6 +310,28 @@ class Parts(unittest.TestCase):
         few = torch.tensor([0, 1, 0], dtype=torch.int8)
         faces, background = losses.choose(few, 8, 0.25, torch.Generator().manual_seed(1), 0.5)
         self.assertEqual((faces.tolist(), sorted(background.tolist())), ([1], [0, 2]))
+
+    def test_samples_that_hold_nothing_and_samples_that_end(self):
+        with tempfile.TemporaryDirectory() as folder:
+            photos = labels.read(draw_photos(pathlib.Path(folder)), folder)
+            nothing = augment.Samples(photos, 128, 3, blank=1, cut=0)
+            pictures = {nothing[i].image.numpy().tobytes() for i in range(20)}
+            self.assertEqual(len(pictures), 20)
+            self.assertFalse(any(len(nothing[i].faces) + len(nothing[i].ignored)
+                                 for i in range(20)))
+            ended = augment.Samples(photos, 128, 3, blank=0, cut=1)
+            whole = augment.Samples(photos, 128, 3, blank=0, cut=0)
+            margins = 0
+            for i in range(20):
+                picture = ended[i].image.numpy()
+                grey = (picture == 127).all(0)
+                width, height = 128 - grey.all(0)[::-1].argmin(), 128 - grey.all(1)[::-1].argmin()
+                margins += 256 - width - height
+                np.testing.assert_array_equal(picture[:, :height, :width],
+                                              whole[i].image.numpy()[:, :height, :width])
+                for boxes in (ended[i].faces, ended[i].ignored):
+                    self.assertTrue((boxes[:, 2] <= width).all() and (boxes[:, 3] <= height).all())
+            self.assertGreater(margins, 300)  # 15.5 on average, on each of 40 edges
 
     def test_bad_model_files_are_named(self):
         with tempfile.TemporaryDirectory() as folder:

@@ -1,6 +1,7 @@
 /* The kernels against slow and obvious versions of themselves. */
 #include "models/detector/boxes.h"
 #include "models/detector/vote.h"
+#include "models/kernels/gate.h"
 #include "models/kernels/nms.h"
 #include "models/kernels/resample.h"
 #include "models/kernels/roi_align.h"
@@ -8,6 +9,7 @@
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
 #include <random>
 
 using namespace cloak;
@@ -155,6 +157,34 @@ static void votes_place_a_box() {
     CHECK(std::fabs(placed[7] - 10.56f / 1.12f) < 1e-4f);
 }
 
+static uint16_t upper_half(float value) {
+    uint32_t bits;
+    std::memcpy(&bits, &value, sizeof bits);
+    return uint16_t(bits >> 16);
+}
+
+static void gates_pass_where_the_rectifier_did() {
+    const float results[] = {0, 1e-30f, 0.5f, 5.96875f, 6, 7, 0}, slopes[] = {1, 2, -3, 4, 5, 6, -7};
+    const int count = 7;
+    uint16_t short_results[count], short_slopes[count], short_out[count];
+    float out[count];
+    for (int i = 0; i < count; i++) {
+        short_results[i] = upper_half(results[i]);
+        short_slopes[i] = upper_half(slopes[i]);
+    }
+    for (bool six : {false, true}) {
+        gate_float(slopes, results, six, count, out);
+        gate_bfloat16(short_slopes, short_results, six, count, short_out);
+        for (int i = 0; i < count; i++) {
+            const bool passes = results[i] > 0 && (!six || results[i] < 6);
+            CHECK(out[i] == (passes ? slopes[i] : 0));
+            CHECK(short_out[i] == (passes ? short_slopes[i] : 0));
+        }
+    }
+    gate_float(slopes, slopes, false, count, out); /* negative results do not occur, but do not pass */
+    CHECK(out[2] == 0 && out[3] == 4);
+}
+
 int main() {
     the_loop_sees_what_is_delivered(101, 67, 64, 43, 64, 43);  /* larger than the input */
     the_loop_sees_what_is_delivered(50, 40, 50, 40, 128, 102); /* smaller */
@@ -166,6 +196,7 @@ int main() {
     roi_align_backward_is_the_adjoint();
     nms_keeps_the_best_of_each_heap();
     votes_place_a_box();
-    std::puts("10 kernel tests passed");
+    gates_pass_where_the_rectifier_did();
+    std::puts("11 kernel tests passed");
     return 0;
 }

@@ -7,7 +7,7 @@
 #include "common/photo/photo.h"
 #include "tests/check.h"
 
-#define WEIGHTS "models/weights/face-mbv2-fpn96.safetensors"
+#define WEIGHTS "models/weights/face-mbv2-fpn96-head512.safetensors"
 
 static cloak_error error;
 
@@ -53,7 +53,7 @@ static size_t size_of(const cloak_photo *photo) {
 
 TEST(describes_itself) {
     cloak_model_info info = cloak_model_describe(model());
-    CHECK_TEXT(info.name, "face-mbv2-fpn96");
+    CHECK_TEXT(info.name, "face-mbv2-fpn96-head512");
     CHECK_TEXT(info.device, "cpu");
     CHECK_INT(strlen(info.sha256), 64);
     CHECK_INT(info.input_max, 640);
@@ -165,6 +165,54 @@ TEST(hides_faces_within_the_budget_and_the_region) {
     cloak_detections_free(&after);
     free(out);
     free(again);
+}
+
+TEST(a_brief_look_is_no_verdict) {
+    const cloak_photo *photo = sample();
+    if (!photo)
+        return;
+    for (int full = 0; full < 2; full++) {
+        cloak_attack_params params = cloak_attack_default_params();
+        cloak_attack_result result;
+        cloak_detections after;
+        params.full_precision = full;
+        params.eps = 2.0f / 255;
+        uint8_t *out = attacked(photo, &params, &result);
+        cloak_image image = {out, photo->width, photo->height};
+        CHECK_OK(cloak_model_detect(model(), &image, 1, &after, &error));
+        /* what the attack says is left is what anybody finds, also where it did not succeed */
+        CHECK_INT(result.found.count, after.count);
+        CHECK(memcmp(result.found.items, after.items, after.count * sizeof *after.items) == 0);
+        CHECK_INT(result.success, after.count == 0);
+        cloak_detections_free(&after);
+        cloak_attack_result_free(&result);
+        free(out);
+    }
+}
+
+TEST(is_told_what_is_on_the_photo) {
+    const cloak_photo *photo = sample();
+    if (!photo)
+        return;
+    cloak_attack_params params = cloak_attack_default_params();
+    cloak_attack_result result;
+    cloak_detections clean, nothing = {0, NULL};
+    cloak_image image = image_of(photo);
+    uint8_t *by_itself = attacked(photo, &params, &result), *told;
+    cloak_attack_result_free(&result);
+    CHECK_OK(cloak_model_detect(model(), &image, 1, &clean, &error));
+    params.clean = &clean;
+    told = attacked(photo, &params, &result);
+    CHECK(memcmp(by_itself, told, size_of(photo)) == 0);
+    cloak_attack_result_free(&result);
+    free(told);
+    params.clean = &nothing; /* then there is nothing to do */
+    told = attacked(photo, &params, &result);
+    CHECK(result.success && result.steps == 0 && memcmp(told, photo->rgb, size_of(photo)) == 0);
+    cloak_attack_result_free(&result);
+    cloak_detections_free(&clean);
+    free(told);
+    free(by_itself);
 }
 
 TEST(restarts_depend_on_the_seed_alone) {

@@ -1,0 +1,66 @@
+#!/usr/bin/python3
+"""`cloak eval attack`: its report, what it can be told to leave out, and what it refuses."""
+import pathlib
+import sys
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+import fleet  # noqa: E402
+
+KEYS = {"photos", "faces", "eps", "steps", "steps_mean", "seconds_per_photo", "lattice", "psnr_db",
+        "clean_photos", "ap", "recall"}
+
+
+class EvalAttack(fleet.Case):
+    def setUp(self):
+        super().setUp()
+        portrait = fleet.portraits(1)[0]
+        self.photos = self.folder / "photos"
+        self.photos.mkdir()
+        (self.photos / "a.jpg").write_bytes(portrait.read_bytes())
+        self.labels = self.folder / "labels.txt"
+        self.labels.write_text("a.jpg\n1\n75 75 100 100 0 0 0 0 0 0\n")
+
+    def attack(self, *options):
+        return self.place.cloak("eval", "attack", "--photos", self.photos, "--labels", self.labels,
+                                "--threads", "1", *options)
+
+    def report(self, *options):
+        result = self.attack("--json", *options)
+        self.assert_code(result, 0)
+        return result.json
+
+    def test_report(self):
+        report = self.report("--eps", "5/255", "--steps", "40")
+        self.assertEqual(set(report), KEYS)
+        self.assertEqual((report["photos"], report["faces"], report["clean_photos"]), (1, 1, 1))
+        self.assertTrue(0 < report["steps_mean"] <= 40 and 30 < report["psnr_db"] < 60)
+        self.assertEqual(report["recall"]["after"]["0.5"], 0)
+        again = self.report("--eps", "5/255", "--steps", "40")
+        del report["seconds_per_photo"], again["seconds_per_photo"]
+        self.assertEqual(report, again)
+
+    def test_each_ingredient_matters_and_can_be_left_out(self):
+        # a portrait is smaller than the input: no grid to overdrive
+        names = ("momentum", "decay", "leak", "objectness", "surest-most")
+        few = ("--eps", "3/255", "--steps", "3")
+
+        def trace(*options):
+            report = self.report(*few, *options)
+            return report["psnr_db"], report["ap"]["after"]
+
+        whole = trace()
+        for name in names:
+            self.assertNotEqual(trace("--without", name), whole, name)
+        self.assertEqual(trace("--without", "patience"), whole)  # not reached in three steps
+        self.assertNotEqual(trace("--without", ",".join(names)), trace("--without", "leak"))
+
+    def test_wrong_words_are_refused(self):
+        for options, word in ((("--without", "leak,luck"), "'luck'"),
+                              (("--precision", "half"), "'half'"), (("--lattice", "0"), "'0'")):
+            result = self.attack(*options)
+            self.assert_code(result, 2)
+            self.assertIn(word, result.err)
+
+
+if __name__ == "__main__":
+    fleet.main()
