@@ -12,9 +12,9 @@
  * crowd region the overlap is divided by the detection's area instead of the union. Everything else
  * is a false positive.
  *
- * Scores fall into 1024 bins over their log-odds ln(s / (1 - s)): bin b holds the log-odds from
+ * Scores fall into 2048 bins over their log-odds ln(s / (1 - s)): bin b holds the log-odds from
  * -3 + b/80 up to -3 + (b + 1)/80, the first bin everything below as well (-3 is score 0.047) and
- * the last everything above (9.79 is score 0.99994). Detections of one bin enter the
+ * the last everything above, which a float below 1 does not reach (17). Detections of one bin enter the
  * precision-recall curve together. Callers pass all detections with a score above 0.05, and only
  * those; recall is over all of them.
  *
@@ -33,7 +33,7 @@
 enum {
     CLOAK_AP_IOUS = 8,    /* 0.3, 0.4, … 1.0 */
     CLOAK_AP_IOU_50 = 2,  /* the one most tables show */
-    CLOAK_AP_BINS = 1024, /* of the log-odds of the score */
+    CLOAK_AP_BINS = 2048, /* of the log-odds of the score */
 };
 
 /* `count` detections in score bin `bin` with one and the same fate: bit i of `mask` is set when

@@ -79,7 +79,7 @@ def make_album(folder):
         face.crop((0, 0, 140, 150)).transpose(Image.Transpose.ROTATE_90).save(
             folder / "sub/d.jpg", quality=95)
     add_metadata(folder / "sub/d.jpg", 6)
-    gradient(320, 200).save(folder / "e.jpg", quality=90)
+    gradient(300, 225).save(folder / "e.jpg", quality=90)
     add_metadata(folder / "e.jpg")
     (folder / "notes.txt").write_text("not a photo\n")
 

@@ -30,7 +30,7 @@ static const cloak_photo *sample(void) {
         return &photo;
     model();
     const char *cache = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
-    char *path = cloak_format("%s%s/cloakfleet/sample-album/groups/2008_002079.jpg",
+    char *path = cloak_format("%s%s/cloakfleet/sample-album/groups/2008_002506.jpg",
         cache ? cache : home ? home : "/tmp", cache ? "" : "/.cache");
     cloak_status status = cloak_file_read(path, 1 << 20, &bytes, &length, &error);
     free(path);
@@ -177,6 +177,7 @@ TEST(a_brief_look_is_no_verdict) {
         cloak_detections after;
         params.full_precision = full;
         params.eps = 2.0f / 255;
+        params.max_steps = 12;
         uint8_t *out = attacked(photo, &params, &result);
         cloak_image image = {out, photo->width, photo->height};
         CHECK_OK(cloak_model_detect(model(), &image, 1, &after, &error));

@@ -26,7 +26,8 @@ class AttackParams(c.Structure):
     _fields_ = [("size", c.c_size_t), ("eps", c.c_float), ("max_steps", c.c_int),
                 ("restarts", c.c_int), ("region", c.c_float), ("margin", c.c_float),
                 ("seed", c.c_uint64), ("codec", c.c_void_p), ("codec_context", c.c_void_p),
-                ("stop", c.c_void_p), ("stop_context", c.c_void_p), ("lattice", c.c_bool)]
+                ("stop", c.c_void_p), ("stop_context", c.c_void_p), ("lattice", c.c_bool),
+                ("clean", c.c_void_p), ("without", c.c_uint), ("full_precision", c.c_bool)]
 
 
 class AttackResult(c.Structure):

@@ -62,7 +62,7 @@ static void random_photo(photo *p, unsigned scores) {
         }
         if (box.x2 <= box.x1 || box.y2 <= box.y1)
             box = random_box();
-        box.score = score_of((int)(below(scores) * 1023 / scores));
+        box.score = score_of((int)(below(scores) * 2047 / scores));
         p->detections[d] = box;
     }
 }
@@ -393,8 +393,8 @@ TEST(scores_fall_into_documented_bins) {
     const struct {
         float score;
         int bin;
-    } cases[] = {{.5f, 240}, {.0475f, 0}, {.05f, 4}, {.9f, 415}, {0, 0}, {1, 1023}, {-1, 0},
-        {.99994f, 1017}, {.999999f, 1023}, {NAN, 0}, {INFINITY, 1023}};
+    } cases[] = {{.5f, 240}, {.0475f, 0}, {.05f, 4}, {.9f, 415}, {0, 0}, {1, 2047}, {-1, 0},
+        {.99994f, 1017}, {.999999f, 1344}, {NAN, 0}, {INFINITY, 2047}};
     for (size_t c = 0; c < sizeof cases / sizeof *cases; c++) {
         cloak_box found = scored(face_a, cases[c].score);
         cloak_ap ap = {0};
@@ -471,7 +471,7 @@ TEST(text_round_trip) {
 
 TEST(hostile_text_is_refused) {
     const char *texts[] = {"", " ", "x", "-1", "+1", "01", "1 ", " 1", "1  2:3:4", "1 2:3",
-        "1 2:3:", "1 2:3:0", "1 2:3:-4", "1 1024:0:1", "1 99999999999999999999:0:1", "1 2:10000:1",
+        "1 2:3:", "1 2:3:0", "1 2:3:-4", "1 2048:0:1", "1 99999999999999999999:0:1", "1 2:10000:1",
         "1 2:FF:1", "1 2:0x3:1", "1 2:101:1", "1 2:ffff:1", "1 02:3:1", "1 2:03:1", "1 2:3:4 ",
         "1 2:3:4,3:3:4", "1 2:3:4 2:3:4", "1 3:3:4 2:3:4", "1 2:4:1 2:3:1", "1 2:3:4\n",
         "281474976710657", "1 2:3:281474976710657", "18446744073709551616", "1 2:3:1e3", "1 :3:4",
@@ -524,7 +524,7 @@ TEST(sums_round_trip) {
 
 TEST(hostile_sums_are_refused) {
     const char *names[] = {"ap.", "ap.face", "ap.facess", "ap.3", "ap.3.", "ap.3.ff.1",
-        "ap.1024.ff", "ap.3.ffff", "ap.-3.ff", "ap.3:ff"};
+        "ap.2048.ff", "ap.3.ffff", "ap.-3.ff", "ap.3:ff"};
     cloak_ap ap = {0};
     cloak_error error;
     for (size_t n = 0; n < sizeof names / sizeof *names; n++)
