@@ -66,12 +66,12 @@ typedef cloak_status (*cloak_codec)(void *context, const cloak_image *image, uin
 /* What the attack can be told to do without (docs/evaluating.md says what each is). */
 enum {
     CLOAK_WITHOUT_MOMENTUM = 1,
-    CLOAK_WITHOUT_DECAY = 2,       /* all steps as long as the first */
-    CLOAK_WITHOUT_LEAK = 4,        /* the true gradient of the box head */
-    CLOAK_WITHOUT_OBJECTNESS = 8,  /* no loss on proposals */
-    CLOAK_WITHOUT_SUREST_MOST = 16, /* every proposal above the threshold counts alike */
-    CLOAK_WITHOUT_OVERDRIVE = 32,  /* the grid holds no more than the photo may change by */
-    CLOAK_WITHOUT_PATIENCE = 64,   /* the region does not grow around what resists */
+    CLOAK_WITHOUT_DECAY = 2,        /* all steps as long as the first */
+    CLOAK_WITHOUT_LEAK = 4,         /* the true gradient of the box head */
+    CLOAK_WITHOUT_OBJECTNESS = 8,   /* no loss on proposals */
+    CLOAK_WITHOUT_SUREST_MOST = 16, /* every proposal that the loss pushes down counts alike */
+    CLOAK_WITHOUT_OVERDRIVE = 32,   /* the grid holds no more than the photo may change by */
+    CLOAK_WITHOUT_PATIENCE = 64,    /* the region does not grow around what resists */
 };
 
 /* Asked once per step; true ends the attack with CLOAK_E_INTERRUPTED. */
@@ -92,8 +92,8 @@ typedef struct {
     void *stop_context;
     bool lattice; /* default true; false: up to 255·eps levels that are not whole, which no file can
                    * hold: only for comparison with published tables. No codec then, and no levels */
-    const cloak_detections *clean; /* what cloak_model_detect found on each of the images, as many as
-                                    * there are images; NULL: the attack looks for itself */
+    const cloak_detections *clean; /* what cloak_model_detect found on each of the images, as many
+                                    * as there are images; NULL: the attack looks for itself */
     unsigned without;    /* CLOAK_WITHOUT_…, to see what an ingredient is worth; default 0 */
     bool full_precision; /* every look in float; default false: where the processor multiplies
                           * bfloat16, looks on the way are in that, and the last is in float */
@@ -141,8 +141,8 @@ void cloak_model_grid(const cloak_model *model, int width, int height, int *grid
 /* Vanishing PGD on `count` images. `warm` is NULL or holds `count` earlier results of the same
  * images to continue from (a result whose levels are NULL starts from zero). An image without a
  * detection succeeds with zero steps and zero levels. `results` has room for `count`; all or none
- * are filled. Same image, parameters, build and device give the same levels, whatever else is in
- * the batch. */
+ * are filled. Same image, parameters, build, device, kind of processor and number of threads give
+ * the same levels, whatever else is in the batch. */
 CLOAK_MUST_CHECK cloak_status cloak_model_attack(cloak_model *model, const cloak_image *images,
     size_t count, const cloak_attack_params *params, const cloak_attack_result *warm,
     cloak_attack_result *results, cloak_error *error);

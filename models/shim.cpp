@@ -18,6 +18,7 @@
 #include "models/attack/pgd.h"
 #include "models/attack/rcnn_target.h"
 #include "models/detector/faster_rcnn.h"
+#include "models/detector/layers.h"
 
 struct cloak_model {
     std::string device, architecture;
@@ -107,8 +108,7 @@ std::vector<cloak::Found> detect_one(const cloak_model &model, const cloak_image
     cloak::view_forward(view, image.rgb, nullptr, 0, true, target.mean(), target.std(),
         input.data_ptr<float>(), shape.padded_width,
         int64_t(shape.padded_width) * shape.padded_height);
-    return target
-        .look(input, shape, image.width, image.height, cloak::Precision::exact, nullptr)
+    return target.look(input, shape, image.width, image.height, cloak::Precision::exact, nullptr)
         .found;
 }
 
@@ -131,7 +131,7 @@ cloak::PgdSettings make_settings(
     settings.overdrive = with(CLOAK_WITHOUT_OVERDRIVE);
     settings.patience = with(CLOAK_WITHOUT_PATIENCE);
     settings.seed = params.seed;
-    settings.brief = !params.full_precision;
+    settings.brief = !params.full_precision && cloak::has_bfloat16();
     if (params.codec)
         settings.codec = [params, image, error](const uint8_t *rgb, uint8_t *decoded) {
             cloak_image view = {rgb, image.width, image.height};

@@ -140,8 +140,8 @@ static cloak_attack_params params_for(const cloak_settings *settings,
 }
 
 cloak_status cloak_cloaking_run(cloak_model *model, const cloak_photo *photo, const char *name,
-    const cloak_settings *settings, const cloak_detections *before, cloak_stop stop, void *stop_context, cloak_record *record,
-    cloak_cloaking *cloaking, cloak_error *error) {
+    const cloak_settings *settings, const cloak_detections *before, cloak_stop stop,
+    void *stop_context, cloak_record *record, cloak_cloaking *cloaking, cloak_error *error) {
     Codec context = {photo, name};
     cloak_image image = {photo->rgb, photo->width, photo->height};
     cloak_attack_result warm = {0};

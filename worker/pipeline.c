@@ -117,8 +117,8 @@ static cloak_status cloak_it(const cloak_pipeline *pipeline, const cloak_job *jo
         status = work->before.count == 0
                      ? pass_through(pipeline, job, work, record, error)
                      : cloak_cloaking_run(pipeline->model, &work->photo, job->key,
-                           &album->settings, &work->before, pipeline->stop, pipeline->stop_context, record,
-                           &work->result, error);
+                           &album->settings, &work->before, pipeline->stop,
+                           pipeline->stop_context, record, &work->result, error);
     if (status != CLOAK_OK)
         return status;
     cloak_measure_faces(&work->before, &work->result.found, truth, record);

@@ -193,7 +193,7 @@ uint64_t cloak_ap_detections(const cloak_ap *ap) {
 }
 
 char *cloak_ap_text(const cloak_ap *ap) {
-    enum { CELL_TEXT = 32 }; /* " 1023:ff00:18446744073709551615" and its terminator */
+    enum { CELL_TEXT = 32 }; /* " 2047:ff00:18446744073709551615" and its terminator */
     size_t size = (ap->count + 1) * CELL_TEXT, used;
     char *text = cloak_alloc(size);
     used = (size_t)snprintf(text, size, "%llu", (unsigned long long)ap->faces);

@@ -14,9 +14,9 @@
  *
  * Scores fall into 2048 bins over their log-odds ln(s / (1 - s)): bin b holds the log-odds from
  * -3 + b/80 up to -3 + (b + 1)/80, the first bin everything below as well (-3 is score 0.047) and
- * the last everything above, which a float below 1 does not reach (17). Detections of one bin enter the
- * precision-recall curve together. Callers pass all detections with a score above 0.05, and only
- * those; recall is over all of them.
+ * the last everything above, which a float below 1 does not reach (17). Detections of one bin enter
+ * the precision-recall curve together. Callers pass all detections with a score above 0.05, and
+ * only those; recall is over all of them.
  *
  * A cloak_ap may be used by one thread at a time. Memory that runs out aborts (alloc.h).
  */

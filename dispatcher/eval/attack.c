@@ -99,7 +99,8 @@ static cloak_status measure(const cloak_eval_set *set, const cloak_attack_params
     return status;
 }
 
-static void print(const cloak_eval_set *set, const cloak_attack_params *params, const Sums *s) {
+static void print(const cloak_eval_set *set, const cloak_attack_params *params,
+    const char *without, const Sums *s) {
     const double n = (double)set->count;
     fprintf(stderr, "\n  IoU   AP before  after   recall before  after   (%zu photos, %llu faces)\n",
         set->count, (unsigned long long)s->before.faces);
@@ -123,6 +124,8 @@ static void print(const cloak_eval_set *set, const cloak_attack_params *params, 
     cloak_eval_number(object, "steps_mean", (double)s->steps / n);
     cloak_eval_number(object, "seconds_per_photo", s->seconds / n);
     cJSON_AddBoolToObject(object, "lattice", params->lattice);
+    cJSON_AddStringToObject(object, "precision", params->full_precision ? "full" : "mixed");
+    cJSON_AddStringToObject(object, "without", without);
     if (params->lattice)
         cloak_eval_number(object, "psnr_db", s->psnr / n);
     else
@@ -158,7 +161,7 @@ int cloak_eval_attack(int argc, char **argv) {
         {"precision", "mixed|full", NULL, CLOAK_OPTION_TEXT, &precision, 0, 0,
             "full: every look in float, also where bfloat16 is faster"},
         {"without", "NAMES", NULL, CLOAK_OPTION_TEXT, &without, 0, 0,
-            "ingredients to leave out: momentum,decay,leak,objectness,surest-most,overdrive,patience"},
+            "left out: momentum,decay,leak,objectness,surest-most,overdrive,patience"},
         {"seed", "N", NULL, CLOAK_OPTION_INT, &seed, 0, 9007199254740991.0, "of random starts"},
         {0}};
     cloak_eval_set set;
@@ -190,7 +193,7 @@ int cloak_eval_attack(int argc, char **argv) {
     if (status == CLOAK_OK) {
         status = measure(&set, &params, &sums, &error);
         if (status == CLOAK_OK)
-            print(&set, &params, &sums);
+            print(&set, &params, without, &sums);
         cloak_eval_set_close(&set);
     }
     cloak_ap_free(&sums.before);

@@ -42,9 +42,9 @@ class Target {
     virtual const float *mean() const = 0; /* of each colour, with values in 0 … 1 */
     virtual const float *std() const = 0;
 
-    /* Looks at a padded, normalised input (1 × 3 × padded_height × padded_width, float) of a photo of
-     * the given size. A brief look may be a little wrong; only an exact one is a verdict. With `loss`
-     * (or NULL), and when anything is found, also differentiates the loss made of that. */
+    /* Looks at a padded, normalised input (1 × 3 × padded_height × padded_width, float) of a photo
+     * of the given size. A brief look may be a little wrong; only an exact one is a verdict. With
+     * `loss` (or NULL), and when anything is found, also differentiates the loss made of that. */
     virtual Look look(const torch::Tensor &input, const InputShape &shape, int photo_width,
         int photo_height, Precision precision, const LossSettings *loss) const = 0;
 };

@@ -213,6 +213,10 @@ Verdict FasterRcnn::judge(
     torch::NoGradGuard no_grad;
     Verdict verdict;
     torch::Tensor deltas;
+    if (proposals.count() == 0) { /* a photo so narrow that every anchor is clipped to a sliver */
+        verdict.margin = torch::empty({0});
+        return verdict;
+    }
     verdict.margin = head(proposals.pooled, precision, &deltas).contiguous();
     deltas = deltas.contiguous();
     const float *m = verdict.margin.data_ptr<float>(), *d = deltas.data_ptr<float>();

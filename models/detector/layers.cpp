@@ -28,7 +28,7 @@ Parameter &Parameter::operator=(torch::Tensor value) {
 
 namespace {
 
-/* Left to itself, torch gives small convolutions to BLAS, whose idle threads then spin beside ours. */
+/* Left to itself, torch gives small convolutions to BLAS, whose idle threads spin beside ours. */
 torch::Tensor multiply(const torch::Tensor &x, const torch::Tensor &weight,
     const torch::Tensor &bias, int64_t stride, int64_t padding, int64_t groups) {
     static const bool has_onednn = at::hasMKLDNN();
@@ -70,7 +70,8 @@ struct ConvNode : torch::autograd::Function<ConvNode> {
         const torch::Tensor &x = saved[0];
         torch::Tensor grad = grads[0].contiguous(at::MemoryFormat::ChannelsLast);
         if (conv.activation != Conv::none)
-            grad = gate(grad, saved[1], conv.activation == Conv::relu6);
+            grad = gate(grad, saved[1].contiguous(at::MemoryFormat::ChannelsLast),
+                conv.activation == Conv::relu6);
         torch::Tensor to = std::get<0>(at::convolution_backward(grad, x, conv.weight.like(x),
             at::OptionalIntArrayRef(), {conv.stride, conv.stride}, {conv.padding, conv.padding},
             {1, 1}, false, {0, 0}, conv.groups, {true, false, false}));

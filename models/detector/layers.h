@@ -1,9 +1,9 @@
 /* The layers that a detector is made of, frozen: no weight wants a gradient, and a batch norm is
  * folded into the convolution before it at load.
  *
- * Tensors are channels-last: oneDNN then reads them as they are. Float is what a verdict is passed on;
- * bfloat16 is for finding one's way: on processors that multiply it (AVX512-BF16), layers take it as
- * well and are two to four times as fast. A layer computes in the type of what it is given.
+ * Tensors are channels-last: oneDNN then reads them as they are. Float is what a verdict is passed
+ * on; bfloat16 is for finding one's way: on processors that multiply it (AVX512-BF16), layers take it
+ * as well and are faster. A layer computes in the type of what it is given.
  *
  * The load functions check what they read against what the architecture says and throw
  * std::runtime_error that names the tensor, so that a file that does not fit fails at load and not

@@ -4,9 +4,9 @@
 
 namespace cloak {
 
-/* `exact` is the detector as it was trained and as anybody runs it, in float: verdicts are passed on it.
- * `brief` may compute in bfloat16 where the processor multiplies that, and is for the way there: scores
- * differ in the third digit, seldom in what is above the threshold. */
+/* `exact` is the detector as it was trained and as anybody runs it, in float: verdicts are passed
+ * on it. `brief` may compute in bfloat16 where the processor multiplies that, and is for the way
+ * there: what lies near the threshold may come out on its other side. */
 enum class Precision { exact, brief };
 
 } // namespace cloak

@@ -315,6 +315,20 @@ TEST(a_photo_without_faces_needs_nothing) {
     cloak_attack_result_free(&result);
 }
 
+TEST(a_photo_may_be_narrower_than_any_face) {
+    enum { LONG = 16384, SHORT = 60 };
+    uint8_t *rgb = cloak_alloc(LONG * SHORT * 3);
+    memset(rgb, 90, LONG * SHORT * 3);
+    cloak_image images[2] = {{rgb, LONG, SHORT}, {rgb, SHORT, LONG}};
+    cloak_detections found[2];
+    CHECK_OK(cloak_model_detect(model(), images, 2, found, &error));
+    for (int i = 0; i < 2; i++) {
+        CHECK_INT(found[i].count, 0);
+        cloak_detections_free(&found[i]);
+    }
+    free(rgb);
+}
+
 TEST(refuses_what_cannot_be) {
     uint8_t pixel[3] = {0};
     cloak_image good = {pixel, 1, 1}, bad = {pixel, 0, 7};
