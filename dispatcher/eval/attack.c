@@ -24,6 +24,16 @@ static const struct {
     {"surest-most", CLOAK_WITHOUT_SUREST_MOST}, {"overdrive", CLOAK_WITHOUT_OVERDRIVE},
     {"patience", CLOAK_WITHOUT_PATIENCE}};
 
+/* Reads an option that is one of two words: `*second` says whether it is that one. */
+static bool read_choice(const char *option, const char *value, const char *first,
+    const char *other, bool *second) {
+    *second = strcmp(value, other) == 0;
+    if (*second || strcmp(value, first) == 0)
+        return true;
+    fprintf(stderr, "cloak eval attack: --%s is %s or %s, not '%s'\n", option, first, other, value);
+    return false;
+}
+
 /* Reads names with commas between them. */
 static bool read_without(const char *text, unsigned *without) {
     for (*without = 0; *text;) {
@@ -172,18 +182,10 @@ int cloak_eval_attack(int argc, char **argv) {
             "AP and recall before and after the attack, on rounded pixels before encoding.", table,
             argc, argv, 0, &code))
         return code;
-    if (strcmp(lattice, "on") != 0 && strcmp(lattice, "off") != 0) {
-        fprintf(stderr, "cloak eval attack: --lattice is on or off, not '%s'\n", lattice);
+    if (!read_choice("lattice", lattice, "off", "on", &params.lattice) ||
+        !read_choice("precision", precision, "mixed", "full", &params.full_precision) ||
+        !read_without(without, &params.without))
         return CLOAK_EXIT_USAGE;
-    }
-    if (strcmp(precision, "mixed") != 0 && strcmp(precision, "full") != 0) {
-        fprintf(stderr, "cloak eval attack: --precision is mixed or full, not '%s'\n", precision);
-        return CLOAK_EXIT_USAGE;
-    }
-    if (!read_without(without, &params.without))
-        return CLOAK_EXIT_USAGE;
-    params.full_precision = strcmp(precision, "full") == 0;
-    params.lattice = strcmp(lattice, "on") == 0;
     params.eps = (float)eps;
     params.max_steps = (int)steps;
     params.restarts = (int)restarts;

@@ -151,7 +151,7 @@ torch::Tensor Linear::operator()(const torch::Tensor &x) const {
 }
 
 torch::Tensor Linear::backward(const torch::Tensor &grad) const {
-    return as_rows(multiply(as_image(grad), transposed.like(grad), torch::Tensor(), 1, 0, 1));
+    return as_rows(multiply(as_image(grad), transposed, torch::Tensor(), 1, 0, 1));
 }
 
 Linear load_linear(

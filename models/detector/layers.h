@@ -64,7 +64,8 @@ Conv load_folded(const Weights &weights, const std::string &conv, const std::str
 /* A fully connected layer: rows of `inputs` numbers to rows of `outputs`, computed as a convolution
  * of 1 × 1, so that no BLAS with threads of its own stands beside oneDNN. No autograd. */
 struct Linear {
-    Parameter weight, transposed, bias;
+    Parameter weight, bias;
+    torch::Tensor transposed; /* for the gradient, which is taken in float alone */
 
     torch::Tensor operator()(const torch::Tensor &x) const;
 
