@@ -15,6 +15,7 @@
 #include <ATen/Parallel.h>
 #include <c10/util/Exception.h>
 
+#include "models/attack/eye.h"
 #include "models/attack/pgd.h"
 #include "models/attack/rcnn_target.h"
 #include "models/detector/faster_rcnn.h"
@@ -48,6 +49,8 @@ cloak_status guarded(cloak_error *error, cloak_status code, const char *what, Bo
             "%s: out of memory (smaller photos, or fewer workers on this machine)", what);
     } catch (const c10::Error &problem) {
         return cloak_fail(error, code, "%s: %s", what, problem.what_without_backtrace());
+    } catch (const std::invalid_argument &problem) {
+        return cloak_fail(error, CLOAK_E_USAGE, "%s", problem.what());
     } catch (const std::exception &problem) {
         return cloak_fail(error, code, "%s: %s", what, problem.what());
     } catch (...) {
@@ -98,18 +101,18 @@ int usable_cores() {
     return n > 0 ? n : int(std::max(1u, std::thread::hardware_concurrency()));
 }
 
-std::vector<cloak::Found> detect_one(const cloak_model &model, const cloak_image &image) {
+std::vector<cloak::Found> detect_one(
+    const cloak_model &model, const cloak_image &image, const cloak::Transform &transform) {
     torch::NoGradGuard no_grad;
-    const cloak::Target &target = *model.target;
-    cloak::InputShape shape = target.input_shape(image.width, image.height);
-    cloak::View view(
-        image.width, image.height, image.width, image.height, shape.width, shape.height);
-    torch::Tensor input = torch::zeros({1, 3, shape.padded_height, shape.padded_width});
-    cloak::view_forward(view, image.rgb, nullptr, 0, true, target.mean(), target.std(),
-        input.data_ptr<float>(), shape.padded_width,
-        int64_t(shape.padded_width) * shape.padded_height);
-    return target.look(input, shape, image.width, image.height, cloak::Precision::exact, nullptr)
-        .found;
+    std::vector<float> gradient;
+    bool has_gradient;
+    const cloak::Scene scene = {image.rgb, nullptr, 0, true, image.rgb};
+    return cloak::Eye(*model.target, image.width, image.height, image.width, image.height)
+        .look(scene, transform, cloak::Precision::exact, nullptr, gradient, &has_gradient);
+}
+
+cloak_detections to_c(const std::vector<cloak::Found> &found) {
+    return {found.size(), reinterpret_cast<cloak_detection *>(copy_out(found))};
 }
 
 cloak::PgdSettings make_settings(
@@ -132,6 +135,8 @@ cloak::PgdSettings make_settings(
     settings.patience = with(CLOAK_WITHOUT_PATIENCE);
     settings.seed = params.seed;
     settings.brief = !params.full_precision && cloak::has_bfloat16();
+    if (params.transforms)
+        settings.transforms = cloak::read_transforms(params.transforms);
     if (params.codec)
         settings.codec = [params, image, error](const uint8_t *rgb, uint8_t *decoded) {
             cloak_image view = {rgb, image.width, image.height};
@@ -214,10 +219,7 @@ cloak_status cloak_model_detect(cloak_model *model, const cloak_image *images, s
     status = guarded(error, CLOAK_E_DEVICE, "cannot detect faces", [&]() {
         results.reserve(count);
         for (size_t i = 0; i < count; i++) {
-            std::vector<cloak::Found> found = detect_one(*model, images[i]);
-            cloak_detections result = {found.size(),
-                reinterpret_cast<cloak_detection *>(copy_out(found))};
-            results.push_back(result);
+            results.push_back(to_c(detect_one(*model, images[i], cloak::Transform())));
         }
         return CLOAK_OK;
     });
@@ -228,6 +230,20 @@ cloak_status cloak_model_detect(cloak_model *model, const cloak_image *images, s
     }
     std::copy(results.begin(), results.end(), out);
     return CLOAK_OK;
+}
+
+cloak_status cloak_model_detect_after(cloak_model *model, const cloak_image *image,
+    const char *transform, cloak_detections *out, cloak_error *error) {
+    cloak_status status = check_images(image, 1, error);
+    if (status != CLOAK_OK)
+        return status;
+    return guarded(error, CLOAK_E_DEVICE, "cannot detect faces", [&]() {
+        std::vector<cloak::Transform> chain = cloak::read_transforms(transform);
+        if (chain.size() != 1)
+            throw std::invalid_argument("one transform is wanted, or raw");
+        *out = to_c(detect_one(*model, *image, chain[0]));
+        return CLOAK_OK;
+    });
 }
 
 void cloak_detections_free(cloak_detections *detections) {
@@ -285,8 +301,7 @@ cloak_status cloak_model_attack(cloak_model *model, const cloak_image *images, s
                 {model->target.get()}, image.rgb, image.width, image.height, settings, start);
             if (params.lattice)
                 result.levels = copy_out(pgd.levels);
-            result.found = {pgd.found.size(),
-                reinterpret_cast<cloak_detection *>(copy_out(pgd.found))};
+            result.found = to_c(pgd.found);
             result.max_change = int(std::floor(255.0f * params.eps + 1e-3f));
             result.steps = pgd.steps;
             result.restarts = pgd.restarts;

@@ -10,10 +10,13 @@
 #include "dispatcher/eval/set.h"
 #include "dispatcher/verbs.h"
 
+enum { MAX_TRANSFORMS = 64 };
+
 typedef struct {
     cloak_ap before, after;
     double seconds, psnr;
     long steps, clean;
+    cloak_ap through[MAX_TRANSFORMS]; /* after each transform, simulated */
 } Sums;
 
 static const struct {
@@ -55,6 +58,30 @@ static bool read_without(const char *text, unsigned *without) {
     return true;
 }
 
+/* The nth of the names with commas between them, a new string; NULL when there are fewer. */
+static char *nth_name(const char *names, size_t n) {
+    for (; n > 0 && names; n--) {
+        names = strchr(names, ',');
+        names += names ? 1 : 0;
+    }
+    return names && *names ? strndup(names, strcspn(names, ",")) : NULL;
+}
+
+static cloak_status look_after(const cloak_eval_set *set, const char *names,
+    const cloak_image *image, const cloak_eval_photo *photo, Sums *sums, cloak_error *error) {
+    cloak_status status = CLOAK_OK;
+    char *name;
+    for (size_t i = 0; status == CLOAK_OK && i < MAX_TRANSFORMS && (name = nth_name(names, i)); i++) {
+        cloak_detections found = {0};
+        status = cloak_model_detect_after(set->model, image, name, &found, error);
+        if (status == CLOAK_OK)
+            cloak_eval_add(&sums->through[i], &found, photo);
+        cloak_detections_free(&found);
+        free(name);
+    }
+    return status;
+}
+
 static cloak_status attack_photo(const cloak_eval_set *set, const cloak_attack_params *params,
     const cloak_eval_photo *photo, Sums *sums, cloak_error *error) {
     size_t bytes = (size_t)photo->photo.width * (size_t)photo->photo.height * 3;
@@ -76,6 +103,8 @@ static cloak_status attack_photo(const cloak_eval_set *set, const cloak_attack_p
     image.rgb = cloaked;
     if (status == CLOAK_OK && params->lattice)
         status = cloak_model_detect(set->model, &image, 1, &after, error);
+    if (status == CLOAK_OK && params->lattice && params->transforms)
+        status = look_after(set, params->transforms, &image, photo, sums, error);
     if (status == CLOAK_OK) {
         const cloak_detections *left = params->lattice ? &after : &result.found;
         cloak_eval_add(&sums->before, &before, photo);
@@ -124,6 +153,13 @@ static void print(const cloak_eval_set *set, const cloak_attack_params *params,
         fprintf(stderr, ", %.1f dB\n", s->psnr / n);
     else
         fprintf(stderr, "; off the lattice: no file can hold this\n");
+    char *name;
+    for (size_t i = 0; params->transforms && (name = nth_name(params->transforms, i)); i++) {
+        fprintf(stderr, "  after %-16s recall %.3f, AP %.3f\n", name,
+            cloak_ap_recall(&s->through[i], CLOAK_AP_IOU_50),
+            cloak_ap_average(&s->through[i], CLOAK_AP_IOU_50));
+        free(name);
+    }
     if (!set->options->json)
         return;
     cJSON *object = cJSON_CreateObject();
@@ -172,6 +208,8 @@ int cloak_eval_attack(int argc, char **argv) {
             "full: every look in float, also where bfloat16 is faster"},
         {"without", "NAMES", NULL, CLOAK_OPTION_TEXT, &without, 0, 0,
             "left out: momentum,decay,leak,objectness,surest-most,overdrive,patience"},
+        {"transforms", "NAMES", NULL, CLOAK_OPTION_TEXT, &params.transforms, 0, 0,
+            "to survive besides: jpeg75,x0.6,x0.6+jpeg75,view0.75 and their kin, simulated"},
         {"seed", "N", NULL, CLOAK_OPTION_INT, &seed, 0, 9007199254740991.0, "of random starts"},
         {0}};
     cloak_eval_set set;

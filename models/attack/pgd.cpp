@@ -26,6 +26,7 @@
 #include <cmath>
 #include <memory>
 
+#include "models/attack/eye.h"
 #include "models/attack/region.h"
 
 namespace cloak {
@@ -44,6 +45,9 @@ constexpr float overdrive = 2;
  * is out of reach otherwise. A further start, or round with an encoder, begins without. */
 constexpr int patience = 8;
 
+/* A trial where nothing was left is looked at again as often as one where this share was. */
+constexpr float still_urgent = 0.2f;
+
 /* SplitMix64 (Steele et al. 2014): the same stream on every machine. */
 uint64_t next_random(uint64_t &state) {
     uint64_t z = (state += 0x9e3779b97f4a7c15u);
@@ -52,12 +56,12 @@ uint64_t next_random(uint64_t &state) {
     return z ^ (z >> 31);
 }
 
-/* One target with the maps to its input. */
-struct Eye {
-    const Target *target;
-    InputShape shape;
-    View view;
-    torch::Tensor input;
+/* A target and what happens to the photo before it looks. */
+struct Trial {
+    size_t eye;
+    Transform transform;
+    float left = 1; /* sum of scores at its last look, as a share of the clean photo's */
+    int age = 1;    /* steps since then */
 };
 
 class Loop {
@@ -69,9 +73,15 @@ class Loop {
   private:
     void lay_region();
     void start(const int8_t *warm, int attempt);
+    void compose();
+    void forget();
+    void look_at(size_t eye, const Transform &transform, Precision precision, bool want_gradient);
     bool look(bool want_gradient, Precision precision);
     void widen(int t);
     bool approach(int attempt, int *steps);
+    Trial &most_urgent(size_t eye);
+    bool sweep(int steps);
+    bool approach_transforms(int attempt, int *steps);
     void keep_best(int steps);
     void settle();
     void step(int t);
@@ -81,6 +91,7 @@ class Loop {
     const uint8_t *rgb_;
     const PgdSettings &settings_;
     std::vector<std::unique_ptr<Eye>> eyes_;
+    std::vector<Trial> trials_; /* none without transforms */
     std::unique_ptr<Region> region_;
     uint64_t random_;
     /* Planes of the grid: perturbation, its rounding, momentum, summed gradient, one gradient. */
@@ -88,6 +99,7 @@ class Loop {
     std::vector<int8_t> levels_;
     std::vector<uint8_t> perturbed_, decoded_;
     std::vector<Found> found_; /* by all eyes at this look */
+    float clean_sum_ = 0; /* of the scores on the clean photo */
     float score_ = 0, sum_ = 0; /* highest score and sum of scores */
     PgdResult best_;
     float best_sum_ = HUGE_VALF;
@@ -100,10 +112,13 @@ Loop::Loop(const std::vector<const Target *> &targets, const uint8_t *rgb, int w
     attack_grid(*targets.front(), width, height, &grid_width_, &grid_height_);
     reach_ = settings.eps_levels * (settings.overdrive && grid_width_ < width ? overdrive : 1);
     for (const Target *target : targets) {
-        InputShape shape = target->input_shape(width, height);
-        torch::Tensor input = torch::zeros({1, 3, shape.padded_height, shape.padded_width});
-        eyes_.push_back(std::make_unique<Eye>(Eye{target, shape,
-            View(width, height, grid_width_, grid_height_, shape.width, shape.height), input}));
+        if (!settings.transforms.empty())
+            trials_.push_back({eyes_.size(), Transform()});
+        for (const Transform &transform : settings.transforms)
+            if (!transform.raw())
+                trials_.push_back({eyes_.size(), transform});
+        eyes_.push_back(
+            std::make_unique<Eye>(*target, width, height, grid_width_, grid_height_));
     }
     region_ = std::make_unique<Region>(grid_width_, grid_height_, width, height, settings.region);
     const size_t cells = size_t(grid_width_) * size_t(grid_height_) * 3;
@@ -125,6 +140,9 @@ void Loop::lay_region() {
         look(false, Precision::exact);
     }
     region_->add(found_);
+    for (const Found &f : found_)
+        clean_sum_ += f.score;
+    clean_sum_ = std::max(clean_sum_, 0.05f);
 }
 
 void Loop::start(const int8_t *warm, int attempt) {
@@ -143,8 +161,8 @@ void Loop::start(const int8_t *warm, int attempt) {
         }
 }
 
-/* Looks through every eye; true when none finds anything. Fills the summed gradient. */
-bool Loop::look(bool want_gradient, Precision precision) {
+/* Rounds the perturbation, and encodes what it makes of the photo where there is a codec. */
+void Loop::compose() {
     const size_t plane = size_t(grid_width_) * size_t(grid_height_);
 #pragma omp parallel for
     for (size_t i = 0; i < plane; i++)
@@ -155,42 +173,42 @@ bool Loop::look(bool want_gradient, Precision precision) {
             levels_[i * 3 + c] = int8_t(level);
         }
     if (settings_.codec) {
-        view_apply(eyes_.front()->view, rgb_, levels_.data(), settings_.eps_levels,
+        view_apply(eyes_.front()->view(), rgb_, levels_.data(), settings_.eps_levels,
             perturbed_.data());
         settings_.codec(perturbed_.data(), decoded_.data());
     }
+}
+
+void Loop::forget() {
     found_.clear();
     score_ = sum_ = 0;
     std::fill(gradient_.begin(), gradient_.end(), 0.0f);
-    for (auto &eye : eyes_) {
-        const int64_t stride = eye->shape.padded_width,
-                      input_plane = stride * eye->shape.padded_height;
-        const bool codec = bool(settings_.codec);
-        view_forward(eye->view, codec ? decoded_.data() : rgb_, codec ? nullptr : rounded_.data(),
-            settings_.eps_levels, settings_.lattice, eye->target->mean(), eye->target->std(),
-            eye->input.data_ptr<float>(), int(stride), input_plane);
-        Look seen = eye->target->look(
-            eye->input, eye->shape, width_, height_, precision,
-            want_gradient ? &settings_.loss : nullptr);
-        found_.insert(found_.end(), seen.found.begin(), seen.found.end());
-        for (const Found &f : seen.found) {
-            score_ = std::max(score_, f.score);
-            sum_ += f.score;
-        }
-        if (!seen.gradient.defined())
-            continue;
-        torch::Tensor grad = seen.gradient.contiguous();
-        view_backward(eye->view, grad.data_ptr<float>(), int(stride), input_plane,
-            eye->target->std(), part_.data());
-        double sum = 0;
-        for (float g : part_)
-            sum += std::fabs(g);
-        if (!(sum > 0))
-            continue;
-        const float scale = float(double(part_.size()) / sum);
-        for (size_t i = 0; i < part_.size(); i++)
-            gradient_[i] += part_[i] * scale;
+}
+
+/* Adds what one eye finds, and its gradient. */
+void Loop::look_at(
+    size_t eye, const Transform &transform, Precision precision, bool want_gradient) {
+    const Scene scene = {rgb_, rounded_.data(), settings_.eps_levels, settings_.lattice,
+        settings_.codec ? decoded_.data() : nullptr};
+    bool has_gradient = false;
+    std::vector<Found> found = eyes_[eye]->look(scene, transform, precision,
+        want_gradient ? &settings_.loss : nullptr, part_, &has_gradient);
+    found_.insert(found_.end(), found.begin(), found.end());
+    for (const Found &f : found) {
+        score_ = std::max(score_, f.score);
+        sum_ += f.score;
     }
+    if (has_gradient)
+        for (size_t i = 0; i < part_.size(); i++)
+            gradient_[i] += part_[i];
+}
+
+/* Looks through every eye at the photo as it is; true when none finds anything. */
+bool Loop::look(bool want_gradient, Precision precision) {
+    compose();
+    forget();
+    for (size_t i = 0; i < eyes_.size(); i++)
+        look_at(i, Transform(), precision, want_gradient);
     return found_.empty();
 }
 
@@ -267,6 +285,74 @@ bool Loop::approach(int attempt, int *steps) {
     return false;
 }
 
+/* What an eye is to look through next: where much was left, or nobody has looked for long. */
+Trial &Loop::most_urgent(size_t eye) {
+    Trial *best = nullptr;
+    float most = -1;
+    for (Trial &trial : trials_) {
+        if (trial.eye != eye)
+            continue;
+        const float urgency = (trial.left + still_urgent) * float(trial.age++);
+        if (urgency > most) {
+            most = urgency;
+            best = &trial;
+        }
+    }
+    best->age = 1;
+    return *best;
+}
+
+/* An exact look through every trial, none of them jittered; true when nothing is found. */
+bool Loop::sweep(int steps) {
+    std::vector<Found> all;
+    float sum = 0, score = 0;
+    compose();
+    for (Trial &trial : trials_) {
+        if (settings_.check_stop)
+            settings_.check_stop();
+        forget();
+        look_at(trial.eye, trial.transform, Precision::exact, false);
+        trial.left = sum_ / clean_sum_;
+        trial.age = 1;
+        all.insert(all.end(), found_.begin(), found_.end());
+        sum += sum_;
+        score = std::max(score, score_);
+    }
+    found_ = all;
+    sum_ = sum;
+    score_ = score;
+    keep_best(steps);
+    return found_.empty();
+}
+
+/* As `approach`, with one look per target and step, each through the transform that is most urgent,
+ * a little off. A sweep passes the verdict once nothing was left at any trial's last look. */
+bool Loop::approach_transforms(int attempt, int *steps) {
+    const Precision precision = settings_.brief ? Precision::brief : Precision::exact;
+    for (int t = 0; t < settings_.max_steps; t++) {
+        if (settings_.check_stop)
+            settings_.check_stop();
+        auto clean = [](const Trial &trial) { return trial.left == 0; };
+        best_.restarts = attempt;
+        if (std::all_of(trials_.begin(), trials_.end(), clean) && sweep(*steps))
+            return true;
+        compose();
+        forget();
+        for (size_t eye = 0; eye < eyes_.size(); eye++) {
+            Trial &trial = most_urgent(eye);
+            const float before = sum_;
+            const Transform transform = jittered(trial.transform,
+                [this]() { return double(next_random(random_) >> 11) * 0x1p-53; });
+            look_at(eye, transform, precision, true);
+            trial.left = (sum_ - before) / clean_sum_;
+        }
+        widen(t);
+        step(t);
+        ++*steps;
+    }
+    return sweep(*steps);
+}
+
 PgdResult Loop::run(const int8_t *warm) {
     int steps = 0;
     lay_region();
@@ -276,10 +362,12 @@ PgdResult Loop::run(const int8_t *warm) {
     }
     for (int attempt = 0; attempt <= settings_.restarts; attempt++) {
         start(warm, attempt);
-        if (approach(attempt, &steps))
+        for (Trial &trial : trials_)
+            trial.left = 1;
+        if (trials_.empty() ? approach(attempt, &steps) : approach_transforms(attempt, &steps))
             return best_;
     }
-    if (settings_.brief)
+    if (settings_.brief && trials_.empty())
         settle();
     return best_;
 }
@@ -287,7 +375,7 @@ PgdResult Loop::run(const int8_t *warm) {
 } // namespace
 
 void attack_grid(const Target &first, int width, int height, int *grid_width, int *grid_height) {
-    InputShape shape = first.input_shape(width, height);
+    InputShape shape = first.input_shape(width, height, 1);
     bool smaller = shape.width >= width;
     *grid_width = smaller ? width : shape.width;
     *grid_height = smaller ? height : shape.height;

@@ -31,8 +31,9 @@ constexpr float objectness_floor = -2.0f, objectness_weight = 0.05f;
 constexpr float head_leak = 1.0f / 12;
 } // namespace
 
-InputShape RcnnTarget::input_shape(int photo_width, int photo_height) const {
-    InputSize size = detector_.input_size(photo_width, photo_height);
+InputShape RcnnTarget::input_shape(
+    int photo_width, int photo_height, float scale) const {
+    InputSize size = detector_.input_size(photo_width, photo_height, scale);
     return {size.width, size.height, size.padded_width, size.padded_height};
 }
 

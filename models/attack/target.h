@@ -38,7 +38,8 @@ class Target {
   public:
     virtual ~Target() = default;
 
-    virtual InputShape input_shape(int photo_width, int photo_height) const = 0;
+    /* Its input for a photo; `scale`: at so many times its own size. */
+    virtual InputShape input_shape(int photo_width, int photo_height, float scale) const = 0;
     virtual const float *mean() const = 0; /* of each colour, with values in 0 … 1 */
     virtual const float *std() const = 0;
 

@@ -70,11 +70,11 @@ void FasterRcnn::load_anchors() {
     }
 }
 
-InputSize FasterRcnn::input_size(int width, int height) const {
+InputSize FasterRcnn::input_size(int width, int height, float bounds) const {
     /* As torchvision computes it: "size / tensor" is the reciprocal in float32 times the size, and
      * whether that rounds up or down decides on a row or column of pixels. */
-    float scale = std::min((1.0f / float(std::min(width, height))) * float(config_.input_min),
-        (1.0f / float(std::max(width, height))) * float(config_.input_max));
+    float scale = std::min((1.0f / float(std::min(width, height))) * float(config_.input_min) * bounds,
+        (1.0f / float(std::max(width, height))) * float(config_.input_max) * bounds);
     InputSize size;
     size.width = std::max(1, int(double(width) * double(scale)));
     size.height = std::max(1, int(double(height) * double(scale)));

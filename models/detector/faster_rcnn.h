@@ -60,8 +60,9 @@ class FasterRcnn {
         return sha256_;
     }
 
-    /* The size at which the detector looks at a photo, as torchvision's transform computes it. */
-    InputSize input_size(int width, int height) const;
+    /* The size at which the detector looks at a photo, as torchvision's transform computes it;
+     * `scale`: with so many times its own bounds. */
+    InputSize input_size(int width, int height, float scale) const;
 
     /* `input` is float; the maps are in what `precision` computes in. Differentiable in the input. */
     Dense dense(const torch::Tensor &input, Precision precision) const;

@@ -60,36 +60,41 @@ static inline float perturbed(uint8_t value, float delta, float bound, bool latt
     return std::min(std::max(lattice ? std::nearbyint(to) : to, 0.0f), 255.0f);
 }
 
-static inline float enlarged(const float *top, const float *bottom, float wy, int x0, int x1,
-    float wx) {
-    float a = top[x0] + (top[x1] - top[x0]) * wx;
-    float b = bottom[x0] + (bottom[x1] - bottom[x0]) * wx;
-    return a + (b - a) * wy;
+/* The two rows of one colour of the grid that a row of the photo lies between. */
+struct GridRows {
+    const float *top, *bottom;
+    float weight;
+};
+
+static GridRows grid_rows(const View &v, const float *delta, int y, int c) {
+    const float *plane = delta + int64_t(c) * v.grid_width * v.grid_height;
+    return {plane + int64_t(v.enlarge_y.first[size_t(y)]) * v.grid_width,
+        plane + int64_t(v.enlarge_y.second[size_t(y)]) * v.grid_width,
+        v.enlarge_y.weight[size_t(y)]};
+}
+
+static inline float enlarged(const View &v, const GridRows &rows, size_t x) {
+    const int x0 = v.enlarge_x.first[x], x1 = v.enlarge_x.second[x];
+    const float wx = v.enlarge_x.weight[x];
+    float a = rows.top[x0] + (rows.top[x1] - rows.top[x0]) * wx;
+    float b = rows.bottom[x0] + (rows.bottom[x1] - rows.bottom[x0]) * wx;
+    return a + (b - a) * rows.weight;
 }
 
 /* One photo row of one colour at the columns that the input samples: 2·input_width values. */
 static void sampled_row(const View &v, const uint8_t *rgb, const float *delta, float bound,
     bool lattice, int y, int c, float *row) {
     const uint8_t *source = rgb + int64_t(y) * v.width * 3 + c;
-    const float *top = nullptr, *bottom = nullptr;
-    float wy = 0;
-    if (delta) {
-        const float *plane = delta + int64_t(c) * v.grid_width * v.grid_height;
-        top = plane + int64_t(v.enlarge_y.first[size_t(y)]) * v.grid_width;
-        bottom = plane + int64_t(v.enlarge_y.second[size_t(y)]) * v.grid_width;
-        wy = v.enlarge_y.weight[size_t(y)];
-    }
+    GridRows rows = {};
+    if (delta)
+        rows = grid_rows(v, delta, y, c);
     for (int i = 0; i < v.input_width; i++) {
         const int xs[2] = {v.sample_x.first[size_t(i)], v.sample_x.second[size_t(i)]};
         for (int s = 0; s < 2; s++) {
             size_t x = size_t(xs[s]);
             uint8_t value = source[x * 3];
-            row[2 * i + s] = !delta
-                                 ? float(value)
-                                 : perturbed(value,
-                                       enlarged(top, bottom, wy, v.enlarge_x.first[x],
-                                           v.enlarge_x.second[x], v.enlarge_x.weight[x]),
-                                       bound, lattice);
+            row[2 * i + s] = !delta ? float(value)
+                                    : perturbed(value, enlarged(v, rows, x), bound, lattice);
         }
     }
 }
@@ -118,33 +123,49 @@ void view_forward(const View &v, const uint8_t *rgb, const float *delta, float b
 
 void view_backward(const View &v, const float *grad, int stride, int64_t plane,
     const float std_[3], float *grad_delta) {
-    std::vector<float> half(size_t(3) * size_t(v.input_height) * size_t(v.grid_width));
-    const int64_t half_plane = int64_t(v.input_height) * v.grid_width;
-#pragma omp parallel for collapse(2)
+    separable_apply(v.back_x, v.back_y, 3, grad, v.input_width, stride, plane, grad_delta);
+    const int64_t cells = int64_t(v.grid_width) * v.grid_height;
     for (int c = 0; c < 3; c++)
-        for (int y = 0; y < v.input_height; y++) {
-            const float *row = grad + c * plane + y * stride;
-            float *to = half.data() + c * half_plane + int64_t(y) * v.grid_width;
-            for (int g = 0; g < v.grid_width; g++) {
-                float sum = 0;
-                for (int k = v.back_x.start[size_t(g)]; k < v.back_x.start[size_t(g) + 1]; k++)
-                    sum += v.back_x.weight[size_t(k)] * row[v.back_x.column[size_t(k)]];
-                to[g] = sum;
+#pragma omp parallel for simd
+        for (int64_t i = 0; i < cells; i++)
+            grad_delta[c * cells + i] /= 255.0f * std_[c];
+}
+
+void view_photo(const View &v, const uint8_t *rgb, const float *delta, float bound, bool lattice,
+    float *out) {
+    const int64_t plane = int64_t(v.width) * v.height;
+#pragma omp parallel for
+    for (int y = 0; y < v.height; y++) {
+        for (int c = 0; c < 3; c++) {
+            const uint8_t *from = rgb + int64_t(y) * v.width * 3 + c;
+            float *to = out + c * plane + int64_t(y) * v.width;
+            if (!delta) {
+                for (int x = 0; x < v.width; x++)
+                    to[x] = float(from[int64_t(x) * 3]);
+                continue;
             }
+            const GridRows rows = grid_rows(v, delta, y, c);
+            for (int x = 0; x < v.width; x++)
+                to[x] = perturbed(from[int64_t(x) * 3], enlarged(v, rows, size_t(x)), bound, lattice);
         }
-#pragma omp parallel for collapse(2)
-    for (int c = 0; c < 3; c++)
-        for (int g = 0; g < v.grid_height; g++) {
-            float *to = grad_delta + (int64_t(c) * v.grid_height + g) * v.grid_width;
-            std::fill(to, to + v.grid_width, 0.0f);
-            for (int k = v.back_y.start[size_t(g)]; k < v.back_y.start[size_t(g) + 1]; k++) {
-                const float *from = half.data() + c * half_plane +
-                                    int64_t(v.back_y.column[size_t(k)]) * v.grid_width;
-                float weight = v.back_y.weight[size_t(k)] / (255.0f * std_[c]);
-                for (int x = 0; x < v.grid_width; x++)
-                    to[x] += weight * from[x];
-            }
-        }
+    }
+}
+
+static SparseRows rows_of(const Taps &taps) {
+    SparseRows rows;
+    for (size_t i = 0; i < taps.first.size(); i++) {
+        rows.start.push_back(int(rows.column.size()));
+        rows.column.insert(rows.column.end(), {taps.first[i], taps.second[i]});
+        rows.weight.insert(rows.weight.end(), {1 - taps.weight[i], taps.weight[i]});
+    }
+    rows.start.push_back(int(rows.column.size()));
+    return rows;
+}
+
+void view_photo_backward(const View &v, const float *grad, float *grad_delta) {
+    separable_apply(transposed(rows_of(v.enlarge_x), v.grid_width),
+        transposed(rows_of(v.enlarge_y), v.grid_height), 3, grad, v.width, v.width,
+        int64_t(v.width) * v.height, grad_delta);
 }
 
 void view_apply(const View &v, const uint8_t *rgb, const int8_t *levels, float bound,
@@ -155,21 +176,14 @@ void view_apply(const View &v, const uint8_t *rgb, const int8_t *levels, float b
         for (int c = 0; c < 3; c++)
             delta[size_t(c * grid + i)] = float(levels[i * 3 + c]);
 #pragma omp parallel for
-    for (int y = 0; y < v.height; y++) {
-        float wy = v.enlarge_y.weight[size_t(y)];
+    for (int y = 0; y < v.height; y++)
         for (int c = 0; c < 3; c++) {
-            const float *plane = delta.data() + c * grid;
-            const float *top = plane + int64_t(v.enlarge_y.first[size_t(y)]) * v.grid_width;
-            const float *bottom = plane + int64_t(v.enlarge_y.second[size_t(y)]) * v.grid_width;
+            const GridRows rows = grid_rows(v, delta.data(), y, c);
             for (int x = 0; x < v.width; x++) {
                 int64_t at = (int64_t(y) * v.width + x) * 3 + c;
-                out[at] = uint8_t(perturbed(rgb[at],
-                    enlarged(top, bottom, wy, v.enlarge_x.first[size_t(x)],
-                        v.enlarge_x.second[size_t(x)], v.enlarge_x.weight[size_t(x)]),
-                    bound, true));
+                out[at] = uint8_t(perturbed(rgb[at], enlarged(v, rows, size_t(x)), bound, true));
             }
         }
-    }
 }
 
 } // namespace cloak

@@ -9,8 +9,7 @@
  * the perturbation to the whole photo and resizing it. Enlarging softens; so the grid may hold more
  * than the budget, and the bound is kept where it counts, on the photo's own pixels. Backwards,
  * bounding, rounding and clipping count as
- * the identity (straight-through estimator, Bengio et al. 2013) and D·U is separable: two passes of
- * short sparse rows.
+ * the identity (straight-through estimator, Bengio et al. 2013) and D·U is separable.
  *
  * No torch types; sizes are checked by the caller.
  */
@@ -19,6 +18,8 @@
 
 #include <cstdint>
 #include <vector>
+
+#include "models/kernels/separable.h"
 
 namespace cloak {
 
@@ -30,12 +31,6 @@ struct Taps {
 };
 
 Taps make_taps(int in, int out);
-
-/* A sparse matrix by rows: row r holds entries [start[r], start[r+1]). */
-struct SparseRows {
-    std::vector<int> start, column;
-    std::vector<float> weight;
-};
 
 /* All maps of one photo. Sizes in pixels. */
 struct View {
@@ -59,6 +54,14 @@ void view_forward(const View &view, const uint8_t *rgb, const float *delta, floa
  * with respect to the detector's input, in the same layout as above. */
 void view_backward(const View &view, const float *grad, int stride, int64_t plane,
     const float std[3], float *grad_delta);
+
+/* The whole photo with a perturbation (NULL for none; all as in view_forward) as three planes of
+ * height × width floats: what view_forward samples. */
+void view_photo(const View &view, const uint8_t *rgb, const float *delta, float bound, bool lattice,
+    float *out);
+
+/* Gradient with respect to the perturbation (overwritten) from that of view_photo's planes. */
+void view_photo_backward(const View &view, const float *grad, float *grad_delta);
 
 /* Adds the perturbation (levels, interleaved int8 on the grid) to a whole photo; `bound` as above. */
 void view_apply(const View &view, const uint8_t *rgb, const int8_t *levels, float bound, uint8_t *out);

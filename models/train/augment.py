@@ -31,16 +31,18 @@ class Samples:
     a random point of the photo instead of a face, so that what is not near faces is seen too.
     blank: the share of samples that are made up and hold nothing at all. cut: the share of those
     and of the crops whose right and lower margins are padding, as in a photo whose size is no
-    multiple of 32.
+    multiple of 32. raster: WIDER's boxes count pixels of photos 1024 wide, the first being 0, so that
+    a box's edges lie half such a pixel to the left of and above what they bound; a mirrored box must
+    lie so as well. 0 where boxes bound areas, as COCO's do.
     """
 
     def __init__(self, photos, size, seed, crowds=0.5, scale=(0.55, 1.9), min_face=4.0,
-                 anywhere=0.2, blank=0.08, cut=0.3):
+                 anywhere=0.2, blank=0.08, cut=0.3, raster=1024):
         self.photos = [photo for photo in photos if len(photo.faces)]
         if not self.photos:
             raise ValueError("no photo has a valid face")
         self.size, self.seed, self.scale, self.min_face = size, seed, scale, min_face
-        self.anywhere, self.blank, self.cut = anywhere, blank, cut
+        self.anywhere, self.blank, self.cut, self.raster = anywhere, blank, cut, raster
         weights = np.array([min(len(photo.faces), 100) for photo in self.photos]) ** crowds
         self.bounds = np.cumsum(weights / weights.sum())
 
@@ -49,15 +51,16 @@ class Samples:
         if rng.random() < self.blank:
             image = made_up(self.size, rng)
             faces = ignored = np.zeros((0, 4), np.float32)
+            pixel = 0
         else:
             photo = self.photos[self._photo(number)]
             with Image.open(photo.path) as file:
                 image = file.convert("RGB")
-            image, faces, ignored = self._crop(image, photo, rng)
+            image, faces, ignored, pixel = self._crop(image, photo, rng)
         if rng.random() < 0.5:
             image = image.transpose(Image.FLIP_LEFT_RIGHT)
             for boxes in (faces, ignored):
-                boxes[:, [0, 2]] = self.size - boxes[:, [2, 0]]
+                boxes[:, [0, 2]] = self.size - pixel - boxes[:, [2, 0]]
         image = degrade(recolour(image, rng), rng)
         if rng.random() < self.cut:
             width, height = (int(side) for side in self.size - rng.integers(32, size=2))
@@ -76,7 +79,8 @@ class Samples:
         return min(int(np.searchsorted(self.bounds, (stratum + shift) / count)), count - 1)
 
     def _crop(self, image, photo, rng):
-        """A resized window that holds a random face or point, and the boxes in its pixels."""
+        """A resized window that holds a random face or point, the boxes in its pixels, and the size
+        there of a pixel that the labels count."""
         factor = float(np.exp(rng.uniform(*np.log(self.scale))))
         face = photo.faces[rng.integers(len(photo.faces))]
         # A face much larger than the crop teaches nothing.
@@ -97,7 +101,7 @@ class Samples:
         shift = np.array([left, top] * 2, np.float32)
         faces, ignored = sort_boxes(photo.faces * ratio - shift, photo.ignored * ratio - shift,
                                     self.size, self.min_face)
-        return canvas, faces, ignored
+        return canvas, faces, ignored, width / self.raster if self.raster else 0
 
 
 def made_up(size, rng):

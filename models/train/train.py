@@ -28,7 +28,7 @@ import losses
 import weights_file
 
 # What a run cannot change when it resumes, because its samples would no longer be the same.
-FIXED = ("seed", "batch", "crop", "regime", "freeze")
+FIXED = ("seed", "batch", "crop", "regime", "freeze", "raster")
 COLUMNS = ("iteration", "rate", "loss") + losses.NAMES + ("gradient",)
 
 
@@ -51,6 +51,8 @@ def parse(arguments=None):
     add("--crop", type=int, default=448, help="pixels, a multiple of 32")
     add("--crowds", type=float, default=0.5, metavar="POWER",
         help="photos are drawn with weight faces^POWER: 0 all photos alike, 1 all faces alike")
+    add("--raster", type=int, default=1024, metavar="PIXELS", help="width of the photos whose pixels "
+        "the labels count; 0 where boxes bound areas, as COCO's do")
     add("--lr", type=float, default=0.008)
     add("--decay-at", type=int, nargs="*", default=[], metavar="N",
         help="iterations at which the rate is divided by 10")
@@ -127,7 +129,8 @@ class Run:
              {"params": [p for p in self.parameters if p.dim() == 1], "weight_decay": 0.0}],
             lr=args.lr, momentum=args.momentum)
         self.samples = augment.Samples(
-            labels.read(args.labels, args.photos), args.crop, args.seed, args.crowds)
+            labels.read(args.labels, args.photos), args.crop, args.seed, args.crowds,
+            raster=args.raster)
         self.losses = losses.Losses(
             self.model, losses.Recipe(box_weight=args.box_weight), args.crop, args.amp)
         self.iteration = 0

@@ -2,9 +2,11 @@
 #include "models/detector/boxes.h"
 #include "models/detector/vote.h"
 #include "models/kernels/gate.h"
+#include "models/kernels/jpeg.h"
 #include "models/kernels/nms.h"
 #include "models/kernels/resample.h"
 #include "models/kernels/roi_align.h"
+#include "models/kernels/separable.h"
 
 #include <cmath>
 #include <cstdio>
@@ -108,6 +110,131 @@ static void the_backward_pass_is_the_adjoint(int w, int h, int gw, int gh, int i
     CHECK(std::fabs(left - right) < 1e-4 * (std::fabs(left) + 1));
 }
 
+/* What view_photo gives is what view_apply delivers, and its gradient goes the other way. */
+static void the_whole_photo_is_what_is_delivered(int w, int h, int gw, int gh) {
+    View view(w, h, gw, gh, 8, 8);
+    const size_t plane = size_t(w) * size_t(h), cells = size_t(gw) * size_t(gh);
+    std::vector<uint8_t> photo = pixels(plane * 3), delivered(photo.size());
+    std::vector<int8_t> levels(cells * 3);
+    std::vector<float> delta(cells * 3), planes(plane * 3);
+    for (size_t i = 0; i < cells; i++)
+        for (size_t c = 0; c < 3; c++) {
+            levels[i * 3 + c] = int8_t(int(random_bits() % 21) - 10);
+            delta[c * cells + i] = float(levels[i * 3 + c]);
+        }
+    view_apply(view, photo.data(), levels.data(), 5, delivered.data());
+    view_photo(view, photo.data(), delta.data(), 5, true, planes.data());
+    for (size_t i = 0; i < plane; i++)
+        for (size_t c = 0; c < 3; c++)
+            CHECK(planes[c * plane + i] == float(delivered[i * 3 + c]));
+    const std::vector<uint8_t> grey(plane * 3, 128); /* nothing is clipped */
+    std::vector<float> x = noise(cells * 3), y = noise(plane * 3), back(cells * 3);
+    view_photo(view, grey.data(), x.data(), 100, false, planes.data());
+    view_photo_backward(view, y.data(), back.data());
+    double left = 0, right = 0;
+    for (size_t i = 0; i < y.size(); i++)
+        left += (double(planes[i]) - 128) * double(y[i]);
+    for (size_t i = 0; i < x.size(); i++)
+        right += double(x[i]) * double(back[i]);
+    CHECK(std::fabs(left - right) < 1e-3 * (std::fabs(left) + 1));
+}
+
+static double dot(const std::vector<float> &a, const std::vector<float> &b) {
+    double sum = 0;
+    for (size_t i = 0; i < a.size(); i++)
+        sum += double(a[i]) * double(b[i]);
+    return sum;
+}
+
+/* Keeps what does not change, mirrors what is mirrored, and has a transpose. */
+static void a_linear_map_is_what_it_says(SparseRows (*make)(int in, int out), int in, int out) {
+    const SparseRows rows = make(in, out), back = transposed(rows, in), one = make(1, 1);
+    CHECK(rows.count() == out && back.count() == in);
+    std::vector<float> flat(size_t(in), 3.5f), x = noise(size_t(in)), mirrored(x.rbegin(), x.rend());
+    std::vector<float> to(static_cast<size_t>(out)), turned(to.size()), y = noise(to.size()), from(x.size());
+    separable_apply(rows, one, 1, flat.data(), in, in, in, to.data());
+    for (float value : to)
+        CHECK(std::fabs(value - 3.5f) < 1e-4f);
+    separable_apply(rows, one, 1, mirrored.data(), in, in, in, turned.data());
+    separable_apply(rows, one, 1, x.data(), in, in, in, to.data());
+    for (size_t i = 0; i < to.size(); i++)
+        CHECK(std::fabs(to[i] - turned[to.size() - 1 - i]) < 1e-4f);
+    separable_apply(back, one, 1, y.data(), out, out, out, from.data());
+    CHECK(std::fabs(dot(to, y) - dot(x, from)) < 1e-4 * (std::fabs(dot(to, y)) + 1));
+}
+
+static SparseRows slightly_blurred(int in, int) {
+    return gauss_rows(in, 1.3f);
+}
+
+/* Rows and columns at once, against the double sum; the input has a margin. */
+static void rows_and_columns_multiply() {
+    const int w = 9, h = 7, stride = 12;
+    const SparseRows x = lanczos_rows(w, 5), y = bilinear_rows(h, 11);
+    const std::vector<float> in = noise(2 * 8 * stride);
+    std::vector<float> out(2 * 11 * 5);
+    separable_apply(x, y, 2, in.data(), w, stride, 8 * stride, out.data());
+    for (int p = 0; p < 2; p++)
+        for (int r = 0; r < 11; r++)
+            for (int c = 0; c < 5; c++) {
+                double sum = 0;
+                for (int k = y.start[size_t(r)]; k < y.start[size_t(r) + 1]; k++)
+                    for (int l = x.start[size_t(c)]; l < x.start[size_t(c) + 1]; l++)
+                        sum += double(y.weight[size_t(k)]) * double(x.weight[size_t(l)]) *
+                               double(in[size_t((p * 8 + y.column[size_t(k)]) * stride +
+                                                x.column[size_t(l)])]);
+                CHECK(std::fabs(sum - double(out[size_t((p * 11 + r) * 5 + c)])) < 1e-4);
+            }
+}
+
+/* JPEG's gradient is linear in what comes in, and where no coefficient is rounded down to nothing it
+ * points the way the picture went: the picture that a step along it makes costs less. */
+static void jpeg_has_a_gradient(int w, int h, bool halved) {
+    const size_t count = size_t(w) * size_t(h) * 3;
+    Jpeg jpeg(w, h, 75, halved);
+    std::vector<float> photo(count), seen(count), wanted(count), grad(count), back(count), twice(count);
+    for (size_t i = 0; i < count; i++) {
+        photo[i] = float(random_bits() % 200 + 20);
+        wanted[i] = float(random_bits() % 256);
+    }
+    auto cost = [&]() {
+        double sum = 0;
+        jpeg.forward(photo.data(), seen.data());
+        for (size_t i = 0; i < count; i++)
+            sum += std::pow(double(seen[i]) - double(wanted[i]), 2);
+        return sum;
+    };
+    const double before = cost();
+    for (int step = 0; step < 20; step++) {
+        for (size_t i = 0; i < count; i++)
+            grad[i] = seen[i] - wanted[i];
+        jpeg.backward(grad.data(), back.data());
+        for (size_t i = 0; i < count; i++)
+            photo[i] = std::min(std::max(photo[i] - 0.5f * back[i], 0.0f), 255.0f);
+        cost();
+    }
+    CHECK(cost() < before * (halved ? 0.7 : 0.4));
+    for (float &g : grad)
+        g *= 2;
+    jpeg.backward(grad.data(), twice.data());
+    for (float &g : grad)
+        g /= 2;
+    jpeg.backward(grad.data(), back.data());
+    for (size_t i = 0; i < count; i++)
+        CHECK(std::fabs(twice[i] - 2 * back[i]) < 1e-3f);
+}
+
+/* A flat grey stays as it is at any quality; all values are whole. */
+static void jpeg_keeps_what_is_flat() {
+    const int w = 21, h = 18;
+    std::vector<float> photo(size_t(w * h * 3), 97.0f), seen(photo.size());
+    for (int quality : {10, 50, 75, 95, 100}) {
+        Jpeg(w, h, quality, true).forward(photo.data(), seen.data());
+        for (float value : seen)
+            CHECK(std::fabs(value - 97) <= (quality < 50 ? 10 : 1) && value == std::nearbyint(value));
+    }
+}
+
 static void roi_align_backward_is_the_adjoint() {
     const int channels = 21, height = 13, width = 17, count = 6, bins = 7, samples = 2;
     const float boxes[count * 4] = {0, 0, 60, 50, 3.5f, 7.25f, 20, 44, -20, -20, 10, 10, 30, 30,
@@ -193,10 +320,21 @@ int main() {
     the_backward_pass_is_the_adjoint(101, 67, 64, 43, 64, 43);
     the_backward_pass_is_the_adjoint(23, 31, 23, 31, 64, 86);
     the_backward_pass_is_the_adjoint(90, 90, 30, 45, 60, 20); /* three different sizes */
+    the_whole_photo_is_what_is_delivered(101, 67, 64, 43);
+    the_whole_photo_is_what_is_delivered(33, 21, 33, 21);
+    for (int out : {5, 40, 64, 97}) {
+        a_linear_map_is_what_it_says(bilinear_rows, 64, out);
+        a_linear_map_is_what_it_says(lanczos_rows, 64, out);
+    }
+    a_linear_map_is_what_it_says(slightly_blurred, 31, 31);
+    rows_and_columns_multiply();
+    jpeg_keeps_what_is_flat();
+    jpeg_has_a_gradient(40, 33, true);
+    jpeg_has_a_gradient(37, 24, false);
     roi_align_backward_is_the_adjoint();
     nms_keeps_the_best_of_each_heap();
     votes_place_a_box();
     gates_pass_where_the_rectifier_did();
-    std::puts("11 kernel tests passed");
+    std::puts("kernel tests passed");
     return 0;
 }

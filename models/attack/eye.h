@@ -1,0 +1,55 @@
+/* A target that looks at a perturbed photo, as it is or after a transform. */
+#ifndef CLOAK_ATTACK_EYE_H
+#define CLOAK_ATTACK_EYE_H
+
+#include <cstdint>
+#include <vector>
+
+#include "models/attack/target.h"
+#include "models/attack/transform.h"
+#include "models/kernels/resample.h"
+
+namespace cloak {
+
+/* What is looked at: a photo (interleaved 8-bit RGB) and a perturbation of it, three planes of the
+ * grid in levels, that changes no pixel by more than `bound`; or, with `decoded`, the pixels of the
+ * file that came of both. All borrowed. */
+struct Scene {
+    const uint8_t *rgb;
+    const float *delta;
+    float bound;
+    bool lattice;
+    const uint8_t *decoded;
+};
+
+class Eye {
+  public:
+    /* `target` is borrowed. Sizes of the photo and of the attack grid. */
+    Eye(const Target &target, int width, int height, int grid_width, int grid_height);
+
+    /* Looks at the scene. With `loss`, when something is found and its gradient does not vanish,
+     * fills `gradient` with that of the loss with respect to the perturbation (three planes of the
+     * grid, scaled to a mean absolute value of 1) and says so in `*has_gradient`. With a decoded file
+     * the gradient passes through encoder and decoder as if they were the identity. */
+    std::vector<Found> look(const Scene &scene, const Transform &transform, Precision precision,
+        const LossSettings *loss, std::vector<float> &gradient, bool *has_gradient);
+
+    const View &view() const {
+        return view_;
+    }
+
+  private:
+    Look look_raw(const Scene &scene, Precision precision, const LossSettings *loss,
+        std::vector<float> &gradient);
+    Look look_through(const Scene &scene, const Transform &transform, Precision precision,
+        const LossSettings *loss, std::vector<float> &gradient);
+
+    const Target &target_;
+    InputShape shape_;
+    View view_;
+    torch::Tensor input_;
+    std::vector<float> photo_; /* planes of the perturbed photo; empty until needed */
+};
+
+} // namespace cloak
+#endif
