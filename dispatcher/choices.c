@@ -2,6 +2,7 @@
 #include "dispatcher/choices.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "common/base/alloc.h"
 #include "common/base/file.h"
@@ -23,6 +24,10 @@ cloak_status cloak_choices_settings(
         s.restarts = choices->restarts;
     if (choices->rounds >= 0)
         s.encoder_rounds = choices->rounds;
+    if (choices->survive) {
+        free(s.survive);
+        s.survive = cloak_strdup(strcmp(choices->survive, "none") == 0 ? "" : choices->survive);
+    }
     s.seed = choices->seed;
     if (choices->labels) {
         cloak_labels *labels = NULL;

@@ -31,7 +31,7 @@ static const struct {
     {"cancel", cloak_verb_cancel, "cancel what is left of an album: cloak cancel ALBUM-ID"},
     {"retry", cloak_verb_retry, "try an album's dead photos again: cloak retry ALBUM-ID"},
     {"audit", cloak_verb_audit, "prove that nothing was lost: cloak audit ALBUM-ID"},
-    {"eval", verb_eval, "measure detector and attack: cloak eval detector|attack …"},
+    {"eval", verb_eval, "measure detector and attack: cloak eval detector|attack|survival …"},
 };
 
 enum { VERBS = sizeof verbs / sizeof verbs[0] };

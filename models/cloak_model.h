@@ -18,6 +18,7 @@
 #include <stdint.h>
 
 #include "common/base/status.h"
+#include "common/base/transform.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -92,9 +93,10 @@ typedef struct {
     void *stop_context;
     bool lattice; /* default true; false: up to 255·eps levels that are not whole, which no file can
                    * hold: only for comparison with published tables. No codec then, and no levels */
-    const char *transforms; /* what the cloak is to survive besides, as in cloak_model_detect_after,
-                             * with commas between; NULL or "": nothing. Success is then that nothing
-                             * is found after any of them; `found` is what is found after all */
+    const cloak_transform *transforms; /* what the cloak is to survive besides, borrowed for the
+                                        * call. Success is then that nothing is found after any of
+                                        * them either, and `found` is what is found after all */
+    size_t transform_count;            /* default 0, at most CLOAK_TRANSFORMS_MAX */
     const cloak_detections *clean; /* what cloak_model_detect found on each of the images, as many
                                     * as there are images; NULL: the attack looks for itself */
     unsigned without;    /* CLOAK_WITHOUT_…, to see what an ingredient is worth; default 0 */
@@ -132,12 +134,10 @@ cloak_model_info cloak_model_describe(const cloak_model *model);
 CLOAK_MUST_CHECK cloak_status cloak_model_detect(cloak_model *model, const cloak_image *images,
     size_t count, cloak_detections *out, cloak_error *error);
 
-/* As cloak_model_detect on one image, after a simulated transform: "x0.6" (shrunk, Lanczos), "jpeg75"
- * (4:2:0), "blur1" (Gaussian, sigma in pixels), "view1.25" (the detector looks at 1.25 times its own
- * input size), a chain of them in that order such as "x0.6+jpeg75", or "raw". Boxes are in the
- * image's own pixels. A transform that is not known is CLOAK_E_USAGE. */
+/* As cloak_model_detect on one image, after a transform, which is simulated: no file is written.
+ * Boxes are in the image's own pixels. */
 CLOAK_MUST_CHECK cloak_status cloak_model_detect_after(cloak_model *model, const cloak_image *image,
-    const char *transform, cloak_detections *out, cloak_error *error);
+    const cloak_transform *transform, cloak_detections *out, cloak_error *error);
 
 void cloak_detections_free(cloak_detections *detections);
 

@@ -49,8 +49,6 @@ cloak_status guarded(cloak_error *error, cloak_status code, const char *what, Bo
             "%s: out of memory (smaller photos, or fewer workers on this machine)", what);
     } catch (const c10::Error &problem) {
         return cloak_fail(error, code, "%s: %s", what, problem.what_without_backtrace());
-    } catch (const std::invalid_argument &problem) {
-        return cloak_fail(error, CLOAK_E_USAGE, "%s", problem.what());
     } catch (const std::exception &problem) {
         return cloak_fail(error, code, "%s: %s", what, problem.what());
     } catch (...) {
@@ -102,7 +100,7 @@ int usable_cores() {
 }
 
 std::vector<cloak::Found> detect_one(
-    const cloak_model &model, const cloak_image &image, const cloak::Transform &transform) {
+    const cloak_model &model, const cloak_image &image, const cloak_transform &transform) {
     torch::NoGradGuard no_grad;
     std::vector<float> gradient;
     bool has_gradient;
@@ -135,8 +133,7 @@ cloak::PgdSettings make_settings(
     settings.patience = with(CLOAK_WITHOUT_PATIENCE);
     settings.seed = params.seed;
     settings.brief = !params.full_precision && cloak::has_bfloat16();
-    if (params.transforms)
-        settings.transforms = cloak::read_transforms(params.transforms);
+    settings.transforms.assign(params.transforms, params.transforms + params.transform_count);
     if (params.codec)
         settings.codec = [params, image, error](const uint8_t *rgb, uint8_t *decoded) {
             cloak_image view = {rgb, image.width, image.height};
@@ -163,6 +160,8 @@ cloak_status check_params(const cloak_attack_params &params, cloak_error *error)
     if (params.max_steps < 1 || params.max_steps > 10000 || params.restarts < 0 ||
         params.restarts > 100)
         return cloak_fail(error, CLOAK_E_USAGE, "steps must be 1 to 10000 and restarts 0 to 100");
+    if (params.transform_count > CLOAK_TRANSFORMS_MAX)
+        return cloak_fail(error, CLOAK_E_USAGE, "more than %d transforms", CLOAK_TRANSFORMS_MAX);
     if (!(params.region >= 1 && params.region <= 1000))
         return cloak_fail(error, CLOAK_E_USAGE, "region must be 1 to 1000 times a face's box");
     return CLOAK_OK;
@@ -219,7 +218,7 @@ cloak_status cloak_model_detect(cloak_model *model, const cloak_image *images, s
     status = guarded(error, CLOAK_E_DEVICE, "cannot detect faces", [&]() {
         results.reserve(count);
         for (size_t i = 0; i < count; i++) {
-            results.push_back(to_c(detect_one(*model, images[i], cloak::Transform())));
+            results.push_back(to_c(detect_one(*model, images[i], cloak_transform_raw())));
         }
         return CLOAK_OK;
     });
@@ -233,15 +232,12 @@ cloak_status cloak_model_detect(cloak_model *model, const cloak_image *images, s
 }
 
 cloak_status cloak_model_detect_after(cloak_model *model, const cloak_image *image,
-    const char *transform, cloak_detections *out, cloak_error *error) {
+    const cloak_transform *transform, cloak_detections *out, cloak_error *error) {
     cloak_status status = check_images(image, 1, error);
     if (status != CLOAK_OK)
         return status;
     return guarded(error, CLOAK_E_DEVICE, "cannot detect faces", [&]() {
-        std::vector<cloak::Transform> chain = cloak::read_transforms(transform);
-        if (chain.size() != 1)
-            throw std::invalid_argument("one transform is wanted, or raw");
-        *out = to_c(detect_one(*model, *image, chain[0]));
+        *out = to_c(detect_one(*model, *image, *transform));
         return CLOAK_OK;
     });
 }

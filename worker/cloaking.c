@@ -21,6 +21,11 @@ typedef struct {
     const char *name;
 } Codec;
 
+typedef struct {
+    cloak_transform transforms[CLOAK_TRANSFORMS_MAX];
+    size_t count;
+} Survival;
+
 static cloak_status fail_named(
     cloak_error *error, cloak_status code, const char *name, const char *what) {
     char *shown = cloak_text_brief(name);
@@ -124,13 +129,15 @@ static bool better(const cloak_cloaking *a, const cloak_cloaking *b) {
 }
 
 static cloak_attack_params params_for(const cloak_settings *settings,
-    const cloak_detections *before, int round, Codec *context) {
+    const cloak_detections *before, const Survival *survival, int round, Codec *context) {
     cloak_attack_params params = cloak_attack_default_params();
     params.clean = before;
     params.eps = (float)settings->eps;
     params.max_steps = (int)settings->max_steps;
     params.restarts = round == 0 ? (int)settings->restarts : 0;
     params.region = (float)(round < 2 ? settings->region : settings->region * 2);
+    params.transforms = survival->transforms;
+    params.transform_count = survival->count;
     params.seed = (uint64_t)settings->seed;
     if (round > 0) {
         params.codec = codec;
@@ -146,10 +153,12 @@ cloak_status cloak_cloaking_run(cloak_model *model, const cloak_photo *photo, co
     cloak_image image = {photo->rgb, photo->width, photo->height};
     cloak_attack_result warm = {0};
     cloak_cloaking best = {0};
-    cloak_status status = CLOAK_OK;
+    Survival survival;
+    cloak_status status =
+        cloak_transforms_parse(settings->survive, survival.transforms, &survival.count, error);
     record->steps = record->restarts = record->encoder_rounds = 0;
     for (int round = 0; round <= settings->encoder_rounds && status == CLOAK_OK; round++) {
-        cloak_attack_params params = params_for(settings, before, round, &context);
+        cloak_attack_params params = params_for(settings, before, &survival, round, &context);
         cloak_attack_result result = {0};
         cloak_cloaking attempt = {0};
         params.stop = stop;

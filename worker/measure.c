@@ -50,6 +50,33 @@ void cloak_measure_faces(const cloak_detections *before, const cloak_detections 
     free(sure);
 }
 
+cloak_status cloak_measure_survival(cloak_model *model, const cloak_image *delivered,
+    const char *survive, cloak_record *record, cloak_error *error) {
+    cloak_transform transforms[CLOAK_TRANSFORMS_MAX];
+    size_t count = 0;
+    char *text = cloak_strdup("");
+    bool survives = true;
+    cloak_status status = cloak_transforms_parse(survive, transforms, &count, error);
+    for (size_t i = 0; i < count && status == CLOAK_OK; i++) {
+        cloak_detections found = {0};
+        status = cloak_model_detect_after(model, delivered, &transforms[i], &found, error);
+        if (status != CLOAK_OK)
+            break;
+        char *longer = cloak_format(
+            "%s%s%s:%.4g", text, *text ? "," : "", transforms[i].name, best_score(&found));
+        free(text);
+        text = longer;
+        survives = survives && found.count == 0;
+        cloak_detections_free(&found);
+    }
+    if (status == CLOAK_OK) {
+        cloak_record_set(&record->survival, text);
+        record->survives = survives;
+    }
+    free(text);
+    return status;
+}
+
 static int clamp(float value, int high) {
     return value < 0 ? 0 : value > (float)high ? high : (int)value;
 }

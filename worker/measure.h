@@ -19,4 +19,8 @@ void cloak_measure_faces(const cloak_detections *before, const cloak_detections 
 void cloak_measure_pixels(const uint8_t *clean, const uint8_t *cloaked, const uint8_t *decoded,
     int width, int height, const cloak_detections *faces, cloak_record *record);
 
+/* Looks at the delivered pixels after each change of `survive` and fills survival and survives. */
+CLOAK_MUST_CHECK cloak_status cloak_measure_survival(cloak_model *model,
+    const cloak_image *delivered, const char *survive, cloak_record *record, cloak_error *error);
+
 #endif

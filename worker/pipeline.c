@@ -49,6 +49,8 @@ static void describe(const cloak_pipeline *pipeline, const cloak_job *job,
     cloak_record_set(&record->source, album->spec.source);
     cloak_record_set(&record->destination, album->spec.destination);
     cloak_record_set(&record->preset, settings->preset);
+    if (*settings->survive)
+        cloak_record_set(&record->survive, settings->survive);
     cloak_record_set(&record->metadata, settings->metadata);
     record->eps = settings->eps;
     record->eps_levels = (int64_t)(settings->eps * 255 + 1e-3);
@@ -121,6 +123,15 @@ static cloak_status cloak_it(const cloak_pipeline *pipeline, const cloak_job *jo
                            pipeline->stop_context, record, &work->result, error);
     if (status != CLOAK_OK)
         return status;
+    if (*album->settings.survive && work->before.count > 0) {
+        start = cloak_now();
+        cloak_image delivered = {work->result.decoded, image.width, image.height};
+        status = cloak_measure_survival(
+            pipeline->model, &delivered, album->settings.survive, record, error);
+        record->seconds_verify += cloak_now() - start;
+        if (status != CLOAK_OK)
+            return status;
+    }
     cloak_measure_faces(&work->before, &work->result.found, truth, record);
     cloak_measure_pixels(image.rgb, work->result.rgb ? work->result.rgb : image.rgb,
         work->result.decoded, image.width, image.height, &work->before, record);

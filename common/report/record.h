@@ -48,6 +48,8 @@
     X(INT, eps_levels, "eps_levels", "8-bit levels", "The same as whole levels, ⌊255 · eps⌋")      \
     X(INT, max_steps, "max_steps", "steps", "Limit on the steps of the attack")                    \
     X(INT, seed, "seed", "", "Seed of the attack, below 2^53")                                     \
+    X(STRING, survive, "survive", "",                                                              \
+        "What the cloak was to survive after delivery, with commas between; `docs/operating.md`")  \
     X(REAL, region, "region", "× box size", "How far around a face pixels may change")             \
     X(STRING, metadata, "metadata", "", "Metadata policy: `keep`, `safe` or `none`")               \
     X(INT, attempt, "attempt", "", "Which attempt at this photo this is, from 1")                  \
@@ -81,6 +83,10 @@
     X(REAL, residual_score, "residual_score", "0…1",                                               \
         "Highest face score on the decoded delivered bytes, 0 when there is none")                 \
     X(BOOL, success, "success", "", "No detection above 0.05 on the decoded delivered bytes")      \
+    X(STRING, survival, "survival", "0…1",                                                         \
+        "For each change of `survive`, simulated on the decoded delivered pixels: the highest "    \
+        "face score left, as `jpeg75:0,x0.6:0.31`; 0 when there is none")                          \
+    X(BOOL, survives, "survives", "", "All of them are 0")                                         \
     X(REAL, psnr_db, "psnr_db", "dB",                                                              \
         "Peak signal-to-noise ratio of the delivered photo against the clean one")                 \
     X(REAL, ssim, "ssim", "0…1", "Structural similarity of the two, whole photo")                  \

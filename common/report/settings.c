@@ -10,27 +10,39 @@
 
 #include "common/base/alloc.h"
 
-#define PRESET_NAME(name, levels, doc) " " name
-static const char preset_names[] = CLOAK_PRESET_TABLE(PRESET_NAME);
+typedef struct {
+    const char *name;
+    int eps_levels;
+    long max_steps;
+    const char *survive;
+} Preset;
+
+static const Preset presets[] = {
+#define X(name, levels, steps, survive, doc) {name, levels, steps, survive},
+    CLOAK_PRESET_TABLE(X)
+#undef X
+};
+
+#define X(name, levels, steps, survive, doc) " " name
+static const char preset_names[] = CLOAK_PRESET_TABLE(X);
+#undef X
 
 cloak_status cloak_settings_preset(
     const char *preset, cloak_settings *settings, cloak_error *error) {
-    int eps_levels = 0;
-#define X(name, levels, doc)                                                                       \
-    if (strcmp(preset, name) == 0)                                                                 \
-        eps_levels = levels;
-    CLOAK_PRESET_TABLE(X)
-#undef X
-    if (!eps_levels)
+    size_t i = 0, count = sizeof presets / sizeof *presets;
+    while (i < count && strcmp(preset, presets[i].name) != 0)
+        i++;
+    if (i == count)
         return cloak_fail(
-            error, CLOAK_E_USAGE, "unknown preset \"%s\"; there is:%s", preset, preset_names);
+            error, CLOAK_E_USAGE, "unknown preset \"%s\"; there are:%s", preset, preset_names);
     *settings = (cloak_settings){
         .preset = cloak_strdup(preset),
-        .eps = eps_levels / 255.0,
-        .max_steps = 40,
+        .eps = presets[i].eps_levels / 255.0,
+        .max_steps = presets[i].max_steps,
         .restarts = 0,
         .region = 3,
         .encoder_rounds = 2,
+        .survive = cloak_strdup(presets[i].survive),
         .seed = 0,
         .metadata = cloak_strdup("none"),
         .labels = cloak_strdup(""),
@@ -102,7 +114,9 @@ cloak_status cloak_settings_check(const cloak_settings *s, cloak_error *error) {
         problem = "metadata: this version knows \"none\"";
     if (problem)
         return cloak_fail(error, CLOAK_E_USAGE, "settings: %s", problem);
-    return CLOAK_OK;
+    cloak_transform transforms[CLOAK_TRANSFORMS_MAX];
+    size_t count;
+    return cloak_transforms_parse(s->survive, transforms, &count, error);
 }
 
 cloak_status cloak_settings_parse(
@@ -136,6 +150,7 @@ cloak_status cloak_settings_parse(
 
 void cloak_settings_free(cloak_settings *settings) {
     free(settings->preset);
+    free(settings->survive);
     free(settings->metadata);
     free(settings->labels);
     *settings = (cloak_settings){0};

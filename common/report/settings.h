@@ -4,6 +4,7 @@
 #define CLOAK_REPORT_SETTINGS_H
 
 #include "common/base/status.h"
+#include "common/base/transform.h"
 
 /*   X(type, name, meaning) */
 #define CLOAK_SETTINGS_TABLE(X)                                                                    \
@@ -13,6 +14,7 @@
     X(INT, restarts, "random starts after a failed one")                                           \
     X(REAL, region, "pixels within this multiple of a face box may change")                        \
     X(INT, encoder_rounds, "further rounds with the encoder in the loop")                          \
+    X(STRING, survive, "changes that the cloak is to survive after delivery, or empty")            \
     X(INT, seed, "of random starts")                                                               \
     X(STRING, metadata, "metadata policy")                                                         \
     X(STRING, labels, "path of a ground truth file, or empty")
@@ -26,8 +28,12 @@ typedef struct {
 #undef X
 } cloak_settings;
 
-/* Presets of this version.   X(name, eps in levels, meaning) */
-#define CLOAK_PRESET_TABLE(X) X("standard", 5, "survives its own encoder")
+/* Presets of this version.   X(name, eps in levels, passes per round, what to survive, meaning) */
+#define CLOAK_PRESET_TABLE(X)                                                                      \
+    X("faint", 3, 40, "", "as little as possible; for places that keep files as they are")         \
+    X("standard", 5, 40, "", "survives its own encoder")                                           \
+    X("shared", 8, 80, "jpeg75,jpeg85,x0.6,x0.75,x0.6+jpeg75,x0.75+jpeg85,view0.75,view1.25",      \
+        "survives what platforms do: recompression, shrinking, other scales")
 
 /* Fills `settings` from a preset; free with cloak_settings_free. CLOAK_E_USAGE, naming the presets
  * there are, for a word that is none. */

@@ -10,13 +10,11 @@
 #include "dispatcher/eval/set.h"
 #include "dispatcher/verbs.h"
 
-enum { MAX_TRANSFORMS = 64 };
-
 typedef struct {
     cloak_ap before, after;
     double seconds, psnr;
     long steps, clean;
-    cloak_ap through[MAX_TRANSFORMS]; /* after each transform, simulated */
+    cloak_ap after_transform[CLOAK_TRANSFORMS_MAX]; /* simulated */
 } Sums;
 
 static const struct {
@@ -58,26 +56,16 @@ static bool read_without(const char *text, unsigned *without) {
     return true;
 }
 
-/* The nth of the names with commas between them, a new string; NULL when there are fewer. */
-static char *nth_name(const char *names, size_t n) {
-    for (; n > 0 && names; n--) {
-        names = strchr(names, ',');
-        names += names ? 1 : 0;
-    }
-    return names && *names ? strndup(names, strcspn(names, ",")) : NULL;
-}
-
-static cloak_status look_after(const cloak_eval_set *set, const char *names,
+static cloak_status look_after(const cloak_eval_set *set, const cloak_attack_params *params,
     const cloak_image *image, const cloak_eval_photo *photo, Sums *sums, cloak_error *error) {
     cloak_status status = CLOAK_OK;
-    char *name;
-    for (size_t i = 0; status == CLOAK_OK && i < MAX_TRANSFORMS && (name = nth_name(names, i)); i++) {
+    for (size_t i = 0; status == CLOAK_OK && i < params->transform_count; i++) {
         cloak_detections found = {0};
-        status = cloak_model_detect_after(set->model, image, name, &found, error);
+        status = cloak_model_detect_after(
+            set->model, image, &params->transforms[i], &found, error);
         if (status == CLOAK_OK)
-            cloak_eval_add(&sums->through[i], &found, photo);
+            cloak_eval_add(&sums->after_transform[i], &found, photo);
         cloak_detections_free(&found);
-        free(name);
     }
     return status;
 }
@@ -103,8 +91,8 @@ static cloak_status attack_photo(const cloak_eval_set *set, const cloak_attack_p
     image.rgb = cloaked;
     if (status == CLOAK_OK && params->lattice)
         status = cloak_model_detect(set->model, &image, 1, &after, error);
-    if (status == CLOAK_OK && params->lattice && params->transforms)
-        status = look_after(set, params->transforms, &image, photo, sums, error);
+    if (status == CLOAK_OK && params->lattice)
+        status = look_after(set, params, &image, photo, sums, error);
     if (status == CLOAK_OK) {
         const cloak_detections *left = params->lattice ? &after : &result.found;
         cloak_eval_add(&sums->before, &before, photo);
@@ -153,13 +141,10 @@ static void print(const cloak_eval_set *set, const cloak_attack_params *params,
         fprintf(stderr, ", %.1f dB\n", s->psnr / n);
     else
         fprintf(stderr, "; off the lattice: no file can hold this\n");
-    char *name;
-    for (size_t i = 0; params->transforms && (name = nth_name(params->transforms, i)); i++) {
-        fprintf(stderr, "  after %-16s recall %.3f, AP %.3f\n", name,
-            cloak_ap_recall(&s->through[i], CLOAK_AP_IOU_50),
-            cloak_ap_average(&s->through[i], CLOAK_AP_IOU_50));
-        free(name);
-    }
+    for (size_t i = 0; i < params->transform_count; i++)
+        fprintf(stderr, "  after %-16s recall %.3f, AP %.3f\n", params->transforms[i].name,
+            cloak_ap_recall(&s->after_transform[i], CLOAK_AP_IOU_50),
+            cloak_ap_average(&s->after_transform[i], CLOAK_AP_IOU_50));
     if (!set->options->json)
         return;
     cJSON *object = cJSON_CreateObject();
@@ -192,7 +177,8 @@ static void print(const cloak_eval_set *set, const cloak_attack_params *params,
 int cloak_eval_attack(int argc, char **argv) {
     cloak_eval_options o = CLOAK_EVAL_OPTIONS_DEFAULT;
     cloak_attack_params params = cloak_attack_default_params();
-    const char *lattice = "on", *precision = "mixed", *without = "";
+    const char *lattice = "on", *precision = "mixed", *without = "", *names = "";
+    cloak_transform transforms[CLOAK_TRANSFORMS_MAX];
     double eps = 0.01, region = (double)params.region;
     long steps = 10, restarts = 0, seed = 0;
     const cloak_option table[] = {CLOAK_EVAL_OPTIONS(o),
@@ -208,8 +194,8 @@ int cloak_eval_attack(int argc, char **argv) {
             "full: every look in float, also where bfloat16 is faster"},
         {"without", "NAMES", NULL, CLOAK_OPTION_TEXT, &without, 0, 0,
             "left out: momentum,decay,leak,objectness,surest-most,overdrive,patience"},
-        {"transforms", "NAMES", NULL, CLOAK_OPTION_TEXT, &params.transforms, 0, 0,
-            "to survive besides: jpeg75,x0.6,x0.6+jpeg75,view0.75 and their kin, simulated"},
+        {"transforms", "NAMES", NULL, CLOAK_OPTION_TEXT, &names, 0, 0,
+            "to survive besides, on the lattice: jpeg75,x0.6,x0.6+jpeg75,view0.75 and their kin, simulated"},
         {"seed", "N", NULL, CLOAK_OPTION_INT, &seed, 0, 9007199254740991.0, "of random starts"},
         {0}};
     cloak_eval_set set;
@@ -229,7 +215,11 @@ int cloak_eval_attack(int argc, char **argv) {
     params.restarts = (int)restarts;
     params.region = (float)region;
     params.seed = (uint64_t)seed;
-    cloak_status status = cloak_eval_set_open(&o, &set, &error);
+    params.transforms = transforms;
+    cloak_status status =
+        cloak_transforms_parse(names, transforms, &params.transform_count, &error);
+    if (status == CLOAK_OK)
+        status = cloak_eval_set_open(&o, &set, &error);
     if (status == CLOAK_OK) {
         status = measure(&set, &params, &sums, &error);
         if (status == CLOAK_OK)
@@ -238,5 +228,7 @@ int cloak_eval_attack(int argc, char **argv) {
     }
     cloak_ap_free(&sums.before);
     cloak_ap_free(&sums.after);
+    for (size_t i = 0; i < CLOAK_TRANSFORMS_MAX; i++)
+        cloak_ap_free(&sums.after_transform[i]);
     return status == CLOAK_OK ? CLOAK_EXIT_OK : cloak_verb_fail("eval attack", &error);
 }

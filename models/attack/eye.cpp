@@ -32,7 +32,7 @@ Look Eye::look_raw(const Scene &scene, Precision precision, const LossSettings *
     return seen;
 }
 
-Look Eye::look_through(const Scene &scene, const Transform &transform, Precision precision,
+Look Eye::look_through(const Scene &scene, const cloak_transform &transform, Precision precision,
     const LossSettings *loss, std::vector<float> &gradient) {
     photo_.resize(size_t(3) * size_t(view_.width) * size_t(view_.height));
     if (scene.decoded)
@@ -49,10 +49,10 @@ Look Eye::look_through(const Scene &scene, const Transform &transform, Precision
     return seen;
 }
 
-std::vector<Found> Eye::look(const Scene &scene, const Transform &transform, Precision precision,
+std::vector<Found> Eye::look(const Scene &scene, const cloak_transform &transform, Precision precision,
     const LossSettings *loss, std::vector<float> &gradient, bool *has_gradient) {
     gradient.resize(size_t(3) * size_t(view_.grid_width) * size_t(view_.grid_height));
-    Look seen = transform.raw() ? look_raw(scene, precision, loss, gradient)
+    Look seen = is_raw(transform) ? look_raw(scene, precision, loss, gradient)
                                 : look_through(scene, transform, precision, loss, gradient);
     *has_gradient = false;
     if (!seen.gradient.defined())

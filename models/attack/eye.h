@@ -31,7 +31,7 @@ class Eye {
      * fills `gradient` with that of the loss with respect to the perturbation (three planes of the
      * grid, scaled to a mean absolute value of 1) and says so in `*has_gradient`. With a decoded file
      * the gradient passes through encoder and decoder as if they were the identity. */
-    std::vector<Found> look(const Scene &scene, const Transform &transform, Precision precision,
+    std::vector<Found> look(const Scene &scene, const cloak_transform &transform, Precision precision,
         const LossSettings *loss, std::vector<float> &gradient, bool *has_gradient);
 
     const View &view() const {
@@ -41,7 +41,7 @@ class Eye {
   private:
     Look look_raw(const Scene &scene, Precision precision, const LossSettings *loss,
         std::vector<float> &gradient);
-    Look look_through(const Scene &scene, const Transform &transform, Precision precision,
+    Look look_through(const Scene &scene, const cloak_transform &transform, Precision precision,
         const LossSettings *loss, std::vector<float> &gradient);
 
     const Target &target_;

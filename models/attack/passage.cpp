@@ -31,7 +31,7 @@ static int scaled(int size, float factor) {
     return std::max(1, int(std::lround(double(size) * double(factor))));
 }
 
-Passage::Passage(const Target &target, const Transform &transform, int width, int height)
+Passage::Passage(const Target &target, const cloak_transform &transform, int width, int height)
     : target_(target), width_(width), height_(height) {
     if (transform.shrink < 1) {
         const int w = scaled(width, transform.shrink), h = scaled(height, transform.shrink);

@@ -15,7 +15,7 @@ namespace cloak {
 class Passage {
   public:
     /* `target` is borrowed. */
-    Passage(const Target &target, const Transform &transform, int width, int height);
+    Passage(const Target &target, const cloak_transform &transform, int width, int height);
 
     /* What the target sees of a photo: three planes of width × height, whole levels. */
     torch::Tensor forward(const float *photo);

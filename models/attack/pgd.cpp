@@ -59,7 +59,7 @@ uint64_t next_random(uint64_t &state) {
 /* A target and what happens to the photo before it looks. */
 struct Trial {
     size_t eye;
-    Transform transform;
+    cloak_transform transform;
     float left = 1; /* sum of scores at its last look, as a share of the clean photo's */
     int age = 1;    /* steps since then */
 };
@@ -75,7 +75,7 @@ class Loop {
     void start(const int8_t *warm, int attempt);
     void compose();
     void forget();
-    void look_at(size_t eye, const Transform &transform, Precision precision, bool want_gradient);
+    void look_at(size_t eye, const cloak_transform &transform, Precision precision, bool want_gradient);
     bool look(bool want_gradient, Precision precision);
     void widen(int t);
     bool approach(int attempt, int *steps);
@@ -113,9 +113,9 @@ Loop::Loop(const std::vector<const Target *> &targets, const uint8_t *rgb, int w
     reach_ = settings.eps_levels * (settings.overdrive && grid_width_ < width ? overdrive : 1);
     for (const Target *target : targets) {
         if (!settings.transforms.empty())
-            trials_.push_back({eyes_.size(), Transform()});
-        for (const Transform &transform : settings.transforms)
-            if (!transform.raw())
+            trials_.push_back({eyes_.size(), cloak_transform_raw()});
+        for (const cloak_transform &transform : settings.transforms)
+            if (!is_raw(transform))
                 trials_.push_back({eyes_.size(), transform});
         eyes_.push_back(
             std::make_unique<Eye>(*target, width, height, grid_width_, grid_height_));
@@ -187,7 +187,7 @@ void Loop::forget() {
 
 /* Adds what one eye finds, and its gradient. */
 void Loop::look_at(
-    size_t eye, const Transform &transform, Precision precision, bool want_gradient) {
+    size_t eye, const cloak_transform &transform, Precision precision, bool want_gradient) {
     const Scene scene = {rgb_, rounded_.data(), settings_.eps_levels, settings_.lattice,
         settings_.codec ? decoded_.data() : nullptr};
     bool has_gradient = false;
@@ -208,7 +208,7 @@ bool Loop::look(bool want_gradient, Precision precision) {
     compose();
     forget();
     for (size_t i = 0; i < eyes_.size(); i++)
-        look_at(i, Transform(), precision, want_gradient);
+        look_at(i, cloak_transform_raw(), precision, want_gradient);
     return found_.empty();
 }
 
@@ -341,7 +341,7 @@ bool Loop::approach_transforms(int attempt, int *steps) {
         for (size_t eye = 0; eye < eyes_.size(); eye++) {
             Trial &trial = most_urgent(eye);
             const float before = sum_;
-            const Transform transform = jittered(trial.transform,
+            const cloak_transform transform = jittered(trial.transform,
                 [this]() { return double(next_random(random_) >> 11) * 0x1p-53; });
             look_at(eye, transform, precision, true);
             trial.left = (sum_ - before) / clean_sum_;

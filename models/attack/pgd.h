@@ -23,7 +23,7 @@ struct PgdSettings {
     const std::vector<Found> *clean = nullptr; /* what is on the photo, if known; borrowed */
     /* Turns the perturbed photo into what a viewer sees of the encoded file; empty: nothing does. */
     std::function<void(const uint8_t *rgb, uint8_t *decoded)> codec;
-    std::vector<Transform> transforms; /* that the cloak is to survive besides; may be empty */
+    std::vector<cloak_transform> transforms; /* that the cloak is to survive besides; may be empty */
     std::function<void()> check_stop; /* throws to end the attack */
 };
 
