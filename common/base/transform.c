@@ -18,10 +18,11 @@ static bool read_part(const char *part, const char *word, double least, double m
     double *value) {
     size_t length = strlen(word);
     char *end = NULL;
-    if (strncmp(part, word, length) != 0 || !strchr("0123456789.", part[length]) || !part[length])
+    if (strncmp(part, word, length) != 0 ||
+        part[length + strspn(part + length, "0123456789.")]) /* no hexadecimal, no exponent, no inf */
         return false;
     *value = strtod(part + length, &end);
-    return !*end && *value >= least && *value <= most;
+    return end > part + length && !*end && *value >= least && *value <= most;
 }
 
 static cloak_status set_part(cloak_transform *transform, const char *part, cloak_error *error) {

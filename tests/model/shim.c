@@ -216,6 +216,74 @@ TEST(is_told_what_is_on_the_photo) {
     free(by_itself);
 }
 
+static cloak_transform named(const char *name) {
+    cloak_transform list[CLOAK_TRANSFORMS_MAX];
+    size_t count;
+    CHECK_OK(cloak_transforms_parse(name, list, &count, &error));
+    return list[0];
+}
+
+TEST(looks_through_transforms) {
+    const cloak_photo *photo = sample();
+    if (!photo)
+        return;
+    const cloak_image image = image_of(photo);
+    const char *names[] = {"raw", "jpeg75", "x0.6", "blur1", "view1.25", "x0.75+jpeg85"};
+    cloak_detections plain, seen;
+    CHECK_OK(cloak_model_detect(model(), &image, 1, &plain, &error));
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        const cloak_transform transform = named(names[i]);
+        CHECK_OK(cloak_model_detect_after(model(), &image, &transform, &seen, &error));
+        CHECK(seen.count > 0); /* the surest face is seen in its place, if a little off */
+        CHECK_NEAR(seen.items[0].score, plain.items[0].score, 0.1);
+        const bool same = seen.count == plain.count &&
+                          memcmp(seen.items, plain.items, seen.count * sizeof *seen.items) == 0;
+        CHECK_INT(same, i == 0);
+        float nearest = HUGE_VALF;
+        for (size_t j = 0; j < seen.count; j++)
+            nearest = fminf(nearest, fabsf(seen.items[j].x1 - plain.items[0].x1) +
+                                         fabsf(seen.items[j].y2 - plain.items[0].y2));
+        CHECK(nearest < 0.3f * (plain.items[0].x2 - plain.items[0].x1));
+        cloak_detections_free(&seen);
+    }
+    cloak_detections_free(&plain);
+}
+
+TEST(survives_what_it_is_told_to_survive) {
+    const cloak_photo *photo = sample();
+    if (!photo)
+        return;
+    const cloak_transform transforms[2] = {named("jpeg75"), named("x0.75")};
+    size_t left[2] = {0, 0}; /* without the transforms in the loop, and with them */
+    for (int in_loop = 0; in_loop < 2; in_loop++) {
+        cloak_attack_params params = cloak_attack_default_params();
+        cloak_attack_result result;
+        cloak_detections seen;
+        params.eps = 8.0f / 255;
+        params.max_steps = 60;
+        params.transforms = transforms;
+        params.transform_count = in_loop ? 2 : 0;
+        uint8_t *out = attacked(photo, &params, &result), *again;
+        const cloak_image image = {out, photo->width, photo->height};
+        CHECK(result.success);
+        CHECK_OK(cloak_model_detect(model(), &image, 1, &seen, &error));
+        CHECK_INT(seen.count, 0);
+        for (size_t i = 0; i < 2; i++) {
+            CHECK_OK(cloak_model_detect_after(model(), &image, &transforms[i], &seen, &error));
+            left[in_loop] += seen.count;
+            cloak_detections_free(&seen);
+        }
+        cloak_attack_result_free(&result);
+        again = attacked(photo, &params, &result);
+        CHECK(memcmp(out, again, size_of(photo)) == 0); /* chance comes from the seed */
+        cloak_attack_result_free(&result);
+        free(again);
+        free(out);
+    }
+    CHECK(left[0] > 0);
+    CHECK_INT(left[1], 0); /* a success is one after each of them */
+}
+
 TEST(restarts_depend_on_the_seed_alone) {
     const cloak_photo *photo = sample();
     if (!photo)
