@@ -97,8 +97,12 @@ typedef struct {
                                         * call. Success is then that nothing is found after any of
                                         * them either, and `found` is what is found after all */
     size_t transform_count;            /* default 0, at most CLOAK_TRANSFORMS_MAX */
+    cloak_model *const *others; /* further models that must find nothing either, on the same grid;
+                                 * borrowed for the call, and used by it alone meanwhile */
+    size_t other_count;         /* default 0, at most 16 */
     const cloak_detections *clean; /* what cloak_model_detect found on each of the images, as many
-                                    * as there are images; NULL: the attack looks for itself */
+                                    * as there are images, and what the others found, too; NULL: the
+                                    * attack looks for itself */
     unsigned without;    /* CLOAK_WITHOUT_…, to see what an ingredient is worth; default 0 */
     bool full_precision; /* every look in float; default false: where the processor multiplies
                           * bfloat16, looks on the way are in that, and the last is in float */

@@ -30,6 +30,7 @@ struct cloak_model {
 namespace {
 
 constexpr int max_side = 1 << 16;
+constexpr size_t max_others = 16;
 
 /* A callback of the caller said no; its error is already filled. */
 struct CallerStopped {
@@ -160,6 +161,8 @@ cloak_status check_params(const cloak_attack_params &params, cloak_error *error)
     if (params.max_steps < 1 || params.max_steps > 10000 || params.restarts < 0 ||
         params.restarts > 100)
         return cloak_fail(error, CLOAK_E_USAGE, "steps must be 1 to 10000 and restarts 0 to 100");
+    if (params.other_count > max_others)
+        return cloak_fail(error, CLOAK_E_USAGE, "more than %zu further models", max_others);
     if (params.transform_count > CLOAK_TRANSFORMS_MAX)
         return cloak_fail(error, CLOAK_E_USAGE, "more than %d transforms", CLOAK_TRANSFORMS_MAX);
     if (!(params.region >= 1 && params.region <= 1000))
@@ -277,6 +280,9 @@ cloak_status cloak_model_attack(cloak_model *model, const cloak_image *images, s
     std::vector<cloak_attack_result> results;
     status = guarded(error, CLOAK_E_DEVICE, "the attack failed", [&]() {
         results.reserve(count);
+        std::vector<const cloak::Target *> targets = {model->target.get()};
+        for (size_t i = 0; i < params.other_count; i++)
+            targets.push_back(params.others[i]->target.get());
         for (size_t i = 0; i < count; i++) {
             const cloak_image &image = images[i];
             cloak_attack_result result = {};
@@ -294,7 +300,7 @@ cloak_status cloak_model_attack(cloak_model *model, const cloak_image *images, s
                 settings.clean = &clean;
             }
             cloak::PgdResult pgd = cloak::attack(
-                {model->target.get()}, image.rgb, image.width, image.height, settings, start);
+                targets, image.rgb, image.width, image.height, settings, start);
             if (params.lattice)
                 result.levels = copy_out(pgd.levels);
             result.found = to_c(pgd.found);

@@ -56,6 +56,10 @@ uint64_t next_random(uint64_t &state) {
     return z ^ (z >> 31);
 }
 
+/* Of several targets, one that finds nothing is not asked again for so many steps: at full weight it
+ * would only be in the way of the others. */
+constexpr int rest = 3;
+
 /* A target and what happens to the photo before it looks. */
 struct Trial {
     size_t eye;
@@ -76,7 +80,7 @@ class Loop {
     void compose();
     void forget();
     void look_at(size_t eye, const cloak_transform &transform, Precision precision, bool want_gradient);
-    bool look(bool want_gradient, Precision precision);
+    bool look(bool want_gradient, Precision precision, bool everyone);
     void widen(int t);
     bool approach(int attempt, int *steps);
     Trial &most_urgent(size_t eye);
@@ -91,6 +95,7 @@ class Loop {
     const uint8_t *rgb_;
     const PgdSettings &settings_;
     std::vector<std::unique_ptr<Eye>> eyes_;
+    std::vector<int> resting_;  /* steps for which an eye is still left alone */
     std::vector<Trial> trials_; /* none without transforms */
     std::unique_ptr<Region> region_;
     uint64_t random_;
@@ -120,6 +125,7 @@ Loop::Loop(const std::vector<const Target *> &targets, const uint8_t *rgb, int w
         eyes_.push_back(
             std::make_unique<Eye>(*target, width, height, grid_width_, grid_height_));
     }
+    resting_.assign(eyes_.size(), 0);
     region_ = std::make_unique<Region>(grid_width_, grid_height_, width, height, settings.region);
     const size_t cells = size_t(grid_width_) * size_t(grid_height_) * 3;
     for (auto *planes : {&delta_, &rounded_, &velocity_, &gradient_, &part_})
@@ -137,7 +143,7 @@ void Loop::lay_region() {
     if (settings_.clean) {
         found_ = *settings_.clean;
     } else { /* delta is zero */
-        look(false, Precision::exact);
+        look(false, Precision::exact, true);
     }
     region_->add(found_);
     for (const Found &f : found_)
@@ -203,12 +209,20 @@ void Loop::look_at(
             gradient_[i] += part_[i];
 }
 
-/* Looks through every eye at the photo as it is; true when none finds anything. */
-bool Loop::look(bool want_gradient, Precision precision) {
+/* Looks at the photo as it is through every eye, or those that do not rest; true when none finds
+ * anything. */
+bool Loop::look(bool want_gradient, Precision precision, bool everyone) {
     compose();
     forget();
-    for (size_t i = 0; i < eyes_.size(); i++)
+    for (size_t i = 0; i < eyes_.size(); i++) {
+        if (resting_[i] > 0 && !everyone) {
+            resting_[i]--;
+            continue;
+        }
+        const size_t before = found_.size();
         look_at(i, cloak_transform_raw(), precision, want_gradient);
+        resting_[i] = found_.size() == before && eyes_.size() > 1 ? rest : 0;
+    }
     return found_.empty();
 }
 
@@ -235,7 +249,7 @@ void Loop::keep_best(int steps) {
 /* What is said of a photo that resists comes from an exact look, too. */
 void Loop::settle() {
     delta_ = best_delta_;
-    look(false, Precision::exact);
+    look(false, Precision::exact, true);
     best_sum_ = HUGE_VALF;
     keep_best(best_.steps);
 }
@@ -266,11 +280,13 @@ bool Loop::approach(int attempt, int *steps) {
         const bool more = t < settings_.max_steps;
         if (settings_.check_stop)
             settings_.check_stop();
-        bool clean = look(more, precision);
-        if (clean && precision == Precision::brief) {
+        const bool everyone = t == 0 || !more || eyes_.size() == 1;
+        bool clean = look(more, precision, everyone);
+        if (clean && (precision == Precision::brief || !everyone)) {
+            if (precision == Precision::brief)
+                best_sum_ = HUGE_VALF; /* what brief looks have seen does not compare */
             precision = Precision::exact;
-            best_sum_ = HUGE_VALF; /* what brief looks have seen does not compare */
-            clean = look(more, precision);
+            clean = look(more, precision, true);
         }
         keep_best(*steps);
         best_.restarts = attempt;
@@ -367,7 +383,7 @@ PgdResult Loop::run(const int8_t *warm) {
         if (trials_.empty() ? approach(attempt, &steps) : approach_transforms(attempt, &steps))
             return best_;
     }
-    if (settings_.brief && trials_.empty())
+    if ((settings_.brief || eyes_.size() > 1) && trials_.empty())
         settle();
     return best_;
 }

@@ -216,6 +216,42 @@ TEST(is_told_what_is_on_the_photo) {
     free(by_itself);
 }
 
+TEST(defeats_two_detectors_at_once) {
+    const cloak_photo *photo = sample();
+    if (!photo)
+        return;
+    cloak_model_params which = cloak_model_default_params();
+    cloak_model *other = NULL;
+    const cloak_image image = image_of(photo);
+    size_t left[2]; /* by the other detector: alone with ours, and together */
+    CHECK_OK(cloak_model_load(
+        "models/weights/face-mbv2-fpn96.safetensors", &which, &other, &error));
+    for (size_t together = 0; together < 2; together++) {
+        cloak_attack_params params = cloak_attack_default_params();
+        cloak_attack_result result;
+        cloak_detections seen;
+        params.others = &other;
+        params.other_count = together;
+        uint8_t *out = attacked(photo, &params, &result);
+        const cloak_image cloaked = {out, photo->width, photo->height};
+        CHECK(result.success);
+        CHECK_OK(cloak_model_detect(model(), &cloaked, 1, &seen, &error));
+        CHECK_INT(seen.count, 0);
+        CHECK_OK(cloak_model_detect(other, &cloaked, 1, &seen, &error));
+        left[together] = seen.count;
+        cloak_detections_free(&seen);
+        cloak_attack_result_free(&result);
+        free(out);
+    }
+    CHECK(left[0] > 0); /* a cloak hides from whom it was made against */
+    CHECK_INT(left[1], 0);
+    cloak_attack_params params = cloak_attack_default_params();
+    cloak_attack_result result;
+    params.other_count = 17;
+    CHECK_INT(cloak_model_attack(model(), &image, 1, &params, NULL, &result, &error), CLOAK_E_USAGE);
+    cloak_model_free(other);
+}
+
 static cloak_transform named(const char *name) {
     cloak_transform list[CLOAK_TRANSFORMS_MAX];
     size_t count;
