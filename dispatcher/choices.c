@@ -28,6 +28,7 @@ cloak_status cloak_choices_settings(
         free(s.survive);
         s.survive = cloak_strdup(strcmp(choices->survive, "none") == 0 ? "" : choices->survive);
     }
+    s.polish = choices->polish;
     s.seed = choices->seed;
     if (choices->labels) {
         cloak_labels *labels = NULL;

@@ -9,10 +9,10 @@ typedef struct {
     const char *preset, *labels, *survive;
     double eps, region;           /* 0: the preset's */
     long steps, restarts, rounds; /* -1: the preset's */
-    long seed;
+    long polish, seed;
 } cloak_choices;
 
-#define CLOAK_CHOICES_DEFAULT {"standard", NULL, NULL, 0, 0, -1, -1, -1, 0}
+#define CLOAK_CHOICES_DEFAULT {"standard", NULL, NULL, 0, 0, -1, -1, -1, 0, 0}
 #define CLOAK_CHOICES_OPTIONS(c)                                                                   \
     {"preset", "NAME", NULL, CLOAK_OPTION_TEXT, &(c).preset, 0, 0,                                 \
         "faint, standard or shared"},                                                              \
@@ -25,6 +25,8 @@ typedef struct {
             "further rounds with the encoder in the loop"},                                        \
         {"region", "X", NULL, CLOAK_OPTION_REAL, &(c).region, 1, 500,                             \
             "pixels within X times a face's box may change"},                                      \
+        {"polish", "N", NULL, CLOAK_OPTION_INT, &(c).polish, 0, 20,                                \
+            "looks spent on shrinking a success while it stays one"},                              \
         {"survive", "NAMES", NULL, CLOAK_OPTION_TEXT, &(c).survive, 0, 0,                          \
             "changes to survive: jpeg75,x0.6,x0.6+jpeg75,view0.75 and their kin; none"},           \
         {"seed", "N", NULL, CLOAK_OPTION_INT, &(c).seed, 0, 9007199254740991.0,                    \

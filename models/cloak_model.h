@@ -93,6 +93,12 @@ typedef struct {
     void *stop_context;
     bool lattice; /* default true; false: up to 255·eps levels that are not whole, which no file can
                    * hold: only for comparison with published tables. No codec then, and no levels */
+    const cloak_detections *clean; /* what cloak_model_detect found on each of the images, as many
+                                    * as there are images, and what the others found, too; NULL: the
+                                    * attack looks for itself */
+    unsigned without;    /* CLOAK_WITHOUT_…, to see what an ingredient is worth; default 0 */
+    bool full_precision; /* every look in float; default false: where the processor multiplies
+                          * bfloat16, looks on the way are in that, and the last is in float */
     const cloak_transform *transforms; /* what the cloak is to survive besides, borrowed for the
                                         * call. Success is then that nothing is found after any of
                                         * them either, and `found` is what is found after all */
@@ -100,12 +106,7 @@ typedef struct {
     cloak_model *const *others; /* further models that must find nothing either, on the same grid;
                                  * borrowed for the call, and used by it alone meanwhile */
     size_t other_count;         /* default 0, at most 16 */
-    const cloak_detections *clean; /* what cloak_model_detect found on each of the images, as many
-                                    * as there are images, and what the others found, too; NULL: the
-                                    * attack looks for itself */
-    unsigned without;    /* CLOAK_WITHOUT_…, to see what an ingredient is worth; default 0 */
-    bool full_precision; /* every look in float; default false: where the processor multiplies
-                          * bfloat16, looks on the way are in that, and the last is in float */
+    int polish; /* looks spent on shrinking a success while it stays one; default 0, at most 20 */
 } cloak_attack_params;
 
 /* A perturbation on the attack grid and what became of it. Free with cloak_attack_result_free. */

@@ -122,6 +122,7 @@ cloak::PgdSettings make_settings(
     settings.lattice = params.lattice;
     settings.max_steps = params.max_steps;
     settings.restarts = params.restarts;
+    settings.polish = params.polish;
     settings.region = params.region;
     settings.loss.margin = params.margin;
     auto with = [&params](unsigned ingredient) { return !(params.without & ingredient); };
@@ -165,6 +166,8 @@ cloak_status check_params(const cloak_attack_params &params, cloak_error *error)
         return cloak_fail(error, CLOAK_E_USAGE, "more than %zu further models", max_others);
     if (params.transform_count > CLOAK_TRANSFORMS_MAX)
         return cloak_fail(error, CLOAK_E_USAGE, "more than %d transforms", CLOAK_TRANSFORMS_MAX);
+    if (params.polish < 0 || params.polish > 20)
+        return cloak_fail(error, CLOAK_E_USAGE, "polish must be 0 to 20");
     if (!(params.region >= 1 && params.region <= 1000))
         return cloak_fail(error, CLOAK_E_USAGE, "region must be 1 to 1000 times a face's box");
     return CLOAK_OK;

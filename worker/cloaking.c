@@ -136,6 +136,7 @@ static cloak_attack_params params_for(const cloak_settings *settings,
     params.max_steps = (int)settings->max_steps;
     params.restarts = round == 0 ? (int)settings->restarts : 0;
     params.region = (float)(round < 2 ? settings->region : settings->region * 2);
+    params.polish = (int)settings->polish;
     params.transforms = survival->transforms;
     params.transform_count = survival->count;
     params.seed = (uint64_t)settings->seed;

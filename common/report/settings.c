@@ -42,6 +42,7 @@ cloak_status cloak_settings_preset(
         .restarts = 0,
         .region = 3,
         .encoder_rounds = 2,
+        .polish = 0,
         .survive = cloak_strdup(presets[i].survive),
         .seed = 0,
         .metadata = cloak_strdup("none"),
@@ -108,6 +109,8 @@ cloak_status cloak_settings_check(const cloak_settings *s, cloak_error *error) {
         problem = "region must be 1 to 500";
     else if (s->encoder_rounds < 0 || s->encoder_rounds > 20)
         problem = "encoder_rounds must be 0 to 20";
+    else if (s->polish < 0 || s->polish > 20)
+        problem = "polish must be 0 to 20";
     else if (s->seed < 0)
         problem = "seed must not be negative";
     else if (strcmp(s->metadata, "none") != 0)

@@ -14,6 +14,7 @@
     X(INT, restarts, "random starts after a failed one")                                           \
     X(REAL, region, "pixels within this multiple of a face box may change")                        \
     X(INT, encoder_rounds, "further rounds with the encoder in the loop")                          \
+    X(INT, polish, "looks spent on shrinking a success while it stays one")                        \
     X(STRING, survive, "changes that the cloak is to survive after delivery, or empty")            \
     X(INT, seed, "of random starts")                                                               \
     X(STRING, metadata, "metadata policy")                                                         \

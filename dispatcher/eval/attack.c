@@ -180,12 +180,14 @@ int cloak_eval_attack(int argc, char **argv) {
     const char *lattice = "on", *precision = "mixed", *without = "", *names = "";
     cloak_transform transforms[CLOAK_TRANSFORMS_MAX];
     double eps = 0.01, region = (double)params.region;
-    long steps = 10, restarts = 0, seed = 0;
+    long steps = 10, restarts = 0, polish = 0, seed = 0;
     const cloak_option table[] = {CLOAK_EVAL_OPTIONS(o),
         {"eps", "E", NULL, CLOAK_OPTION_EPS, &eps, 0, 0,
             "largest change of a channel: 0.01 of full scale, or 3/255"},
         {"steps", "N", NULL, CLOAK_OPTION_INT, &steps, 1, 10000, "passes, at most"},
         {"restarts", "N", NULL, CLOAK_OPTION_INT, &restarts, 0, 100, "random starts after that"},
+        {"polish", "N", NULL, CLOAK_OPTION_INT, &polish, 0, 20,
+            "looks spent on shrinking a success while it stays one"},
         {"region", "X", NULL, CLOAK_OPTION_REAL, &region, 1, 1000,
             "pixels within X times a face's box may change"},
         {"lattice", "on|off", NULL, CLOAK_OPTION_TEXT, &lattice, 0, 0,
@@ -213,6 +215,7 @@ int cloak_eval_attack(int argc, char **argv) {
     params.eps = (float)eps;
     params.max_steps = (int)steps;
     params.restarts = (int)restarts;
+    params.polish = (int)polish;
     params.region = (float)region;
     params.seed = (uint64_t)seed;
     params.transforms = transforms;

@@ -89,6 +89,7 @@ class Loop {
     void keep_best(int steps);
     void settle();
     void step(int t);
+    void polish(int steps);
 
     int width_, height_, grid_width_ = 0, grid_height_ = 0;
     float reach_ = 0; /* bound of the grid's values in levels */
@@ -369,6 +370,26 @@ bool Loop::approach_transforms(int attempt, int *steps) {
     return sweep(*steps);
 }
 
+/* Shrinks a success while it stays one: bisects the factor, with exact looks. */
+void Loop::polish(int steps) {
+    const std::vector<float> whole = best_delta_;
+    float fails = 0, holds = 1;
+    for (int i = 0; i < settings_.polish; i++) {
+        const float factor = (fails + holds) / 2;
+        for (size_t j = 0; j < whole.size(); j++)
+            delta_[j] = whole[j] * factor;
+        best_sum_ = HUGE_VALF;
+        const PgdResult before = best_;
+        const bool clean =
+            trials_.empty() ? look(false, Precision::exact, true) : sweep(steps);
+        if (trials_.empty())
+            keep_best(steps);
+        if (!clean)
+            best_ = before;
+        (clean ? holds : fails) = factor;
+    }
+}
+
 PgdResult Loop::run(const int8_t *warm) {
     int steps = 0;
     lay_region();
@@ -380,8 +401,10 @@ PgdResult Loop::run(const int8_t *warm) {
         start(warm, attempt);
         for (Trial &trial : trials_)
             trial.left = 1;
-        if (trials_.empty() ? approach(attempt, &steps) : approach_transforms(attempt, &steps))
+        if (trials_.empty() ? approach(attempt, &steps) : approach_transforms(attempt, &steps)) {
+            polish(steps);
             return best_;
+        }
     }
     if ((settings_.brief || eyes_.size() > 1) && trials_.empty())
         settle();

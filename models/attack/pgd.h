@@ -15,7 +15,7 @@ struct PgdSettings {
     float eps_levels = 0; /* in 8-bit levels; a whole number on the lattice */
     bool lattice = true;  /* false: levels are not rounded, and the result holds none */
     bool brief = true;    /* false: every look is exact */
-    int max_steps = 40, restarts = 0;
+    int max_steps = 40, restarts = 0, polish = 0;
     float region = 3;
     LossSettings loss;
     bool momentum = true, decay = true, overdrive = true, patience = true; /* see cloak_model.h */

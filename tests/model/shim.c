@@ -216,6 +216,29 @@ TEST(is_told_what_is_on_the_photo) {
     free(by_itself);
 }
 
+TEST(polish_shrinks_a_success) {
+    const cloak_photo *photo = sample();
+    if (!photo)
+        return;
+    double psnr[2];
+    for (int polish = 0; polish < 2; polish++) {
+        cloak_attack_params params = cloak_attack_default_params();
+        cloak_attack_result result;
+        cloak_detections after;
+        params.eps = 8.0f / 255;
+        params.polish = polish * 6;
+        uint8_t *out = attacked(photo, &params, &result);
+        const cloak_image image = {out, photo->width, photo->height};
+        CHECK(result.success);
+        CHECK_OK(cloak_model_detect(model(), &image, 1, &after, &error));
+        CHECK_INT(after.count, 0);
+        psnr[polish] = cloak_photo_psnr(photo->rgb, out, size_of(photo));
+        cloak_attack_result_free(&result);
+        free(out);
+    }
+    CHECK(psnr[1] > psnr[0]);
+}
+
 TEST(defeats_two_detectors_at_once) {
     const cloak_photo *photo = sample();
     if (!photo)
