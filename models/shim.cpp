@@ -132,6 +132,8 @@ cloak::PgdSettings make_settings(
     settings.momentum = with(CLOAK_WITHOUT_MOMENTUM);
     settings.decay = with(CLOAK_WITHOUT_DECAY);
     settings.overdrive = with(CLOAK_WITHOUT_OVERDRIVE);
+    settings.gentle = with(CLOAK_WITHOUT_GENTLE);
+    settings.masking = with(CLOAK_WITHOUT_MASKING);
     settings.patience = with(CLOAK_WITHOUT_PATIENCE);
     settings.seed = params.seed;
     settings.brief = !params.full_precision && cloak::has_bfloat16();
@@ -156,7 +158,7 @@ cloak_status check_params(const cloak_attack_params &params, cloak_error *error)
     if (!params.lattice && params.codec)
         return cloak_fail(error, CLOAK_E_USAGE,
             "an encoder takes whole levels: it cannot be in the loop off the lattice");
-    if (!((levels >= 1 || (!params.lattice && params.eps > 0)) && levels <= 63)) /* the grid holds twice as much in an int8 */
+    if (!((levels >= 1 || (!params.lattice && params.eps > 0)) && levels <= 63))
         return cloak_fail(error, CLOAK_E_USAGE,
             "eps %g is outside of what can be had: use 1/255 to 63/255", double(params.eps));
     if (params.max_steps < 1 || params.max_steps > 10000 || params.restarts < 0 ||

@@ -23,7 +23,8 @@ static const struct {
 } ingredients[] = {{"momentum", CLOAK_WITHOUT_MOMENTUM}, {"decay", CLOAK_WITHOUT_DECAY},
     {"leak", CLOAK_WITHOUT_LEAK}, {"objectness", CLOAK_WITHOUT_OBJECTNESS},
     {"surest-most", CLOAK_WITHOUT_SUREST_MOST}, {"overdrive", CLOAK_WITHOUT_OVERDRIVE},
-    {"patience", CLOAK_WITHOUT_PATIENCE}};
+    {"patience", CLOAK_WITHOUT_PATIENCE}, {"gentle", CLOAK_WITHOUT_GENTLE},
+    {"masking", CLOAK_WITHOUT_MASKING}};
 
 /* Reads an option that is one of two words: `*second` says whether it is that one. */
 static bool read_choice(const char *option, const char *value, const char *first,
@@ -195,7 +196,7 @@ int cloak_eval_attack(int argc, char **argv) {
         {"precision", "mixed|full", NULL, CLOAK_OPTION_TEXT, &precision, 0, 0,
             "full: every look in float, also where bfloat16 is faster"},
         {"without", "NAMES", NULL, CLOAK_OPTION_TEXT, &without, 0, 0,
-            "left out: momentum,decay,leak,objectness,surest-most,overdrive,patience"},
+            "left out: momentum,decay,leak,objectness,surest-most,overdrive,patience,gentle,masking"},
         {"transforms", "NAMES", NULL, CLOAK_OPTION_TEXT, &names, 0, 0,
             "to survive besides, on the lattice: jpeg75,x0.6,x0.6+jpeg75,view0.75 and their kin, simulated"},
         {"seed", "N", NULL, CLOAK_OPTION_INT, &seed, 0, 9007199254740991.0, "of random starts"},

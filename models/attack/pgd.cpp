@@ -28,17 +28,26 @@
 
 #include "models/attack/eye.h"
 #include "models/attack/region.h"
+#include "models/attack/texture.h"
 
 namespace cloak {
 
 namespace {
 
-constexpr float momentum = 0.75f, first_step = 0.5f, step_decay = 0.95f, last_step = 0.1f;
+constexpr float momentum = 0.75f, first_step = 0.5f, step_decay = 0.97f, last_step = 0.1f;
 
 /* Enlarging from the grid to the photo softens the perturbation to about half; the grid may hold
- * that much more, and the photo's pixels are bounded afterwards. Measured on five crowds (136 faces),
- * eps 5/255, 10 steps: recall .103 instead of .162. */
-constexpr float overdrive = 2;
+ * more, and the photo's pixels are bounded afterwards. 20 photos with up to 12 faces (59), eps 0.01, 40
+ * steps: recall .119 with twice the bound, .068 with four times. */
+constexpr float overdrive = 4;
+
+/* Steps along the sign use the budget up everywhere in the region at once. Where the budget is ample,
+ * a pixel's first steps are in proportion to its gradient instead, and whole from `gentle` times the
+ * mean on, which falls to nothing in gentle_steps: most photos are clean before that. 16 photos with up
+ * to 12 faces at 5/255: 41.0 dB instead of 38.3 for 7.2 steps instead of 6.6. Below ample_levels it costs
+ * faces. With transforms it stays: what one of them pushes hard is not undone by the noise of all others.
+ * 8 such photos at 8/255, eight transforms: recall .041 on average instead of .130. */
+constexpr float gentle = 6, gentle_steps = 12, ample_levels = 4, gentle_in_transforms = 8;
 
 /* From this look of a start on, the region grows around all that is still found, not only around
  * what turns up outside of it: a detection at the region's soft edge, or in a corner of the photo,
@@ -88,6 +97,7 @@ class Loop {
     bool approach_transforms(int attempt, int *steps);
     void keep_best(int steps);
     void settle();
+    float gentle_until(int t) const;
     void step(int t);
     void polish(int steps);
 
@@ -102,6 +112,7 @@ class Loop {
     uint64_t random_;
     /* Planes of the grid: perturbation, its rounding, momentum, summed gradient, one gradient. */
     std::vector<float> delta_, rounded_, velocity_, gradient_, part_;
+    std::vector<float> shares_; /* of the budget by texture; empty: whole everywhere */
     std::vector<int8_t> levels_;
     std::vector<uint8_t> perturbed_, decoded_;
     std::vector<Found> found_; /* by all eyes at this look */
@@ -116,7 +127,9 @@ Loop::Loop(const std::vector<const Target *> &targets, const uint8_t *rgb, int w
     const PgdSettings &settings)
     : width_(width), height_(height), rgb_(rgb), settings_(settings), random_(settings.seed) {
     attack_grid(*targets.front(), width, height, &grid_width_, &grid_height_);
-    reach_ = settings.eps_levels * (settings.overdrive && grid_width_ < width ? overdrive : 1);
+    const bool enlarged = grid_width_ < width;
+    reach_ = settings.eps_levels * (settings.overdrive && enlarged ? overdrive : 1);
+    reach_ = std::min(reach_, 127.0f); /* what an int8 holds */
     for (const Target *target : targets) {
         if (!settings.transforms.empty())
             trials_.push_back({eyes_.size(), cloak_transform_raw()});
@@ -132,6 +145,8 @@ Loop::Loop(const std::vector<const Target *> &targets, const uint8_t *rgb, int w
     for (auto *planes : {&delta_, &rounded_, &velocity_, &gradient_, &part_})
         planes->assign(cells, 0.0f);
     levels_.assign(cells, 0);
+    if (settings.masking && settings.eps_levels >= ample_levels)
+        shares_ = texture_shares(rgb, width, height, grid_width_, grid_height_);
     if (settings_.codec) {
         perturbed_.resize(size_t(width) * size_t(height) * 3);
         decoded_.resize(perturbed_.size());
@@ -255,19 +270,44 @@ void Loop::settle() {
     keep_best(best_.steps);
 }
 
+/* The size of the momentum from which on a step is whole; 0: every step is. */
+float Loop::gentle_until(int t) const {
+    const float share =
+        trials_.empty() ? gentle * (1 - float(t) / gentle_steps) : gentle_in_transforms;
+    if (share <= 0 || settings_.eps_levels < ample_levels || !settings_.gentle)
+        return 0;
+    const size_t plane = size_t(grid_width_) * size_t(grid_height_);
+    const std::vector<float> &mask = region_->mask();
+    double sum = 0, count = 0;
+    for (size_t i = 0; i < plane; i++)
+        if (mask[i] > 0) {
+            count += 3;
+            for (size_t c = 0; c < 3; c++)
+                sum += double(std::fabs(velocity_[c * plane + i]));
+        }
+    return count > 0 ? share * float(sum / count) : 0;
+}
+
 void Loop::step(int t) {
     const size_t plane = size_t(grid_width_) * size_t(grid_height_);
     const float decayed = settings_.decay ? std::pow(step_decay, float(t)) : 1;
     const float length = reach_ * std::max(first_step * decayed, last_step);
     const float kept = settings_.momentum ? momentum : 0;
     const std::vector<float> &mask = region_->mask();
+#pragma omp parallel for simd
+    for (size_t at = 0; at < velocity_.size(); at++)
+        velocity_[at] = kept * velocity_[at] + gradient_[at];
+    const float whole = gentle_until(t);
 #pragma omp parallel for
     for (size_t i = 0; i < plane; i++) {
-        const float bound = reach_ * mask[i];
+        const float bound = reach_ * mask[i] * (shares_.empty() ? 1 : shares_[i]);
         for (size_t c = 0; c < 3; c++) {
             const size_t at = c * plane + i;
-            velocity_[at] = kept * velocity_[at] + gradient_[at];
-            float move = velocity_[at] > 0 ? -length : velocity_[at] < 0 ? length : 0;
+            const float v = velocity_[at];
+            float share = v > 0 ? 1 : v < 0 ? -1 : 0;
+            if (whole > 0)
+                share = std::min(std::max(v / whole, -1.0f), 1.0f);
+            const float move = -length * share;
             delta_[at] = std::min(std::max(delta_[at] + move, -bound), bound);
         }
     }

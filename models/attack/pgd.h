@@ -18,7 +18,8 @@ struct PgdSettings {
     int max_steps = 40, restarts = 0, polish = 0;
     float region = 3;
     LossSettings loss;
-    bool momentum = true, decay = true, overdrive = true, patience = true; /* see cloak_model.h */
+    bool momentum = true, decay = true, overdrive = true, patience = true,
+         gentle = true, masking = true; /* see cloak_model.h */
     uint64_t seed = 0;
     const std::vector<Found> *clean = nullptr; /* what is on the photo, if known; borrowed */
     /* Turns the perturbed photo into what a viewer sees of the encoded file; empty: nothing does. */

@@ -52,6 +52,11 @@ class EvalAttack(fleet.Case):
         for name in names:
             self.assertNotEqual(trace("--without", name), whole, name)
         self.assertEqual(trace("--without", "patience"), whole)  # not reached in three steps
+        for name in ("gentle", "masking"):  # the budget is not ample
+            self.assertEqual(trace("--without", name), whole)
+        few = ("--eps", "5/255", "--steps", "3")
+        for name in ("gentle", "masking"):
+            self.assertGreater(trace()[0], trace("--without", name)[0], name)
         self.assertNotEqual(trace("--without", ",".join(names)), trace("--without", "leak"))
 
     def test_wrong_words_are_refused(self):
