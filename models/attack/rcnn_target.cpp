@@ -13,6 +13,7 @@
  */
 #include "models/attack/rcnn_target.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include <ATen/ATen.h>
@@ -90,7 +91,8 @@ Look RcnnTarget::look(const torch::Tensor &input, const InputShape &shape, int p
     const float sx = float(photo_width) / float(size.width),
                 sy = float(photo_height) / float(size.height);
     for (const Detection &d : verdict.detections)
-        result.found.push_back({d.x1 * sx, d.y1 * sy, d.x2 * sx, d.y2 * sy, d.score});
+        result.found.push_back({d.x1 * sx, d.y1 * sy, std::min(d.x2 * sx, float(photo_width)),
+            std::min(d.y2 * sy, float(photo_height)), d.score}); /* what was clipped, and rounded */
     if (loss && !result.found.empty())
         result.gradient = differentiate(leaf, dense, proposals, verdict, *loss);
     return result;
