@@ -52,6 +52,21 @@ class EvalSurvival(fleet.Case):
             self.assertGreaterEqual(row["recall"]["after"]["0.5"], 0.8, name)
             self.assertEqual(row["recall"]["before"], row["recall"]["after"], name)
 
+    def test_receipts_say_what_is_left_after_each_change(self):
+        out = self.folder / "out"
+        names = ["jpeg75", "x0.75", "x0.6+jpeg75"]
+        result = self.place.cloak("run", self.photos, out, "--survive", ",".join(names), "--steps",
+                                  "8", "--threads", "1")
+        self.assertIn(result.code, (0, 3))
+        receipts = fleet.receipts(out)
+        self.assertEqual(len(receipts), 3)
+        for key, receipt in receipts.items():
+            self.assertEqual(receipt["survive"].split(","), names, key)
+            left = dict(part.split(":") for part in receipt["survival"].split(","))
+            self.assertEqual(list(left), names, key)
+            self.assertEqual(receipt["survives"], all(float(x) == 0 for x in left.values()), key)
+            self.assertTrue(all(x == "0" or 0.05 < float(x) <= 1 for x in left.values()), key)
+
     def test_shared_survives_what_standard_does_not(self):
         after = {}
         for preset in ("standard", "shared"):

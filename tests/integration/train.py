@@ -333,6 +333,25 @@ class Parts(unittest.TestCase):
                     self.assertTrue((boxes[:, 2] <= width).all() and (boxes[:, 3] <= height).all())
             self.assertGreater(margins, 300)  # 15.5 on average, on each of 40 edges
 
+    def test_a_mirrored_label_still_counts_the_same_pixels(self):
+        with tempfile.TemporaryDirectory() as folder:
+            image = Image.new("RGB", (96, 96), (20, 20, 20))
+            ImageDraw.Draw(image).rectangle((20, 40, 29, 49), (250, 250, 250))
+            image.save(f"{folder}/a.png")
+            face = np.array([[20, 40, 29, 49]], np.float32)  # from the first pixel to the last
+            photo = labels.Photo(f"{folder}/a.png", face, face[:0])
+            mirrored = 0
+            for raster, off in ((96, 0), (0, 1)):
+                samples = augment.Samples([photo], 96, 3, scale=(1, 1), anywhere=0, blank=0, cut=0,
+                                          raster=raster)
+                for i in range(12):
+                    lit = samples[i].image.float().mean(0)
+                    lit = torch.where(lit.mean(0) > lit.mean(0).mean() + 5)[0].float().mean().item()
+                    centre = samples[i].faces[0, [0, 2]].mean().item()
+                    self.assertAlmostEqual(centre, lit + (off if lit > 48 else 0), delta=0.3)
+                    mirrored += lit > 48
+            self.assertTrue(0 < mirrored < 24)
+
     def test_bad_model_files_are_named(self):
         with tempfile.TemporaryDirectory() as folder:
             path = os.path.join(folder, "bad.safetensors")
