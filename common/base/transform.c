@@ -5,8 +5,7 @@
 #include <string.h>
 
 cloak_transform cloak_transform_raw(void) {
-    return (cloak_transform){
-        .name = "raw",
+    return (cloak_transform){.name = "raw",
 #define X(field, type, neutral, word, least, most, doc) .field = neutral,
         CLOAK_TRANSFORM_TABLE(X)
 #undef X
@@ -14,12 +13,13 @@ cloak_transform cloak_transform_raw(void) {
 }
 
 /* Reads "word" followed by a number within bounds and nothing else. */
-static bool read_part(const char *part, const char *word, double least, double most,
-    double *value) {
+static bool read_part(
+    const char *part, const char *word, double least, double most, double *value) {
     size_t length = strlen(word);
     char *end = NULL;
     if (strncmp(part, word, length) != 0 ||
-        part[length + strspn(part + length, "0123456789.")]) /* no hexadecimal, no exponent, no inf */
+        part[length +
+             strspn(part + length, "0123456789.")]) /* no hexadecimal, no exponent, no inf */
         return false;
     *value = strtod(part + length, &end);
     return end > part + length && !*end && *value >= least && *value <= most;
@@ -36,11 +36,13 @@ static cloak_status set_part(cloak_transform *transform, const char *part, cloak
     }
     CLOAK_TRANSFORM_TABLE(X)
 #undef X
-    return cloak_fail(error, CLOAK_E_USAGE, "'%s' is no transform; there are: raw"
+    return cloak_fail(error, CLOAK_E_USAGE,
+        "'%s' is no transform; there are: raw"
 #define X(field, type, neutral, word, least, most, doc) ", " word #least " to " word #most
         CLOAK_TRANSFORM_TABLE(X)
 #undef X
-        ", and chains of them with +", part);
+            ", and chains of them with +",
+        part);
 }
 
 static cloak_status parse_one(const char *name, cloak_transform *transform, cloak_error *error) {
@@ -63,8 +65,8 @@ cloak_status cloak_transforms_parse(const char *names,
     size_t n = 0;
     while (status == CLOAK_OK && *names && (name = strsep(&rest, ","))) {
         if (n == CLOAK_TRANSFORMS_MAX)
-            status = cloak_fail(error, CLOAK_E_USAGE, "more than %d transforms",
-                CLOAK_TRANSFORMS_MAX);
+            status =
+                cloak_fail(error, CLOAK_E_USAGE, "more than %d transforms", CLOAK_TRANSFORMS_MAX);
         else
             status = parse_one(name, &transforms[n++], error);
     }

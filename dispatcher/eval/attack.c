@@ -163,16 +163,14 @@ static void print(const cloak_eval_set *set, const cloak_attack_params *params,
     else
         cJSON_AddNullToObject(object, "psnr_db");
     cJSON_AddNumberToObject(object, "clean_photos", (double)s->clean);
-    cJSON *ap = cJSON_AddObjectToObject(object, "ap");
-    cloak_eval_curve(ap, "before", &s->before, cloak_ap_average);
-    cloak_eval_curve(ap, "after", &s->after, cloak_ap_average);
-    cJSON *recall = cJSON_AddObjectToObject(object, "recall");
-    cloak_eval_curve(recall, "before", &s->before, cloak_ap_recall);
-    cloak_eval_curve(recall, "after", &s->after, cloak_ap_recall);
-    char *text = cJSON_PrintUnformatted(object);
-    printf("%s\n", text ? text : "{}");
-    free(text);
-    cJSON_Delete(object);
+    cloak_eval_before_after(object, &s->before, &s->after);
+    cJSON *transforms = cJSON_AddObjectToObject(object, "transforms");
+    for (size_t i = 0; i < params->transform_count; i++) {
+        cJSON *entry = cJSON_AddObjectToObject(transforms, params->transforms[i].name);
+        cloak_eval_curve(entry, "ap", &s->after_transform[i], cloak_ap_average);
+        cloak_eval_curve(entry, "recall", &s->after_transform[i], cloak_ap_recall);
+    }
+    cloak_eval_report(object);
 }
 
 int cloak_eval_attack(int argc, char **argv) {

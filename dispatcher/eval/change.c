@@ -44,10 +44,9 @@ static int store(cloak_eval_changed *changed, VipsImage **image, double quality,
     void *bytes = NULL;
     size_t length = 0;
     VipsImage *read = NULL, *made = NULL;
-    int failed =
-        webp ? vips_webpsave_buffer(*image, &bytes, &length, "Q", (int)quality, NULL)
-             : vips_jpegsave_buffer(*image, &bytes, &length, "Q", (int)quality, "subsample-mode",
-                   VIPS_FOREIGN_SUBSAMPLE_ON, NULL);
+    int failed = webp ? vips_webpsave_buffer(*image, &bytes, &length, "Q", (int)quality, NULL)
+                      : vips_jpegsave_buffer(*image, &bytes, &length, "Q", (int)quality,
+                            "subsample-mode", VIPS_FOREIGN_SUBSAMPLE_ON, NULL);
     if (!failed)
         failed = webp ? vips_webpload_buffer(bytes, length, &read, NULL)
                       : vips_jpegload_buffer(bytes, length, &read, NULL);
@@ -82,10 +81,11 @@ static int rotate(cloak_eval_changed *changed, VipsImage **image, double degrees
     const double matrix[4] = {c, -s, s, c};
     VipsImage *made = NULL;
     VipsArrayInt *area = vips_array_int_newv(4, 0, 0, (*image)->Xsize, (*image)->Ysize);
-    int failed = vips_affine(*image, &made, matrix[0], matrix[1], matrix[2], matrix[3], "oarea", area,
-        "odx", x - c * x + s * y, "ody", y - s * x - c * y, NULL);
+    int failed = vips_affine(*image, &made, matrix[0], matrix[1], matrix[2], matrix[3], "oarea",
+        area, "odx", x - c * x + s * y, "ody", y - s * x - c * y, NULL);
     vips_area_unref(VIPS_AREA(area));
-    compose(changed->back, (const double[2][3]){{c, s, x - c * x - s * y}, {-s, c, y + s * x - c * y}});
+    compose(
+        changed->back, (const double[2][3]){{c, s, x - c * x - s * y}, {-s, c, y + s * x - c * y}});
     return replace(image, made, failed);
 }
 
@@ -102,8 +102,8 @@ static const struct {
 } parts[] = {{"x", 0.05, 4, resize}, {"jpeg", 1, 100, write_jpeg}, {"webp", 1, 100, write_webp},
     {"crop", 0, 0.45, crop}, {"rotate", -180, 180, rotate}, {"view", 0.2, 4, view}};
 
-static cloak_status apply(cloak_eval_changed *changed, VipsImage **image, const char *part,
-    cloak_error *error) {
+static cloak_status apply(
+    cloak_eval_changed *changed, VipsImage **image, const char *part, cloak_error *error) {
     if (strcmp(part, "raw") == 0)
         return CLOAK_OK;
     for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
@@ -121,13 +121,14 @@ static cloak_status apply(cloak_eval_changed *changed, VipsImage **image, const 
         return CLOAK_E_INTERNAL;
     }
     return cloak_fail(error, CLOAK_E_USAGE,
-        "'%s' is no change; there are raw, x0.05 to x4, jpeg1 to jpeg100, webp1 to webp100, crop0 to "
+        "'%s' is no change; there are raw, x0.05 to x4, jpeg1 to jpeg100, webp1 to webp100, crop0 "
+        "to "
         "crop0.45, rotate-180 to rotate180, view0.2 to view4, and chains of them with +",
         part);
 }
 
-cloak_status cloak_eval_change(const char *chain, const cloak_photo *photo,
-    cloak_eval_changed *changed, cloak_error *error) {
+cloak_status cloak_eval_change(
+    const char *chain, const cloak_photo *photo, cloak_eval_changed *changed, cloak_error *error) {
     char copy[MAX_CHAIN], *rest = copy, *part;
     if (strlen(chain) >= sizeof copy)
         return cloak_fail(error, CLOAK_E_USAGE, "the change '%.40s…' is too long", chain);
@@ -165,7 +166,8 @@ void cloak_eval_change_back(const cloak_eval_changed *changed, cloak_detections 
     for (size_t i = 0; i < found->count; i++) {
         cloak_detection *d = &found->items[i];
         const double x = (d->x1 + d->x2) / 2.0, y = (d->y1 + d->y2) / 2.0;
-        const double w = (d->x2 - d->x1) * changed->scale / 2, h = (d->y2 - d->y1) * changed->scale / 2;
+        const double w = (d->x2 - d->x1) * changed->scale / 2,
+                     h = (d->y2 - d->y1) * changed->scale / 2;
         const double cx = changed->back[0][0] * x + changed->back[0][1] * y + changed->back[0][2];
         const double cy = changed->back[1][0] * x + changed->back[1][1] * y + changed->back[1][2];
         d->x1 = (float)(cx - w);

@@ -1,5 +1,6 @@
-/* What platforms do to a photo after its delivery, done for real: libvips resizes, libjpeg-turbo and
- * libwebp write and read files. The attack's loop only simulates some of it (models/kernels). */
+/* What platforms do to a photo after its delivery, done for real: libvips resizes, libjpeg-turbo
+ * and libwebp write and read files. The attack's loop only simulates some of it (models/kernels).
+ */
 #ifndef CLOAK_EVAL_CHANGE_H
 #define CLOAK_EVAL_CHANGE_H
 
@@ -19,8 +20,8 @@ typedef struct {
  * xS (resized to S times its size; Lanczos when it shrinks), jpegQ (halved chroma), webpQ, cropS (S
  * of the width and height cut off at each side), rotateD (by D degrees about its centre, at its own
  * size), viewS. CLOAK_E_USAGE names a part that is not known. */
-CLOAK_MUST_CHECK cloak_status cloak_eval_change(const char *chain, const cloak_photo *photo,
-    cloak_eval_changed *changed, cloak_error *error);
+CLOAK_MUST_CHECK cloak_status cloak_eval_change(
+    const char *chain, const cloak_photo *photo, cloak_eval_changed *changed, cloak_error *error);
 
 /* Brings detections on the changed photo to the original's pixels, in place. */
 void cloak_eval_change_back(const cloak_eval_changed *changed, cloak_detections *found);

@@ -168,10 +168,7 @@ static void print_json(const cloak_eval_set *set, const Sums *sums) {
     cJSON_AddNumberToObject(none, "detections", (double)sums->faceless.detections);
     cloak_eval_number(none, "best_score", sums->faceless.best_score);
     cloak_eval_number(object, "seconds_per_photo", sums->seconds / (double)set->count);
-    char *text = cJSON_PrintUnformatted(object);
-    printf("%s\n", text ? text : "{}");
-    free(text);
-    cJSON_Delete(object);
+    cloak_eval_report(object);
 }
 
 /* Opens a file that an option names; NULL when it names none. */

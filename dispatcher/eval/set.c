@@ -124,6 +124,21 @@ void cloak_eval_curve(cJSON *to, const char *name, const cloak_ap *ap,
         cloak_eval_number(object, cloak_ap_iou_word(i), measure(ap, i));
 }
 
+void cloak_eval_before_after(cJSON *to, const cloak_ap *before, const cloak_ap *after) {
+    cJSON *ap = cJSON_AddObjectToObject(to, "ap"), *recall = cJSON_AddObjectToObject(to, "recall");
+    cloak_eval_curve(ap, "before", before, cloak_ap_average);
+    cloak_eval_curve(ap, "after", after, cloak_ap_average);
+    cloak_eval_curve(recall, "before", before, cloak_ap_recall);
+    cloak_eval_curve(recall, "after", after, cloak_ap_recall);
+}
+
+void cloak_eval_report(cJSON *report) {
+    char *text = cJSON_PrintUnformatted(report);
+    printf("%s\n", text ? text : "{}");
+    free(text);
+    cJSON_Delete(report);
+}
+
 void cloak_eval_set_close(cloak_eval_set *set) {
     for (size_t i = 0; i < set->count; i++)
         free(set->keys[i]);

@@ -68,6 +68,12 @@ void cloak_eval_add(
 void cloak_eval_curve(cJSON *to, const char *name, const cloak_ap *ap,
     double (*measure)(const cloak_ap *, int));
 
+/* Adds "ap" and "recall", each with "before" and "after". */
+void cloak_eval_before_after(cJSON *to, const cloak_ap *before, const cloak_ap *after);
+
+/* Prints the report as one line on stdout and frees it. */
+void cloak_eval_report(cJSON *report);
+
 /* A number with four decimals, null when it is not one. */
 void cloak_eval_number(cJSON *to, const char *name, double value);
 

@@ -1,7 +1,7 @@
 /* cloak eval survival: what becomes of cloaks when platforms recompress, shrink, crop or turn the
- * photos. It is about delivered files: those of an earlier `cloak run`, or of one that is started here
- * on a copy of the photos. Every file is decoded, changed by real codecs (change.h) and looked at; so
- * is the photo that it was made from, since a change may hide faces by itself.
+ * photos. It is about delivered files: those of an earlier `cloak run`, or of one that is started
+ * here on a copy of the photos. Every file is decoded, changed by real codecs (change.h) and looked
+ * at; so is the photo that it was made from, since a change may hide faces by itself.
  */
 #include <ftw.h>
 #include <math.h>
@@ -28,7 +28,7 @@ static const char usual_changes[] =
 
 typedef struct {
     cloak_eval_options set;
-    const char *preset, *cloaked, *changes;
+    const char *preset, *eps, *steps, *cloaked, *changes;
 } Options;
 
 typedef struct {
@@ -123,8 +123,8 @@ static void compare(Run *run, const cloak_eval_photo *original, const cloak_phot
         if (x1 <= x0 || y1 <= y0)
             continue;
         covered += (double)(x1 - x0) * (y1 - y0);
-        worst = fmin(worst,
-            cloak_photo_ssim(photo->rgb, delivered->rgb, photo->width, x0, y0, x1, y1));
+        worst =
+            fmin(worst, cloak_photo_ssim(photo->rgb, delivered->rgb, photo->width, x0, y0, x1, y1));
     }
     run->measured++;
     run->psnr += psnr;
@@ -146,8 +146,8 @@ static cloak_status measure_photo(Run *run, const cloak_eval_photo *original, cl
     if (status == CLOAK_OK)
         status = cloak_photo_decode(bytes, length, original->key, NULL, &delivered, error);
     free(bytes);
-    if (status == CLOAK_OK && (delivered.width != original->photo.width ||
-                                  delivered.height != original->photo.height))
+    if (status == CLOAK_OK &&
+        (delivered.width != original->photo.width || delivered.height != original->photo.height))
         status = cloak_fail(error, CLOAK_E_USAGE,
             "%s: the delivered photo has another size than the original", original->key);
     if (status == CLOAK_OK)
@@ -188,8 +188,8 @@ static cloak_status copy_photos(const Run *run, const char *album, cloak_error *
     for (size_t i = 0; i < run->set.count && status == CLOAK_OK; i++) {
         void *bytes = NULL;
         size_t length = 0;
-        status = cloak_store_get(
-            run->set.store, run->set.keys[i], MAX_FILE, &bytes, &length, error);
+        status =
+            cloak_store_get(run->set.store, run->set.keys[i], MAX_FILE, &bytes, &length, error);
         if (status == CLOAK_OK)
             status = cloak_store_put(store, run->set.keys[i], bytes, length, error);
         free(bytes);
@@ -199,14 +199,20 @@ static cloak_status copy_photos(const Run *run, const char *album, cloak_error *
 }
 
 /* `cloak run` on the copy; it ends by itself. What it says goes to `log`. */
-static cloak_status cloak_them(const Run *run, const char *album, const char *out, const char *log,
-    cloak_error *error) {
+static cloak_status cloak_them(
+    const Run *run, const char *album, const char *out, const char *log, cloak_error *error) {
     const cloak_eval_options *o = &run->options->set;
     char *program = cloak_install_program("cloak"), threads[24];
     snprintf(threads, sizeof threads, "%ld", o->threads);
-    char *argv[] = {program, "run", (char *)album, (char *)out, "--preset",
-        (char *)run->options->preset, "--device", (char *)o->device, "--threads", threads,
-        o->model ? "--model" : NULL, (char *)o->model, NULL};
+    char *argv[20] = {program, "run", (char *)album, (char *)out, "--preset",
+        (char *)run->options->preset, "--device", (char *)o->device, "--threads", threads};
+    const char *optional[][2] = {
+        {"--model", o->model}, {"--eps", run->options->eps}, {"--steps", run->options->steps}};
+    for (size_t i = 0, n = 10; i < sizeof optional / sizeof *optional; i++)
+        if (optional[i][1]) {
+            argv[n++] = (char *)optional[i][0];
+            argv[n++] = (char *)optional[i][1];
+        }
     pid_t pid = 0;
     int ended = 0;
     cloak_status status = cloak_process_start(argv, log, SIGTERM, &pid, error);
@@ -233,7 +239,8 @@ static cloak_status make_and_measure(Run *run, cloak_error *error) {
     const char *base = getenv("TMPDIR");
     char *folder = cloak_format("%s/cloak-survival-XXXXXX", base && *base ? base : "/tmp");
     if (!mkdtemp(folder)) {
-        cloak_fail(error, CLOAK_E_TRANSIENT, "cannot create %s; set TMPDIR to a folder with room", folder);
+        cloak_fail(
+            error, CLOAK_E_TRANSIENT, "cannot create %s; set TMPDIR to a folder with room", folder);
         free(folder);
         return CLOAK_E_TRANSIENT;
     }
@@ -276,7 +283,8 @@ static cloak_status name_rows(Run *run, cloak_error *error) {
 
 static void print(const Run *run) {
     const double n = (double)run->measured;
-    fprintf(stderr, "\n  %-16s recall before  after   AP before  after   (IoU .5, %zu photos, %llu faces)\n",
+    fprintf(stderr,
+        "\n  %-16s recall before  after   AP before  after   (IoU .5, %zu photos, %llu faces)\n",
         "", run->measured, (unsigned long long)(run->count ? run->rows[0].before.faces : 0));
     for (size_t i = 0; i < run->count; i++) {
         const Row *row = &run->rows[i];
@@ -287,7 +295,8 @@ static void print(const Run *run) {
             cloak_ap_average(&row->after, CLOAK_AP_IOU_50));
     }
     fprintf(stderr,
-        "  PSNR %.1f dB on average; %zu photos whose faces cover less than 2 %%: %.1f dB on average, "
+        "  PSNR %.1f dB on average; %zu photos whose faces cover less than 2 %%: %.1f dB on "
+        "average, "
         "%.1f at least\n  SSIM of the worst face: %.3f on average, %.3f at least\n",
         run->psnr / n, run->small, run->small ? run->small_psnr / (double)run->small : NAN,
         run->small ? run->small_psnr_least : NAN, run->ssim / n, run->ssim_least);
@@ -307,18 +316,10 @@ static void print_json(const Run *run) {
     changes = cJSON_AddObjectToObject(object, "changes");
     for (size_t i = 0; i < run->count; i++) {
         const Row *row = &run->rows[i];
-        cJSON *entry = cJSON_AddObjectToObject(changes, row->name);
-        cJSON *ap = cJSON_AddObjectToObject(entry, "ap");
-        cloak_eval_curve(ap, "before", &row->before, cloak_ap_average);
-        cloak_eval_curve(ap, "after", &row->after, cloak_ap_average);
-        cJSON *recall = cJSON_AddObjectToObject(entry, "recall");
-        cloak_eval_curve(recall, "before", &row->before, cloak_ap_recall);
-        cloak_eval_curve(recall, "after", &row->after, cloak_ap_recall);
+        cloak_eval_before_after(
+            cJSON_AddObjectToObject(changes, row->name), &row->before, &row->after);
     }
-    char *text = cJSON_PrintUnformatted(object);
-    printf("%s\n", text ? text : "{}");
-    free(text);
-    cJSON_Delete(object);
+    cloak_eval_report(object);
 }
 
 static void run_free(Run *run) {
@@ -334,10 +335,12 @@ static void run_free(Run *run) {
 }
 
 int cloak_eval_survival(int argc, char **argv) {
-    Options o = {CLOAK_EVAL_OPTIONS_DEFAULT, NULL, NULL, NULL};
+    Options o = {CLOAK_EVAL_OPTIONS_DEFAULT, NULL, NULL, NULL, NULL, NULL};
     const cloak_option table[] = {CLOAK_EVAL_OPTIONS(o.set),
         {"preset", "NAME", NULL, CLOAK_OPTION_TEXT, &o.preset, 0, 0,
             "cloaks the photos first, in a temporary folder"},
+        {"eps", "E", NULL, CLOAK_OPTION_TEXT, &o.eps, 0, 0, "with --preset: another budget"},
+        {"steps", "N", NULL, CLOAK_OPTION_TEXT, &o.steps, 0, 0, "with --preset: other steps"},
         {"cloaked", "DIR", NULL, CLOAK_OPTION_TEXT, &o.cloaked, 0, 0,
             "or: the output of an earlier `cloak run` on them"},
         {"changes", "NAMES", NULL, CLOAK_OPTION_TEXT, &o.changes, 0, 0,
@@ -345,7 +348,8 @@ int cloak_eval_survival(int argc, char **argv) {
         {0}};
     cloak_error error = {0};
     int code = 0;
-    if (!cloak_verb_parse("eval survival --photos DIR --labels FILE --preset NAME|--cloaked DIR [OPTIONS]",
+    if (!cloak_verb_parse(
+            "eval survival --photos DIR --labels FILE --preset NAME|--cloaked DIR [OPTIONS]",
             "AP and recall on delivered photos after what platforms do to them.", table, argc, argv,
             0, &code))
         return code;

@@ -14,8 +14,7 @@ namespace cloak {
 Eye::Eye(const Target &target, int width, int height, int grid_width, int grid_height)
     : target_(target), shape_(target.input_shape(width, height, 1)),
       view_(width, height, grid_width, grid_height, shape_.width, shape_.height),
-      input_(torch::zeros({1, 3, shape_.padded_height, shape_.padded_width})) {
-}
+      input_(torch::zeros({1, 3, shape_.padded_height, shape_.padded_width})) {}
 
 Look Eye::look_raw(const Scene &scene, Precision precision, const LossSettings *loss,
     std::vector<float> &gradient) {
@@ -49,11 +48,12 @@ Look Eye::look_through(const Scene &scene, const cloak_transform &transform, Pre
     return seen;
 }
 
-std::vector<Found> Eye::look(const Scene &scene, const cloak_transform &transform, Precision precision,
-    const LossSettings *loss, std::vector<float> &gradient, bool *has_gradient) {
+std::vector<Found> Eye::look(const Scene &scene, const cloak_transform &transform,
+    Precision precision, const LossSettings *loss, std::vector<float> &gradient,
+    bool *has_gradient) {
     gradient.resize(size_t(3) * size_t(view_.grid_width) * size_t(view_.grid_height));
     Look seen = is_raw(transform) ? look_raw(scene, precision, loss, gradient)
-                                : look_through(scene, transform, precision, loss, gradient);
+                                  : look_through(scene, transform, precision, loss, gradient);
     *has_gradient = false;
     if (!seen.gradient.defined())
         return seen.found;

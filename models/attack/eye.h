@@ -29,10 +29,11 @@ class Eye {
 
     /* Looks at the scene. With `loss`, when something is found and its gradient does not vanish,
      * fills `gradient` with that of the loss with respect to the perturbation (three planes of the
-     * grid, scaled to a mean absolute value of 1) and says so in `*has_gradient`. With a decoded file
-     * the gradient passes through encoder and decoder as if they were the identity. */
-    std::vector<Found> look(const Scene &scene, const cloak_transform &transform, Precision precision,
-        const LossSettings *loss, std::vector<float> &gradient, bool *has_gradient);
+     * grid, scaled to a mean absolute value of 1) and says so in `*has_gradient`. With a decoded
+     * file the gradient passes through encoder and decoder as if they were the identity. */
+    std::vector<Found> look(const Scene &scene, const cloak_transform &transform,
+        Precision precision, const LossSettings *loss, std::vector<float> &gradient,
+        bool *has_gradient);
 
     const View &view() const {
         return view_;

@@ -14,8 +14,7 @@ void Passage::Stage::forward(const float *in, std::vector<float> &out) const {
     separable_apply(x, y, 3, in, in_width, in_width, int64_t(in_width) * in_height, out.data());
 }
 
-void Passage::Stage::backward(
-    const float *in, int64_t stride, int64_t plane, float *out) const {
+void Passage::Stage::backward(const float *in, int64_t stride, int64_t plane, float *out) const {
     separable_apply(
         transposed(x, in_width), transposed(y, in_height), 3, in, out_width, stride, plane, out);
 }
@@ -103,8 +102,8 @@ void Passage::backward(const torch::Tensor &grad, float *photo) {
     for (size_t i = stages_.size(); i > 0; i--) {
         const Stage &stage = stages_[i - 1];
         next.resize(size_t(3) * size_t(stage.in_width) * size_t(stage.in_height));
-        stage.backward(at.data(), stage.out_width,
-            int64_t(stage.out_width) * stage.out_height, next.data());
+        stage.backward(
+            at.data(), stage.out_width, int64_t(stage.out_width) * stage.out_height, next.data());
         at.swap(next);
     }
     std::copy(at.begin(), at.end(), photo);

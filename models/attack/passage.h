@@ -1,4 +1,5 @@
-/* The way of a photo's pixels through a transform into a detector's input, and of a gradient back. */
+/* The way of a photo's pixels through a transform into a detector's input, and of a gradient back.
+ */
 #ifndef CLOAK_ATTACK_PASSAGE_H
 #define CLOAK_ATTACK_PASSAGE_H
 
@@ -41,7 +42,7 @@ class Passage {
     void add_stage(SparseRows x, SparseRows y);
 
     const Target &target_;
-    int width_, height_; /* of the photo, and after each stage so far */
+    int width_, height_;        /* of the photo, and after each stage so far */
     std::vector<Stage> stages_; /* each rounded to whole levels */
     std::unique_ptr<Jpeg> jpeg_;
     Stage last_; /* to the input; not rounded */

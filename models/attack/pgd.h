@@ -1,4 +1,5 @@
-/* Vanishing projected gradient descent (Madry et al. 2018, with momentum as in Dong et al. 2018). */
+/* Vanishing projected gradient descent (Madry et al. 2018, with momentum as in Dong et al. 2018).
+ */
 #ifndef CLOAK_ATTACK_PGD_H
 #define CLOAK_ATTACK_PGD_H
 
@@ -18,13 +19,15 @@ struct PgdSettings {
     int max_steps = 40, restarts = 0, polish = 0;
     float region = 3;
     LossSettings loss;
-    bool momentum = true, decay = true, overdrive = true, patience = true,
-         gentle = true, masking = true; /* see cloak_model.h */
+    bool momentum = true, decay = true, overdrive = true, patience = true, gentle = true,
+         masking = true; /* see cloak_model.h */
     uint64_t seed = 0;
     const std::vector<Found> *clean = nullptr; /* what is on the photo, if known; borrowed */
-    /* Turns the perturbed photo into what a viewer sees of the encoded file; empty: nothing does. */
+    /* Turns the perturbed photo into what a viewer sees of the encoded file; empty: nothing does.
+     */
     std::function<void(const uint8_t *rgb, uint8_t *decoded)> codec;
-    std::vector<cloak_transform> transforms; /* that the cloak is to survive besides; may be empty */
+    std::vector<cloak_transform>
+        transforms;                   /* that the cloak is to survive besides; may be empty */
     std::function<void()> check_stop; /* throws to end the attack */
 };
 

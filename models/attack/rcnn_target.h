@@ -10,8 +10,7 @@ namespace cloak {
 class RcnnTarget : public Target {
   public:
     /* `detector` is borrowed and must outlive the target. */
-    explicit RcnnTarget(const FasterRcnn &detector) : detector_(detector) {
-    }
+    explicit RcnnTarget(const FasterRcnn &detector) : detector_(detector) {}
     InputShape input_shape(int photo_width, int photo_height, float scale) const override;
     const float *mean() const override {
         return detector_.config().mean.data();

@@ -10,9 +10,9 @@ namespace cloak {
 
 namespace {
 /* Of a standard deviation of so many levels, in a Gaussian window of this sigma in grid pixels, the
- * budget is whole. 8 photos at 8/255 with eight transforms, 16 at 5/255 without: as many faces hidden,
- * in as many steps, with and without it; the worst face's SSIM .883 instead of .875, .943 instead of
- * .938. */
+ * budget is whole. 8 photos at 8/255 with eight transforms, 16 at 5/255 without: as many faces
+ * hidden, in as many steps, with and without it; the worst face's SSIM .883 instead of .875, .943
+ * instead of .938. */
 constexpr float whole_deviation = 12, window = 2, least_share = 0.3f;
 } // namespace
 

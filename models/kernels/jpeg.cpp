@@ -8,17 +8,18 @@ namespace cloak {
 
 namespace {
 
-/* Passes at least so much of a coefficient's gradient: what lies on a multiple now could leave it. */
+/* Passes at least so much of a coefficient's gradient: what lies on a multiple now could leave it.
+ */
 constexpr float least_slope = 0.1f;
 
 /* ITU-T T.81, tables K.1 and K.2, by rows. */
 const uint8_t luma_steps[64] = {16, 11, 10, 16, 24, 40, 51, 61, 12, 12, 14, 19, 26, 58, 60, 55, 14,
-    13, 16, 24, 40, 57, 69, 56, 14, 17, 22, 29, 51, 87, 80, 62, 18, 22, 37, 56, 68, 109, 103, 77, 24,
-    35, 55, 64, 81, 104, 113, 92, 49, 64, 78, 87, 103, 121, 120, 101, 72, 92, 95, 98, 112, 100, 103,
-    99};
-const uint8_t chroma_steps[64] = {17, 18, 24, 47, 99, 99, 99, 99, 18, 21, 26, 66, 99, 99, 99, 99, 24,
-    26, 56, 99, 99, 99, 99, 99, 47, 66, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99,
-    99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99};
+    13, 16, 24, 40, 57, 69, 56, 14, 17, 22, 29, 51, 87, 80, 62, 18, 22, 37, 56, 68, 109, 103, 77,
+    24, 35, 55, 64, 81, 104, 113, 92, 49, 64, 78, 87, 103, 121, 120, 101, 72, 92, 95, 98, 112, 100,
+    103, 99};
+const uint8_t chroma_steps[64] = {17, 18, 24, 47, 99, 99, 99, 99, 18, 21, 26, 66, 99, 99, 99, 99,
+    24, 26, 56, 99, 99, 99, 99, 99, 47, 66, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99,
+    99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99};
 
 /* JFIF's colours: rows Y, Cb, Cr of red, green, blue; and back. */
 const float to_ycc[3][3] = {{0.299f, 0.587f, 0.114f}, {-0.168735892f, -0.331264108f, 0.5f},
@@ -63,6 +64,14 @@ inline void load(const float *from, int stride, float block[8][8]) {
 inline void store(const float block[8][8], float *to, int stride) {
     for (int y = 0; y < 8; y++)
         std::copy(block[y], block[y] + 8, to + int64_t(y) * stride);
+}
+
+/* Calls `change` with the place of each block's first sample, on all threads. */
+template <typename Change> void each_block(int width, int height, Change change) {
+#pragma omp parallel for
+    for (int row = 0; row < height; row += 8)
+        for (int column = 0; column < width; column += 8)
+            change(size_t(row) * size_t(width) + size_t(column));
 }
 
 inline float to_byte(float value) {
@@ -115,8 +124,8 @@ void Jpeg::to_components(const float *rgb) {
             for (int c = 0; c < 3; c++) {
                 const float *m = to_ycc[c];
                 for (int x = 0; x < width_; x++)
-                    to[c][x] = std::nearbyint(m[0] * from[x] + m[1] * from[plane + x] +
-                                              m[2] * from[2 * plane + x]);
+                    to[c][x] = std::nearbyint(
+                        m[0] * from[x] + m[1] * from[plane + x] + m[2] * from[2 * plane + x]);
                 std::fill(to[c] + width_, to[c] + luma.width, to[c][width_ - 1]);
             }
             for (int x = 0; x < luma.width; x++)
@@ -137,24 +146,21 @@ void Jpeg::to_components(const float *rgb) {
 
 void Jpeg::quantise(Component &component) {
     const int stride = component.width;
-#pragma omp parallel for
-    for (int row = 0; row < component.height; row += 8)
-        for (int column = 0; column < stride; column += 8) {
-            const size_t at = size_t(row) * size_t(stride) + size_t(column);
-            float block[8][8], slopes[8][8];
-            load(&component.samples[at], stride, block);
-            both_sides(cosines.by_frequency, cosines.by_place, block);
-            for (int k = 0; k < 8; k++)
-                for (int l = 0; l < 8; l++) {
-                    const float step = component.steps[k * 8 + l], value = block[k][l] / step;
-                    const float whole = std::nearbyint(value), off = value - whole;
-                    block[k][l] = whole * step;
-                    slopes[k][l] = std::max(3 * off * off, least_slope);
-                }
-            both_sides(cosines.by_place, cosines.by_frequency, block);
-            store(block, &component.samples[at], stride);
-            store(slopes, &component.slopes[at], stride);
-        }
+    each_block(stride, component.height, [&component, stride](size_t at) {
+        float block[8][8], slopes[8][8];
+        load(&component.samples[at], stride, block);
+        both_sides(cosines.by_frequency, cosines.by_place, block);
+        for (int k = 0; k < 8; k++)
+            for (int l = 0; l < 8; l++) {
+                const float step = component.steps[k * 8 + l], value = block[k][l] / step;
+                const float whole = std::nearbyint(value), off = value - whole;
+                block[k][l] = whole * step;
+                slopes[k][l] = std::max(3 * off * off, least_slope);
+            }
+        both_sides(cosines.by_place, cosines.by_frequency, block);
+        store(block, &component.samples[at], stride);
+        store(slopes, &component.slopes[at], stride);
+    });
 #pragma omp parallel for
     for (size_t i = 0; i < component.samples.size(); i++)
         component.samples[i] = to_byte(component.samples[i] + 128) - 128;
@@ -209,7 +215,8 @@ void Jpeg::forward(const float *rgb, float *out) {
     from_components(out);
 }
 
-/* One row of pixels' share in the gradient of one chroma component, added where it was read from. */
+/* One row of pixels' share in the gradient of one chroma component, added where it was read from.
+ */
 static void collect_halved(const std::vector<float> &row, int y, int height, int width, float *sum,
     std::vector<float> &to, int stride) {
     const int used = (width + 1) / 2;
@@ -260,20 +267,17 @@ void Jpeg::collect(const float *grad, std::vector<float> *to) const {
 /* Through the blocks of one component, in place. */
 void Jpeg::through_blocks(const Component &component, std::vector<float> &grad) const {
     const int stride = component.width;
-#pragma omp parallel for
-    for (int row = 0; row < component.height; row += 8)
-        for (int column = 0; column < stride; column += 8) {
-            const size_t at = size_t(row) * size_t(stride) + size_t(column);
-            float block[8][8], slopes[8][8];
-            load(&grad[at], stride, block);
-            load(&component.slopes[at], stride, slopes);
-            both_sides(cosines.by_frequency, cosines.by_place, block);
-            for (int k = 0; k < 8; k++)
-                for (int l = 0; l < 8; l++)
-                    block[k][l] *= slopes[k][l];
-            both_sides(cosines.by_place, cosines.by_frequency, block);
-            store(block, &grad[at], stride);
-        }
+    each_block(stride, component.height, [&component, &grad, stride](size_t at) {
+        float block[8][8], slopes[8][8];
+        load(&grad[at], stride, block);
+        load(&component.slopes[at], stride, slopes);
+        both_sides(cosines.by_frequency, cosines.by_place, block);
+        for (int k = 0; k < 8; k++)
+            for (int l = 0; l < 8; l++)
+                block[k][l] *= slopes[k][l];
+        both_sides(cosines.by_place, cosines.by_frequency, block);
+        store(block, &grad[at], stride);
+    });
 }
 
 void Jpeg::backward(const float *grad, float *out) {

@@ -1,7 +1,8 @@
 /* What a JPEG file does to a picture, and the gradient of that: colours to YCbCr and back, chroma
- * halved or not, blocks of 8 × 8 through the DCT, rounded to multiples of the quantisation tables of
- * ITU-T T.81 Annex K, scaled by quality as the IJG's library does it. Huffman coding loses nothing
- * and is left out. Agrees with libjpeg-turbo to about a level (its integer DCT rounds in between).
+ * halved or not, blocks of 8 × 8 through the DCT, rounded to multiples of the quantisation tables
+ * of ITU-T T.81 Annex K, scaled by quality as the IJG's library does it. Huffman coding loses
+ * nothing and is left out. Agrees with libjpeg-turbo to about a level (its integer DCT rounds in
+ * between).
  *
  * Planes are rows of floats from the top without padding, values 0 … 255. No torch types.
  */
@@ -21,10 +22,10 @@ class Jpeg {
     /* Three planes of whole levels as the file's viewer sees them, from three planes. */
     void forward(const float *rgb, float *out);
 
-    /* The gradient with respect to what `forward` was given last from that of its result. Rounding of
-     * coefficients has the slope 3d², d being the distance to the nearest multiple (the derivative
-     * of round(x) + (x - round(x))³, Shin and Song 2017), and at least `least_slope`; all other
-     * rounding and clipping counts as the identity. */
+    /* The gradient with respect to what `forward` was given last from that of its result. Rounding
+     * of coefficients has the slope 3d², d being the distance to the nearest multiple (the
+     * derivative of round(x) + (x - round(x))³, Shin and Song 2017), and at least `least_slope`;
+     * all other rounding and clipping counts as the identity. */
     void backward(const float *grad, float *out);
 
   private:
