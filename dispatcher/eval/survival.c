@@ -308,6 +308,10 @@ static void print_json(const Run *run) {
     cJSON_AddNumberToObject(object, "photos", n);
     cJSON_AddNumberToObject(object, "faces", run->count ? (double)run->rows[0].before.faces : 0);
     cJSON_AddStringToObject(object, "preset", run->options->preset ? run->options->preset : "");
+    if (run->options->eps)
+        cJSON_AddStringToObject(object, "eps", run->options->eps);
+    if (run->options->steps)
+        cJSON_AddStringToObject(object, "steps", run->options->steps);
     cloak_eval_number(object, "psnr_db", run->psnr / n);
     cJSON_AddNumberToObject(object, "small_face_photos", (double)run->small);
     cloak_eval_number(object, "small_face_psnr_db", run->small_psnr / (double)run->small);

@@ -51,7 +51,8 @@ Look Eye::look_through(const Scene &scene, const cloak_transform &transform, Pre
 std::vector<Found> Eye::look(const Scene &scene, const cloak_transform &transform,
     Precision precision, const LossSettings *loss, std::vector<float> &gradient,
     bool *has_gradient) {
-    gradient.resize(size_t(3) * size_t(view_.grid_width) * size_t(view_.grid_height));
+    if (loss)
+        gradient.resize(size_t(3) * size_t(view_.grid_width) * size_t(view_.grid_height));
     Look seen = is_raw(transform) ? look_raw(scene, precision, loss, gradient)
                                   : look_through(scene, transform, precision, loss, gradient);
     *has_gradient = false;

@@ -352,6 +352,26 @@ class Parts(unittest.TestCase):
                     mirrored += lit > 48
             self.assertTrue(0 < mirrored < 24)
 
+    def test_average_of_two_models(self):
+        with tempfile.TemporaryDirectory() as folder:
+            tensors, metadata = weights_file.read(str(WEIGHTS))
+            moved = {name: value + 2 for name, value in tensors.items()}
+            weights_file.write(f"{folder}/moved.safetensors", moved, metadata)
+            command = [sys.executable, TRAIN / "average.py", f"{folder}/moved.safetensors", WEIGHTS]
+            subprocess.run([*command, f"{folder}/out.safetensors", "--share", "0.25"], check=True)
+            mean, told = weights_file.read(f"{folder}/out.safetensors")
+            self.assertIn("share 0.25", told["training"])
+            for name, value in tensors.items():
+                off = (mean[name].float() - value.float() - 0.5).abs().max().item()
+                self.assertLess(off, 0.02 + 0.001 * value.float().abs().max().item(), name)
+            del moved[sorted(moved)[0]]
+            weights_file.write(f"{folder}/moved.safetensors", moved, metadata)
+            done = subprocess.run([*command, f"{folder}/no.safetensors"], capture_output=True,
+                                  text=True, check=False)
+            self.assertEqual(done.returncode, 1)
+            self.assertIn("do not fit", done.stderr)
+            self.assertFalse(os.path.exists(f"{folder}/no.safetensors"))
+
     def test_bad_model_files_are_named(self):
         with tempfile.TemporaryDirectory() as folder:
             path = os.path.join(folder, "bad.safetensors")
