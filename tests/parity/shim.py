@@ -27,7 +27,9 @@ class AttackParams(c.Structure):
                 ("restarts", c.c_int), ("region", c.c_float), ("margin", c.c_float),
                 ("seed", c.c_uint64), ("codec", c.c_void_p), ("codec_context", c.c_void_p),
                 ("stop", c.c_void_p), ("stop_context", c.c_void_p), ("lattice", c.c_bool),
-                ("clean", c.c_void_p), ("without", c.c_uint), ("full_precision", c.c_bool)]
+                ("clean", c.c_void_p), ("without", c.c_uint), ("full_precision", c.c_bool),
+                ("transforms", c.c_void_p), ("transform_count", c.c_size_t),
+                ("others", c.c_void_p), ("other_count", c.c_size_t), ("polish", c.c_int)]
 
 
 class AttackResult(c.Structure):
