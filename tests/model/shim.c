@@ -232,6 +232,7 @@ TEST(polish_shrinks_a_success) {
         CHECK(result.success);
         CHECK_OK(cloak_model_detect(model(), &image, 1, &after, &error));
         CHECK_INT(after.count, 0);
+        cloak_detections_free(&after);
         psnr[polish] = cloak_photo_psnr(photo->rgb, out, size_of(photo));
         cloak_attack_result_free(&result);
         free(out);
@@ -260,6 +261,7 @@ TEST(defeats_two_detectors_at_once) {
         CHECK(result.success);
         CHECK_OK(cloak_model_detect(model(), &cloaked, 1, &seen, &error));
         CHECK_INT(seen.count, 0);
+        cloak_detections_free(&seen);
         CHECK_OK(cloak_model_detect(other, &cloaked, 1, &seen, &error));
         left[together] = seen.count;
         cloak_detections_free(&seen);
@@ -327,6 +329,7 @@ TEST(survives_what_it_is_told_to_survive) {
         CHECK(result.success);
         CHECK_OK(cloak_model_detect(model(), &image, 1, &seen, &error));
         CHECK_INT(seen.count, 0);
+        cloak_detections_free(&seen);
         for (size_t i = 0; i < 2; i++) {
             CHECK_OK(cloak_model_detect_after(model(), &image, &transforms[i], &seen, &error));
             left[in_loop] += seen.count;
