@@ -39,8 +39,8 @@ constexpr float momentum = 0.75f, first_step = 0.5f, step_decay = 0.97f, last_st
 /* Enlarging from the grid to the photo softens the perturbation to about half; the grid may hold
  * more, and the photo's pixels are bounded afterwards. 20 photos with up to 12 faces (59), eps 0.01, 40
  * steps: recall .119 with twice the bound, .068 with four times. Photos that are easy need none of it and
- * would be changed by more than they have to, so from ample_levels on it grows with the steps: 24 photos with
- * up to 12 faces at 5/255, 44.0 dB and 6.8 steps instead of 40.7 dB and 7.2. Below, it would cost steps. */
+ * would be changed by more than they have to, so it grows with the steps: 24 photos with up to 12 faces at
+ * 5/255, 44.0 dB and 6.8 steps instead of 40.7 dB and 7.2. */
 constexpr float overdrive = 4, overdrive_steps = 12;
 
 /* Steps along the sign use the budget up everywhere in the region at once. Where the budget is ample,
@@ -275,8 +275,6 @@ void Loop::settle() {
 
 /* The bound of the grid's values at a step. */
 float Loop::reach_at(int t) const {
-    if (settings_.eps_levels < ample_levels)
-        return reach_;
     const float least = std::min(settings_.eps_levels, reach_);
     return least + (reach_ - least) * std::min(float(t) / overdrive_steps, 1.0f);
 }
