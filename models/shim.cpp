@@ -20,11 +20,14 @@
 #include "models/attack/rcnn_target.h"
 #include "models/detector/faster_rcnn.h"
 #include "models/detector/layers.h"
+#include "models/targets/dense_target.h"
 
 struct cloak_model {
-    std::string device, architecture;
-    std::unique_ptr<cloak::FasterRcnn> detector;
-    std::unique_ptr<cloak::RcnnTarget> target;
+    std::string device, name, architecture, sha256, training;
+    int input_min = 0, input_max = 0;
+    float score_threshold = 0;
+    std::unique_ptr<cloak::FasterRcnn> detector; /* of our own architecture; else NULL */
+    std::unique_ptr<cloak::Target> target;
 };
 
 namespace {
@@ -153,6 +156,37 @@ cloak::PgdSettings make_settings(
     return settings;
 }
 
+bool is_onnx(const std::string &path) {
+    return path.size() > 5 && path.compare(path.size() - 5, 5, ".onnx") == 0;
+}
+
+void load_own(cloak_model &model, const char *path, int detail) {
+    model.detector = std::make_unique<cloak::FasterRcnn>(path, detail);
+    model.target = std::make_unique<cloak::RcnnTarget>(*model.detector);
+    const cloak::DetectorConfig &config = model.detector->config();
+    model.name = config.name;
+    model.architecture = "Faster R-CNN, " + config.backbone + ", FPN " +
+                         std::to_string(config.fpn_channels) + " channels";
+    model.sha256 = model.detector->sha256();
+    model.training = config.training;
+    model.input_min = config.input_min;
+    model.input_max = config.input_max;
+    model.score_threshold = config.score_threshold;
+}
+
+void load_onnx(cloak_model &model, const char *path, int detail) {
+    auto target = std::make_unique<cloak::DenseTarget>(path, detail);
+    const cloak::Descriptor &says = target->descriptor();
+    model.name = says.name;
+    model.architecture = "ONNX graph, " + says.licence;
+    model.sha256 = target->sha256();
+    model.training = says.training;
+    model.input_max = says.long_side ? says.long_side : std::max(says.width, says.height);
+    model.input_min = says.long_side ? says.long_side : std::min(says.width, says.height);
+    model.score_threshold = says.threshold;
+    model.target = std::move(target);
+}
+
 cloak_status check_params(const cloak_attack_params &params, cloak_error *error) {
     float levels = std::floor(255.0f * params.eps + 1e-3f);
     if (!params.lattice && params.codec)
@@ -195,12 +229,7 @@ cloak_status cloak_model_load(const char *path, const cloak_model_params *given,
         at::set_num_threads(params.threads > 0 ? params.threads : usable_cores());
         auto model = std::make_unique<cloak_model>();
         model->device = params.device;
-        model->detector =
-            std::make_unique<cloak::FasterRcnn>(path, params.detail);
-        model->target = std::make_unique<cloak::RcnnTarget>(*model->detector);
-        const cloak::DetectorConfig &config = model->detector->config();
-        model->architecture = "Faster R-CNN, " + config.backbone + ", FPN " +
-                              std::to_string(config.fpn_channels) + " channels";
+        (is_onnx(path) ? load_onnx : load_own)(*model, path, params.detail);
         *out = model.release();
         return CLOAK_OK;
     });
@@ -211,10 +240,9 @@ void cloak_model_free(cloak_model *model) {
 }
 
 cloak_model_info cloak_model_describe(const cloak_model *model) {
-    const cloak::DetectorConfig &config = model->detector->config();
-    return {config.name.c_str(), model->architecture.c_str(), model->detector->sha256().c_str(),
-        model->device.c_str(), config.training.c_str(), config.input_min, config.input_max,
-        config.score_threshold};
+    return {model->name.c_str(), model->architecture.c_str(), model->sha256.c_str(),
+        model->device.c_str(), model->training.c_str(), model->input_min, model->input_max,
+        model->score_threshold};
 }
 
 cloak_status cloak_model_detect(cloak_model *model, const cloak_image *images, size_t count,

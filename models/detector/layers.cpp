@@ -30,17 +30,17 @@ namespace {
 
 /* Left to itself, torch gives small convolutions to BLAS, whose idle threads spin beside ours. */
 torch::Tensor multiply(const torch::Tensor &x, const torch::Tensor &weight,
-    const torch::Tensor &bias, int64_t stride, int64_t padding, int64_t groups) {
+    const torch::Tensor &bias, const Conv::Pair &stride = {1, 1},
+    const Conv::Pair &padding = {0, 0}, const Conv::Pair &dilation = {1, 1}, int64_t groups = 1) {
     static const bool has_onednn = at::hasMKLDNN();
     if (has_onednn)
-        return at::mkldnn_convolution(
-            x, weight, bias, {padding, padding}, {stride, stride}, {1, 1}, groups);
-    return at::conv2d(x, weight, bias, stride, padding, 1, groups);
+        return at::mkldnn_convolution(x, weight, bias, padding, stride, dilation, groups);
+    return at::conv2d(x, weight, bias, stride, padding, dilation, groups);
 }
 
 torch::Tensor convolve(const Conv &conv, const torch::Tensor &x) {
     torch::Tensor y = multiply(x, conv.weight.like(x), conv.bias.like(x), conv.stride, conv.padding,
-        conv.groups);
+        conv.dilation, conv.groups);
     if (conv.activation == Conv::relu6)
         return at::hardtanh_(y, 0, 6);
     if (conv.activation == Conv::relu)
@@ -73,8 +73,8 @@ struct ConvNode : torch::autograd::Function<ConvNode> {
             grad = gate(grad, saved[1].contiguous(at::MemoryFormat::ChannelsLast),
                 conv.activation == Conv::relu6);
         torch::Tensor to = std::get<0>(at::convolution_backward(grad, x, conv.weight.like(x),
-            at::OptionalIntArrayRef(), {conv.stride, conv.stride}, {conv.padding, conv.padding},
-            {1, 1}, false, {0, 0}, conv.groups, {true, false, false}));
+            at::OptionalIntArrayRef(), conv.stride, conv.padding, conv.dilation, false, {0, 0},
+            conv.groups, {true, false, false}));
         return {to, torch::Tensor()};
     }
 
@@ -99,8 +99,8 @@ Conv load_weight(const Weights &weights, const std::string &prefix, const ConvSh
     Conv conv;
     *weight = weights.at(prefix + ".weight",
         {shape.outputs, shape.depthwise ? 1 : shape.inputs, shape.kernel, shape.kernel});
-    conv.stride = shape.stride;
-    conv.padding = shape.kernel / 2;
+    conv.stride = {shape.stride, shape.stride};
+    conv.padding = {shape.kernel / 2, shape.kernel / 2};
     conv.groups = shape.depthwise ? shape.inputs : 1;
     conv.activation = shape.activation;
     return conv;
@@ -147,11 +147,11 @@ Conv load_folded(const Weights &weights, const std::string &conv, const std::str
 }
 
 torch::Tensor Linear::operator()(const torch::Tensor &x) const {
-    return as_rows(multiply(as_image(x), weight.like(x), bias.like(x), 1, 0, 1));
+    return as_rows(multiply(as_image(x), weight.like(x), bias.like(x)));
 }
 
 torch::Tensor Linear::backward(const torch::Tensor &grad) const {
-    return as_rows(multiply(as_image(grad), transposed, torch::Tensor(), 1, 0, 1));
+    return as_rows(multiply(as_image(grad), transposed, torch::Tensor()));
 }
 
 Linear load_linear(

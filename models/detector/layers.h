@@ -11,6 +11,7 @@
 #ifndef CLOAK_DETECTOR_LAYERS_H
 #define CLOAK_DETECTOR_LAYERS_H
 
+#include <array>
 #include <string>
 
 #include "models/detector/safetensors.h"
@@ -35,8 +36,10 @@ struct Parameter {
  * so nothing that a backward pass needs is lost. Differentiable in `x` alone. */
 struct Conv {
     enum Activation { none, relu, relu6 };
+    using Pair = std::array<int64_t, 2>; /* of height and width */
     Parameter weight, bias;
-    int64_t stride = 1, padding = 0, groups = 1;
+    Pair stride = {1, 1}, padding = {0, 0}, dilation = {1, 1};
+    int64_t groups = 1;
     Activation activation = none;
 
     torch::Tensor operator()(const torch::Tensor &x) const;

@@ -1,0 +1,59 @@
+/* What a detector's graph takes and gives, in words: the JSON file beside an ONNX file. README.md says
+ * what each key means. */
+#ifndef CLOAK_TARGETS_DESCRIPTOR_H
+#define CLOAK_TARGETS_DESCRIPTOR_H
+
+#include <array>
+#include <string>
+#include <vector>
+
+namespace cloak {
+
+/* A value of the graph and which of its numbers per location is meant. */
+struct OutputColumn {
+    std::string output;
+    int column = 0;
+};
+
+enum class Activation { none, sigmoid, softmax };
+
+struct ScoreFactor {
+    OutputColumn from;
+    Activation activation = Activation::none;
+};
+
+enum class BoxKind { corners, centre, distance, offset_exp, offset_linear };
+enum class Layout { rows, columns, maps };
+
+struct AnchorLevel {
+    float stride = 0, offset = 0.5f;
+    std::vector<float> sizes;
+};
+
+struct DetectorHead {
+    std::vector<ScoreFactor> score;
+    float power = 1;
+    BoxKind kind = BoxKind::corners;
+    std::array<OutputColumn, 4> box;
+    std::array<float, 2> variances = {1, 1};
+    bool unit_input = false; /* absolute boxes are shares of the input */
+    std::vector<AnchorLevel> anchors;
+    Layout layout = Layout::rows;
+};
+
+struct Descriptor {
+    std::string name, licence, training;
+    std::string input; /* the graph's; may be empty */
+    int long_side = 0, width = 0, height = 0, align = 1;
+    bool enlarge = false, square = false, bgr = false;
+    float pad = 0;
+    std::array<float, 3> mean = {0, 0, 0}, std = {1, 1, 1}; /* in the order that is fed, levels */
+    float threshold = 0.5f, nms = 0.4f;
+    std::vector<DetectorHead> heads;
+};
+
+/* Reads a file of at most 1 MiB. Throws std::runtime_error that names file and key. */
+Descriptor read_descriptor(const std::string &path);
+
+} // namespace cloak
+#endif
