@@ -45,3 +45,13 @@ char *cloak_install_model(void) {
     free(folder);
     return cloak_strdup("models/weights/" MODEL_FILE);
 }
+
+char *cloak_install_targets(void) {
+    const char *given = getenv("CLOAK_TARGETS"), *data = getenv("XDG_DATA_HOME");
+    const char *home = getenv("HOME");
+    if (given && *given)
+        return cloak_strdup(given);
+    if (data && data[0] == '/')
+        return cloak_path_join(data, "cloakfleet/targets");
+    return cloak_path_join(home && *home ? home : "/", ".local/share/cloakfleet/targets");
+}

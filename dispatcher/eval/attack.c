@@ -9,13 +9,22 @@
 #include "common/base/clock.h"
 #include "dispatcher/eval/set.h"
 #include "dispatcher/verbs.h"
+#include "models/target_set.h"
 
 typedef struct {
     cloak_ap before, after;
     double seconds, psnr;
     long steps, clean;
     cloak_ap after_transform[CLOAK_TRANSFORMS_MAX]; /* simulated */
+    cloak_ap target_before[CLOAK_TARGETS_MAX], target_after[CLOAK_TARGETS_MAX];
 } Sums;
+
+/* What is attacked, and on what. */
+typedef struct {
+    cloak_eval_set set;
+    cloak_target_set targets;
+    Sums sums;
+} Run;
 
 static const struct {
     const char *name;
@@ -57,48 +66,71 @@ static bool read_without(const char *text, unsigned *without) {
     return true;
 }
 
-static cloak_status look_after(const cloak_eval_set *set, const cloak_attack_params *params,
-    const cloak_image *image, const cloak_eval_photo *photo, Sums *sums, cloak_error *error) {
+/* Adds what each model finds on a picture: the own one to `own`, the others to theirs. */
+static cloak_status look(const Run *run, const cloak_image *image, const cloak_eval_photo *photo,
+    cloak_ap *own, cloak_ap *others, cloak_detections *all, cloak_error *error) {
+    cloak_findings findings = {0};
+    cloak_status status = cloak_target_set_detect(&run->targets, image, NULL, &findings, error);
+    if (status != CLOAK_OK)
+        return status;
+    cloak_eval_add(own, &findings.own, photo);
+    for (size_t i = 0, from = findings.own.count; i < run->targets.count; i++) {
+        cloak_detections found = {findings.found[i], findings.all.items + from};
+        cloak_eval_add(&others[i], &found, photo);
+        from += findings.found[i];
+    }
+    *all = findings.all;
+    findings.all = (cloak_detections){0};
+    cloak_findings_free(&findings);
+    return CLOAK_OK;
+}
+
+static cloak_status look_after(Run *run, const cloak_attack_params *params,
+    const cloak_image *image, const cloak_eval_photo *photo, cloak_error *error) {
     cloak_status status = CLOAK_OK;
     for (size_t i = 0; status == CLOAK_OK && i < params->transform_count; i++) {
         cloak_detections found = {0};
         status = cloak_model_detect_after(
-            set->model, image, &params->transforms[i], &found, error);
+            run->set.model, image, &params->transforms[i], &found, error);
         if (status == CLOAK_OK)
-            cloak_eval_add(&sums->after_transform[i], &found, photo);
+            cloak_eval_add(&run->sums.after_transform[i], &found, photo);
         cloak_detections_free(&found);
     }
     return status;
 }
 
-static cloak_status attack_photo(const cloak_eval_set *set, const cloak_attack_params *params,
-    const cloak_eval_photo *photo, Sums *sums, cloak_error *error) {
+static cloak_status attack_photo(Run *run, const cloak_attack_params *params,
+    const cloak_eval_photo *photo, cloak_error *error) {
     size_t bytes = (size_t)photo->photo.width * (size_t)photo->photo.height * 3;
     uint8_t *cloaked = cloak_try_alloc(bytes);
     cloak_image image = {photo->photo.rgb, photo->photo.width, photo->photo.height};
     cloak_detections before = {0}, after = {0};
     cloak_attack_result result = {0};
+    Sums *sums = &run->sums;
     if (!cloaked)
         return cloak_fail(error, CLOAK_E_DEVICE, "%s: out of memory", photo->key);
     cloak_attack_params for_this = *params;
     for_this.clean = &before;
+    for_this.others = run->targets.others;
+    for_this.other_count = run->targets.count;
     double start = cloak_now();
-    cloak_status status = cloak_model_detect(set->model, &image, 1, &before, error);
+    cloak_status status =
+        look(run, &image, photo, &sums->before, sums->target_before, &before, error);
     if (status == CLOAK_OK)
-        status = cloak_model_attack(set->model, &image, 1, &for_this, NULL, &result, error);
+        status = cloak_model_attack(run->set.model, &image, 1, &for_this, NULL, &result, error);
     if (status == CLOAK_OK && params->lattice)
         status = cloak_model_apply(&image, &result, cloaked, error);
     sums->seconds += cloak_now() - start;
     image.rgb = cloaked;
     if (status == CLOAK_OK && params->lattice)
-        status = cloak_model_detect(set->model, &image, 1, &after, error);
+        status = look(run, &image, photo, &sums->after, sums->target_after, &after, error);
     if (status == CLOAK_OK && params->lattice)
-        status = look_after(set, params, &image, photo, sums, error);
+        status = look_after(run, params, &image, photo, error);
     if (status == CLOAK_OK) {
         const cloak_detections *left = params->lattice ? &after : &result.found;
-        cloak_eval_add(&sums->before, &before, photo);
-        cloak_eval_add(&sums->after, left, photo);
-        if (params->lattice)
+        if (!params->lattice)
+            cloak_eval_add(&sums->after, left, photo);
+        else
             sums->psnr += cloak_photo_psnr(photo->photo.rgb, cloaked, bytes);
         sums->steps += result.steps;
         sums->clean += left->count == 0;
@@ -110,25 +142,29 @@ static cloak_status attack_photo(const cloak_eval_set *set, const cloak_attack_p
     return status;
 }
 
-static cloak_status measure(const cloak_eval_set *set, const cloak_attack_params *params,
-    Sums *sums, cloak_error *error) {
+static cloak_status measure(Run *run, const cloak_attack_params *params, cloak_error *error) {
     cloak_status status = CLOAK_OK;
+    const cloak_eval_set *set = &run->set;
     for (size_t i = 0; i < set->count && status == CLOAK_OK; i++) {
         cloak_eval_photo photo;
         status = cloak_eval_set_photo(set, i, &photo, error);
         if (status == CLOAK_OK)
-            status = attack_photo(set, params, &photo, sums, error);
+            status = attack_photo(run, params, &photo, error);
         cloak_photo_free(&photo.photo);
         if (i % 10 == 9)
             fprintf(stderr, "  %zu of %zu photos, recall %.3f -> %.3f\n", i + 1, set->count,
-                cloak_ap_recall(&sums->before, CLOAK_AP_IOU_50),
-                cloak_ap_recall(&sums->after, CLOAK_AP_IOU_50));
+                cloak_ap_recall(&run->sums.before, CLOAK_AP_IOU_50),
+                cloak_ap_recall(&run->sums.after, CLOAK_AP_IOU_50));
     }
     return status;
 }
 
-static void print(const cloak_eval_set *set, const cloak_attack_params *params,
-    const char *without, const Sums *s) {
+/* Loose boxes are no reason not to count a face as found: IoU .3. */
+enum { TARGET_IOU = 0 };
+
+static void print(const Run *run, const cloak_attack_params *params, const char *without) {
+    const cloak_eval_set *set = &run->set;
+    const Sums *s = &run->sums;
     const double n = (double)set->count;
     fprintf(stderr, "\n  IoU   AP before  after   recall before  after   (%zu photos, %llu faces)\n",
         set->count, (unsigned long long)s->before.faces);
@@ -146,6 +182,11 @@ static void print(const cloak_eval_set *set, const cloak_attack_params *params,
         fprintf(stderr, "  after %-16s recall %.3f, AP %.3f\n", params->transforms[i].name,
             cloak_ap_recall(&s->after_transform[i], CLOAK_AP_IOU_50),
             cloak_ap_average(&s->after_transform[i], CLOAK_AP_IOU_50));
+    for (size_t i = 0; i < run->targets.count; i++)
+        fprintf(stderr, "  %-20s recall %.3f -> %.3f at IoU %s\n",
+            cloak_model_describe(run->targets.others[i]).name,
+            cloak_ap_recall(&s->target_before[i], TARGET_IOU),
+            cloak_ap_recall(&s->target_after[i], TARGET_IOU), cloak_ap_iou_word(TARGET_IOU));
     if (!set->options->json)
         return;
     cJSON *object = cJSON_CreateObject();
@@ -170,13 +211,49 @@ static void print(const cloak_eval_set *set, const cloak_attack_params *params,
         cloak_eval_curve(entry, "ap", &s->after_transform[i], cloak_ap_average);
         cloak_eval_curve(entry, "recall", &s->after_transform[i], cloak_ap_recall);
     }
+    cJSON *targets = cJSON_AddObjectToObject(object, "targets");
+    for (size_t i = 0; i < run->targets.count; i++)
+        cloak_eval_before_after(
+            cJSON_AddObjectToObject(targets, cloak_model_describe(run->targets.others[i]).name),
+            &s->target_before[i], &s->target_after[i]);
     cloak_eval_report(object);
+}
+
+/* Loads what is to be attacked. */
+static cloak_status open_run(
+    Run *run, const cloak_eval_options *options, const char *targets, cloak_error *error) {
+    cloak_target_list list = {0};
+    cloak_model_params params = cloak_model_default_params();
+    params.device = options->device;
+    params.threads = (int)options->threads;
+    cloak_status status = cloak_targets_choose(targets, &list, error);
+    if (status == CLOAK_OK)
+        status = cloak_eval_set_open(options, &run->set, error);
+    if (status == CLOAK_OK)
+        status = cloak_target_set_load(&list, run->set.model, &params, &run->targets, error);
+    cloak_targets_free(&list);
+    return status;
+}
+
+static void close_run(Run *run) {
+    Sums *sums = &run->sums;
+    cloak_target_set_free(&run->targets);
+    cloak_eval_set_close(&run->set);
+    cloak_ap_free(&sums->before);
+    cloak_ap_free(&sums->after);
+    for (size_t i = 0; i < CLOAK_TRANSFORMS_MAX; i++)
+        cloak_ap_free(&sums->after_transform[i]);
+    for (size_t i = 0; i < CLOAK_TARGETS_MAX; i++) {
+        cloak_ap_free(&sums->target_before[i]);
+        cloak_ap_free(&sums->target_after[i]);
+    }
 }
 
 int cloak_eval_attack(int argc, char **argv) {
     cloak_eval_options o = CLOAK_EVAL_OPTIONS_DEFAULT;
     cloak_attack_params params = cloak_attack_default_params();
-    const char *lattice = "on", *precision = "mixed", *without = "", *names = "";
+    const char *lattice = "on", *precision = "mixed", *without = "", *names = "",
+               *targets = "none";
     cloak_transform transforms[CLOAK_TRANSFORMS_MAX];
     double eps = 0.01, region = (double)params.region;
     long steps = 10, restarts = 0, polish = 0, seed = 0;
@@ -197,11 +274,12 @@ int cloak_eval_attack(int argc, char **argv) {
             "left out: momentum,decay,leak,objectness,surest-most,overdrive,patience,gentle,masking"},
         {"transforms", "NAMES", NULL, CLOAK_OPTION_TEXT, &names, 0, 0,
             "to survive besides, on the lattice: jpeg75,x0.6,x0.6+jpeg75,view0.75 and their kin, simulated"},
+        {"targets", "NAMES", NULL, CLOAK_OPTION_TEXT, &targets, 0, 0,
+            "to be hidden from besides: all that are installed, none, names or FILE.onnx"},
         {"seed", "N", NULL, CLOAK_OPTION_INT, &seed, 0, 9007199254740991.0, "of random starts"},
         {0}};
-    cloak_eval_set set;
+    Run run = {0};
     cloak_error error = {0};
-    Sums sums = {0};
     int code = 0;
     if (!cloak_verb_parse("eval attack --photos DIR --labels FILE [OPTIONS]",
             "AP and recall before and after the attack, on rounded pixels before encoding.", table,
@@ -221,16 +299,11 @@ int cloak_eval_attack(int argc, char **argv) {
     cloak_status status =
         cloak_transforms_parse(names, transforms, &params.transform_count, &error);
     if (status == CLOAK_OK)
-        status = cloak_eval_set_open(&o, &set, &error);
-    if (status == CLOAK_OK) {
-        status = measure(&set, &params, &sums, &error);
-        if (status == CLOAK_OK)
-            print(&set, &params, without, &sums);
-        cloak_eval_set_close(&set);
-    }
-    cloak_ap_free(&sums.before);
-    cloak_ap_free(&sums.after);
-    for (size_t i = 0; i < CLOAK_TRANSFORMS_MAX; i++)
-        cloak_ap_free(&sums.after_transform[i]);
+        status = open_run(&run, &o, targets, &error);
+    if (status == CLOAK_OK)
+        status = measure(&run, &params, &error);
+    if (status == CLOAK_OK)
+        print(&run, &params, without);
+    close_run(&run);
     return status == CLOAK_OK ? CLOAK_EXIT_OK : cloak_verb_fail("eval attack", &error);
 }

@@ -1,0 +1,92 @@
+/* Sets of targets; see the header. */
+#include "models/target_set.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/base/alloc.h"
+
+cloak_status cloak_target_set_load(const cloak_target_list *list, cloak_model *own,
+    const cloak_model_params *params, cloak_target_set *set, cloak_error *error) {
+    cloak_target_set loaded = {.own = own};
+    cloak_status status = CLOAK_OK;
+    for (size_t i = 0; i < list->count && status == CLOAK_OK; i++) {
+        status = cloak_target_check(&list->items[i], error);
+        if (status == CLOAK_OK)
+            status = cloak_model_load(
+                list->items[i].path, params, &loaded.others[loaded.count], error);
+        if (status == CLOAK_OK)
+            loaded.count++;
+    }
+    if (status == CLOAK_OK)
+        *set = loaded;
+    else
+        cloak_target_set_free(&loaded);
+    return status;
+}
+
+static cloak_status detect(cloak_model *model, const cloak_image *image,
+    const cloak_transform *transform, cloak_detections *found, cloak_error *error) {
+    return transform ? cloak_model_detect_after(model, image, transform, found, error)
+                     : cloak_model_detect(model, image, 1, found, error);
+}
+
+static void append(cloak_detections *to, const cloak_detections *from) {
+    if (from->count == 0)
+        return;
+    to->items = cloak_realloc(to->items, (to->count + from->count) * sizeof *to->items);
+    memcpy(to->items + to->count, from->items, from->count * sizeof *to->items);
+    to->count += from->count;
+}
+
+cloak_status cloak_target_set_detect(const cloak_target_set *set, const cloak_image *image,
+    const cloak_transform *transform, cloak_findings *findings, cloak_error *error) {
+    cloak_findings seen = {0};
+    cloak_status status = detect(set->own, image, transform, &seen.own, error);
+    if (status == CLOAK_OK)
+        append(&seen.all, &seen.own);
+    for (size_t i = 0; i < set->count && status == CLOAK_OK; i++) {
+        cloak_detections found = {0};
+        status = detect(set->others[i], image, transform, &found, error);
+        append(&seen.all, &found);
+        seen.best[i] = found.count ? found.items[0].score : 0;
+        seen.found[i] = found.count;
+        cloak_detections_free(&found);
+    }
+    if (status == CLOAK_OK)
+        *findings = seen;
+    else
+        cloak_findings_free(&seen);
+    return status;
+}
+
+char *cloak_findings_text(const cloak_target_set *set, const cloak_findings *findings) {
+    char *text = cloak_strdup("");
+    for (size_t i = 0; i < set->count; i++) {
+        char *longer = cloak_format("%s%s%s:%.4g", text, i ? "," : "",
+            cloak_model_describe(set->others[i]).name, (double)findings->best[i]);
+        free(text);
+        text = longer;
+    }
+    return text;
+}
+
+float cloak_findings_best(const cloak_findings *findings) {
+    float best = 0;
+    for (size_t i = 0; i < findings->all.count; i++)
+        if (findings->all.items[i].score > best)
+            best = findings->all.items[i].score;
+    return best;
+}
+
+void cloak_findings_free(cloak_findings *findings) {
+    cloak_detections_free(&findings->own);
+    cloak_detections_free(&findings->all);
+    *findings = (cloak_findings){0};
+}
+
+void cloak_target_set_free(cloak_target_set *set) {
+    for (size_t i = 0; i < set->count; i++)
+        cloak_model_free(set->others[i]);
+    *set = (cloak_target_set){0};
+}
