@@ -11,7 +11,7 @@
 cloak_status cloak_choices_settings(
     const cloak_choices *choices, cloak_settings *settings, cloak_error *error) {
     cloak_settings s;
-    cloak_status status = cloak_settings_preset(choices->preset, &s, error);
+    cloak_status status = cloak_settings_preset(choices->preset, choices->targets, &s, error);
     if (status != CLOAK_OK)
         return status;
     if (choices->eps > 0)

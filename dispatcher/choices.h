@@ -6,13 +6,13 @@
 #include "common/report/settings.h"
 
 typedef struct {
-    const char *preset, *labels, *survive;
+    const char *preset, *labels, *survive, *targets;
     double eps, region;           /* 0: the preset's */
     long steps, restarts, rounds; /* -1: the preset's */
     long polish, seed;
 } cloak_choices;
 
-#define CLOAK_CHOICES_DEFAULT {"standard", NULL, NULL, 0, 0, -1, -1, -1, 0, 0}
+#define CLOAK_CHOICES_DEFAULT {"standard", NULL, NULL, NULL, 0, 0, -1, -1, -1, 0, 0}
 #define CLOAK_CHOICES_OPTIONS(c)                                                                   \
     {"preset", "NAME", NULL, CLOAK_OPTION_TEXT, &(c).preset, 0, 0,                                 \
         "faint, standard or shared"},                                                              \
@@ -29,6 +29,8 @@ typedef struct {
             "looks spent on shrinking a success while it stays one"},                              \
         {"survive", "NAMES", NULL, CLOAK_OPTION_TEXT, &(c).survive, 0, 0,                          \
             "changes to survive: jpeg75,x0.6,x0.6+jpeg75,view0.75 and their kin; none"},           \
+        {"targets", "NAMES", NULL, CLOAK_OPTION_TEXT, &(c).targets, 0, 0,                          \
+            "detectors to hide from besides: all that are installed, none, names or FILE.onnx"},   \
         {"seed", "N", NULL, CLOAK_OPTION_INT, &(c).seed, 0, 9007199254740991.0,                    \
             "of random starts"},                                                                   \
         {"labels", "FILE", NULL, CLOAK_OPTION_TEXT, &(c).labels, 0, 0,                             \

@@ -8,12 +8,11 @@
 #include "common/base/install.h"
 #include "dispatcher/verbs.h"
 
-/* The evaluation needs the model, and with it libtorch: a program of its own, so that the other
- * verbs start at once. */
-static int verb_eval(int argc, char **argv) {
+/* Some verbs need the model, and with it libtorch: a program of their own, so that the others start at
+ * once. */
+static int verb_with_model(int argc, char **argv) {
     (void)argc;
     char *program = cloak_install_program("cloak-eval");
-    argv[0] = program;
     execvp(program, argv);
     fprintf(stderr, "cloak: cannot start %s\n", program);
     return CLOAK_EXIT_FAILURE;
@@ -31,7 +30,8 @@ static const struct {
     {"cancel", cloak_verb_cancel, "cancel what is left of an album: cloak cancel ALBUM-ID"},
     {"retry", cloak_verb_retry, "try an album's dead photos again: cloak retry ALBUM-ID"},
     {"audit", cloak_verb_audit, "prove that nothing was lost: cloak audit ALBUM-ID"},
-    {"eval", verb_eval, "measure detector and attack: cloak eval detector|attack|survival …"},
+    {"targets", verb_with_model, "detectors to hide from: cloak targets [add NAME | remove NAME]"},
+    {"eval", verb_with_model, "measure detector and attack: cloak eval detector|attack|survival …"},
 };
 
 enum { VERBS = sizeof verbs / sizeof verbs[0] };

@@ -24,6 +24,7 @@ int cloak_verb_watch(int argc, char **argv);
 int cloak_verb_cancel(int argc, char **argv);
 int cloak_verb_retry(int argc, char **argv);
 int cloak_verb_audit(int argc, char **argv);
+int cloak_verb_targets(int argc, char **argv);
 
 /* Options that every verb with a queue has. */
 typedef struct {

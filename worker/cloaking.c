@@ -80,16 +80,16 @@ static cloak_status codec(
     return status;
 }
 
-cloak_status cloak_cloaking_verify(cloak_model *model, const void *bytes, size_t length,
+cloak_status cloak_cloaking_verify(const cloak_target_set *targets, const void *bytes, size_t length,
     const char *name, const cloak_photo *photo, cloak_record *record, uint8_t **decoded,
-    cloak_detections *found, cloak_error *error) {
+    cloak_findings *found, cloak_error *error) {
     double start = cloak_now();
     uint8_t *rgb = NULL;
     cloak_status status = decode(bytes, length, name, photo, &rgb, error);
     if (status != CLOAK_OK)
         return status;
     cloak_image image = {rgb, photo->width, photo->height};
-    status = cloak_model_detect(model, &image, 1, found, error);
+    status = cloak_target_set_detect(targets, &image, NULL, found, error);
     record->seconds_verify += cloak_now() - start;
     if (status == CLOAK_OK)
         *decoded = rgb;
@@ -99,7 +99,7 @@ cloak_status cloak_cloaking_verify(cloak_model *model, const void *bytes, size_t
 }
 
 /* Applies, encodes and verifies one attack's result. `attempt` is filled on success. */
-static cloak_status deliverable(cloak_model *model, const cloak_photo *photo, const char *name,
+static cloak_status deliverable(const cloak_target_set *targets, const cloak_photo *photo, const char *name,
     const cloak_attack_result *result, cloak_record *record, cloak_cloaking *attempt,
     cloak_error *error) {
     cloak_image image = {photo->rgb, photo->width, photo->height};
@@ -115,7 +115,7 @@ static cloak_status deliverable(cloak_model *model, const cloak_photo *photo, co
         status = encode(photo, attempt->rgb, &attempt->bytes, &attempt->length, error);
     record->seconds_encode += cloak_now() - start;
     if (status == CLOAK_OK)
-        status = cloak_cloaking_verify(model, attempt->bytes, attempt->length, name, photo, record,
+        status = cloak_cloaking_verify(targets, attempt->bytes, attempt->length, name, photo, record,
             &attempt->decoded, &attempt->found, error);
     if (status != CLOAK_OK)
         cloak_cloaking_free(attempt);
@@ -123,15 +123,18 @@ static cloak_status deliverable(cloak_model *model, const cloak_photo *photo, co
 }
 
 static bool better(const cloak_cloaking *a, const cloak_cloaking *b) {
-    if (!b->bytes || a->found.count != b->found.count)
-        return !b->bytes || a->found.count < b->found.count;
-    return a->found.count > 0 && a->found.items[0].score < b->found.items[0].score;
+    const size_t left_a = a->found.all.count, left_b = b->found.all.count;
+    if (!b->bytes || left_a != left_b)
+        return !b->bytes || left_a < left_b;
+    return cloak_findings_best(&a->found) < cloak_findings_best(&b->found);
 }
 
-static cloak_attack_params params_for(const cloak_settings *settings,
-    const cloak_detections *before, const Survival *survival, int round, Codec *context) {
+static cloak_attack_params params_for(const cloak_target_set *targets,
+    const cloak_settings *settings, const cloak_findings *before, const Survival *survival, int round, Codec *context) {
     cloak_attack_params params = cloak_attack_default_params();
-    params.clean = before;
+    params.clean = &before->all;
+    params.others = targets->others;
+    params.other_count = targets->count;
     params.eps = (float)settings->eps;
     params.max_steps = (int)settings->max_steps;
     params.restarts = round == 0 ? (int)settings->restarts : 0;
@@ -147,8 +150,8 @@ static cloak_attack_params params_for(const cloak_settings *settings,
     return params;
 }
 
-cloak_status cloak_cloaking_run(cloak_model *model, const cloak_photo *photo, const char *name,
-    const cloak_settings *settings, const cloak_detections *before, cloak_stop stop,
+cloak_status cloak_cloaking_run(const cloak_target_set *targets, const cloak_photo *photo,
+    const char *name, const cloak_settings *settings, const cloak_findings *before, cloak_stop stop,
     void *stop_context, cloak_record *record, cloak_cloaking *cloaking, cloak_error *error) {
     Codec context = {photo, name};
     cloak_image image = {photo->rgb, photo->width, photo->height};
@@ -159,13 +162,13 @@ cloak_status cloak_cloaking_run(cloak_model *model, const cloak_photo *photo, co
         cloak_transforms_parse(settings->survive, survival.transforms, &survival.count, error);
     record->steps = record->restarts = record->encoder_rounds = 0;
     for (int round = 0; round <= settings->encoder_rounds && status == CLOAK_OK; round++) {
-        cloak_attack_params params = params_for(settings, before, &survival, round, &context);
+        cloak_attack_params params = params_for(targets, settings, before, &survival, round, &context);
         cloak_attack_result result = {0};
         cloak_cloaking attempt = {0};
         params.stop = stop;
         params.stop_context = stop_context;
         double start = cloak_now();
-        status = cloak_model_attack(model, &image, 1, &params, &warm, &result, error);
+        status = cloak_model_attack(targets->own, &image, 1, &params, &warm, &result, error);
         record->seconds_attack += cloak_now() - start;
         if (status != CLOAK_OK)
             break;
@@ -174,7 +177,7 @@ cloak_status cloak_cloaking_run(cloak_model *model, const cloak_photo *photo, co
         record->encoder_rounds = round;
         record->grid_width = result.grid_width;
         record->grid_height = result.grid_height;
-        status = deliverable(model, photo, name, &result, record, &attempt, error);
+        status = deliverable(targets, photo, name, &result, record, &attempt, error);
         cloak_attack_result_free(&warm);
         warm = result;
         if (status == CLOAK_OK && better(&attempt, &best)) {
@@ -183,7 +186,7 @@ cloak_status cloak_cloaking_run(cloak_model *model, const cloak_photo *photo, co
         } else {
             cloak_cloaking_free(&attempt);
         }
-        if (status == CLOAK_OK && best.found.count == 0)
+        if (status == CLOAK_OK && best.found.all.count == 0)
             break;
     }
     cloak_attack_result_free(&warm);
@@ -198,6 +201,6 @@ void cloak_cloaking_free(cloak_cloaking *cloaking) {
     free(cloaking->bytes);
     free(cloaking->rgb);
     free(cloaking->decoded);
-    cloak_detections_free(&cloaking->found);
+    cloak_findings_free(&cloaking->found);
     *cloaking = (cloak_cloaking){0};
 }

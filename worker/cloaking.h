@@ -5,7 +5,7 @@
 #include "common/photo/photo.h"
 #include "common/report/record.h"
 #include "common/report/settings.h"
-#include "models/cloak_model.h"
+#include "models/target_set.h"
 
 /* What was made of a photo. Free with cloak_cloaking_free. */
 typedef struct {
@@ -13,23 +13,24 @@ typedef struct {
     size_t length;
     uint8_t *rgb;     /* perturbed pixels before encoding */
     uint8_t *decoded; /* pixels of the decoded file */
-    cloak_detections found; /* on the decoded file */
+    cloak_findings found; /* on the decoded file */
 } cloak_cloaking;
 
-/* Attacks the photo until nothing is found on its decoded encoding, or the settings' rounds are
+/* Attacks the photo until none of the targets finds anything on its decoded encoding, or the settings' rounds are
  * used up; then the best attempt (fewest found, then lowest score) is the result. Adds to the
  * record's steps, restarts, rounds, grid and seconds. `before` is what is found on the photo; `stop`
  * is asked between steps. */
-CLOAK_MUST_CHECK cloak_status cloak_cloaking_run(cloak_model *model, const cloak_photo *photo,
-    const char *name, const cloak_settings *settings, const cloak_detections *before,
+CLOAK_MUST_CHECK cloak_status cloak_cloaking_run(const cloak_target_set *targets,
+    const cloak_photo *photo, const char *name, const cloak_settings *settings,
+    const cloak_findings *before,
     cloak_stop stop, void *stop_context, cloak_record *record, cloak_cloaking *cloaking,
     cloak_error *error);
 
 /* Decodes `bytes` as a viewer would and detects faces: the verification. `*decoded` is a new block
  * (free()) of the photo's size. Adds to the record's seconds. */
-CLOAK_MUST_CHECK cloak_status cloak_cloaking_verify(cloak_model *model, const void *bytes,
-    size_t length, const char *name, const cloak_photo *photo, cloak_record *record,
-    uint8_t **decoded, cloak_detections *found, cloak_error *error);
+CLOAK_MUST_CHECK cloak_status cloak_cloaking_verify(const cloak_target_set *targets,
+    const void *bytes, size_t length, const char *name, const cloak_photo *photo, cloak_record *record,
+    uint8_t **decoded, cloak_findings *found, cloak_error *error);
 
 /* Frees the blocks and zeroes the struct. */
 void cloak_cloaking_free(cloak_cloaking *cloaking);

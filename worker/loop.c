@@ -19,6 +19,7 @@
 #include "common/queue/queue.h"
 #include "worker/keeper.h"
 #include "worker/pipeline.h"
+#include "worker/targets.h"
 
 enum { MAX_CLAIM = 8, CLAIM_COST_MS = 2000, MAX_STATS = 8192 };
 
@@ -31,10 +32,10 @@ static void on_signal(int number) {
 
 typedef struct {
     const cloak_loop_options *options;
-    cloak_model *model;
     cloak_queue *queue;
     cloak_keeper *keeper;
     cloak_albums albums;
+    cloak_targets_cache targets;
     size_t current;     /* the held job in work */
     double drain_until; /* monotonic; 0 before the first signal */
 } Worker;
@@ -140,12 +141,15 @@ static cloak_status finish(
 }
 
 /* Runs the pipeline. What is wrong with the album as seen from this machine (settings of a newer
- * version, a label file or a source folder that is not there) is not the photo's fault: such errors
- * become transient, so that another worker, or a later attempt, may do better. */
-static cloak_status attempt(Worker *worker, const cloak_job *job, const cloak_pipeline *pipeline,
+ * version, a label file, a target or a source folder that is not there) is not the photo's fault: such
+ * errors become transient, so that another worker, or a later attempt, may do better. */
+static cloak_status attempt(Worker *worker, const cloak_job *job, cloak_pipeline *pipeline,
     cloak_record *record, cloak_error *why) {
     const cloak_album *album = NULL;
     cloak_status done = cloak_albums_get(&worker->albums, worker->queue, job->album, &album, why);
+    if (done == CLOAK_OK)
+        done = cloak_targets_get(
+            &worker->targets, album->settings.targets, &pipeline->targets, why);
     if (done != CLOAK_OK) {
         if (done != CLOAK_E_QUEUE)
             why->code = done = CLOAK_E_TRANSIENT;
@@ -160,8 +164,8 @@ static cloak_status attempt(Worker *worker, const cloak_job *job, const cloak_pi
 
 /* Works on one held job and settles it with the queue. */
 static cloak_status handle(Worker *worker, const cloak_job *job, cloak_error *error) {
-    cloak_pipeline pipeline = {worker->model, worker->options->worker, must_stop, worker,
-        may_deliver, worker};
+    cloak_pipeline pipeline = {
+        NULL, worker->options->worker, must_stop, worker, may_deliver, worker};
     cloak_error why;
     cloak_record record;
     cloak_record_init(&record);
@@ -275,7 +279,7 @@ static cloak_status connect(Worker *worker, cloak_error *error) {
 
 cloak_status cloak_loop_run(
     cloak_model *model, const cloak_loop_options *options, cloak_error *error) {
-    Worker worker = {.options = options, .model = model};
+    Worker worker = {.options = options, .targets = {.own = model, .params = options->params}};
     cloak_model_info info = cloak_model_describe(model);
     char *about = cloak_format("{\"device\":\"%s\",\"model_sha256\":\"%s\",\"build\":\"%s\"}",
         info.device, info.sha256, CLOAK_VERSION);
@@ -289,6 +293,7 @@ cloak_status cloak_loop_run(
         status = serve(&worker, error);
     cloak_keeper_stop(worker.keeper);
     cloak_albums_clear(&worker.albums);
+    cloak_targets_clear(&worker.targets);
     cloak_queue_close(worker.queue);
     free(about);
     return status;

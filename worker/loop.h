@@ -10,6 +10,7 @@ typedef struct {
     double lease_seconds;  /* of a claim */
     double drain_seconds;  /* after a stop signal, photos in hand may take this long */
     double patience;       /* seconds without Redis after which the worker gives up */
+    cloak_model_params params; /* for the targets of albums */
 } cloak_loop_options;
 
 /* Runs until SIGTERM or SIGINT (CLOAK_OK), or until Redis has been away for

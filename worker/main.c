@@ -85,7 +85,7 @@ int main(int argc, char **argv) {
     cloak_model_params params = cloak_model_default_params();
     params.device = o.device;
     params.threads = (int)o.threads;
-    cloak_loop_options loop = {o.redis, o.queue, name, o.lease, o.drain, o.patience};
+    cloak_loop_options loop = {o.redis, o.queue, name, o.lease, o.drain, o.patience, params};
     cloak_model *model = NULL;
     cloak_status status = cloak_photo_init("cloak-worker", &error);
     if (status == CLOAK_OK)

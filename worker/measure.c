@@ -23,12 +23,18 @@ static int64_t histogram(
     return faces;
 }
 
-static double best_score(const cloak_detections *found) {
-    return found->count ? (double)found->items[0].score : 0;
+/* What each further target scored goes into a text field, which stays absent where there is none. */
+static void set_scores(
+    const cloak_target_set *targets, const cloak_findings *findings, char **field) {
+    char *text = cloak_findings_text(targets, findings);
+    cloak_record_set(field, *text ? text : NULL);
+    free(text);
 }
 
-void cloak_measure_faces(const cloak_detections *before, const cloak_detections *after,
-    const cloak_truth *truth, cloak_record *record) {
+void cloak_measure_faces(const cloak_target_set *targets, const cloak_findings *seen_before,
+    const cloak_findings *seen_after, const cloak_truth *truth, cloak_record *record) {
+    const cloak_detections *before = &seen_before->own, *after = &seen_after->own;
+    const size_t left = seen_after->all.count;
     cloak_box *sure = cloak_alloc(before->count * sizeof *sure);
     cloak_truth own = {0, sure, NULL};
     for (size_t i = 0; i < before->count; i++)
@@ -41,33 +47,37 @@ void cloak_measure_faces(const cloak_detections *before, const cloak_detections 
     record->faces_after = histogram(after, truth ? truth : &own, &record->ap_after);
     record->detections_before = (int64_t)before->count;
     record->detections_after = (int64_t)after->count;
-    record->best_score_before = best_score(before);
-    record->residual_score = best_score(after);
-    record->success = after->count == 0;
-    cloak_record_set(&record->outcome, cloak_outcome_word(after->count > 0    ? CLOAK_OUTCOME_RESIDUAL
-                                                          : before->count > 0 ? CLOAK_OUTCOME_CLOAKED
-                                                                              : CLOAK_OUTCOME_NO_FACE));
+    record->best_score_before = (double)cloak_findings_best(seen_before);
+    record->residual_score = (double)cloak_findings_best(seen_after);
+    record->success = left == 0;
+    set_scores(targets, seen_before, &record->targets_before);
+    set_scores(targets, seen_after, &record->targets_after);
+    cloak_record_set(&record->outcome,
+        cloak_outcome_word(left > 0                     ? CLOAK_OUTCOME_RESIDUAL
+                           : seen_before->all.count > 0 ? CLOAK_OUTCOME_CLOAKED
+                                                        : CLOAK_OUTCOME_NO_FACE));
     free(sure);
 }
 
-cloak_status cloak_measure_survival(cloak_model *model, const cloak_image *delivered,
-    const char *survive, cloak_record *record, cloak_error *error) {
+cloak_status cloak_measure_survival(const cloak_target_set *targets,
+    const cloak_image *delivered, const char *survive, cloak_record *record, cloak_error *error) {
     cloak_transform transforms[CLOAK_TRANSFORMS_MAX];
     size_t count = 0;
     char *text = cloak_strdup("");
     bool survives = true;
     cloak_status status = cloak_transforms_parse(survive, transforms, &count, error);
     for (size_t i = 0; i < count && status == CLOAK_OK; i++) {
-        cloak_detections found = {0};
-        status = cloak_model_detect_after(model, delivered, &transforms[i], &found, error);
+        cloak_findings found = {0};
+        status = cloak_target_set_detect(targets, delivered, &transforms[i], &found, error);
         if (status != CLOAK_OK)
             break;
         char *longer = cloak_format(
-            "%s%s%s:%.4g", text, *text ? "," : "", transforms[i].name, best_score(&found));
+            "%s%s%s:%.4g", text, *text ? "," : "", transforms[i].name,
+            (double)cloak_findings_best(&found));
         free(text);
         text = longer;
-        survives = survives && found.count == 0;
-        cloak_detections_free(&found);
+        survives = survives && found.all.count == 0;
+        cloak_findings_free(&found);
     }
     if (status == CLOAK_OK) {
         cloak_record_set(&record->survival, text);

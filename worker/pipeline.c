@@ -25,7 +25,7 @@ typedef struct {
     void *bytes;
     size_t length;
     cloak_photo photo;
-    cloak_detections before;
+    cloak_findings before;
     cloak_cloaking result;
 } Work;
 
@@ -33,13 +33,13 @@ static void work_free(Work *work) {
     free(work->name);
     free(work->bytes);
     cloak_photo_free(&work->photo);
-    cloak_detections_free(&work->before);
+    cloak_findings_free(&work->before);
     cloak_cloaking_free(&work->result);
 }
 
 static void describe(const cloak_pipeline *pipeline, const cloak_job *job,
     const cloak_album *album, const char *name, cloak_record *record) {
-    cloak_model_info info = cloak_model_describe(pipeline->model);
+    cloak_model_info info = cloak_model_describe(pipeline->targets->own);
     const cloak_settings *settings = &album->settings;
     cloak_record_set(&record->album, job->album);
     record->index = job->index;
@@ -51,6 +51,8 @@ static void describe(const cloak_pipeline *pipeline, const cloak_job *job,
     cloak_record_set(&record->preset, settings->preset);
     if (*settings->survive)
         cloak_record_set(&record->survive, settings->survive);
+    if (*settings->targets)
+        cloak_record_set(&record->targets, settings->targets);
     cloak_record_set(&record->metadata, settings->metadata);
     record->eps = settings->eps;
     record->eps_levels = (int64_t)(settings->eps * 255 + 1e-3);
@@ -103,7 +105,7 @@ static cloak_status pass_through(const cloak_pipeline *pipeline, const cloak_job
     record->seconds_encode += cloak_now() - start;
     if (status != CLOAK_OK)
         return status;
-    return cloak_cloaking_verify(pipeline->model, work->result.bytes, work->result.length,
+    return cloak_cloaking_verify(pipeline->targets, work->result.bytes, work->result.length,
         job->key, &work->photo, record, &work->result.decoded, &work->result.found, error);
 }
 
@@ -113,28 +115,28 @@ static cloak_status cloak_it(const cloak_pipeline *pipeline, const cloak_job *jo
     cloak_image image = {work->photo.rgb, work->photo.width, work->photo.height};
     double start = cloak_now();
     cloak_status status =
-        cloak_model_detect(pipeline->model, &image, 1, &work->before, error);
+        cloak_target_set_detect(pipeline->targets, &image, NULL, &work->before, error);
     record->seconds_detect = cloak_now() - start;
     if (status == CLOAK_OK)
-        status = work->before.count == 0
+        status = work->before.all.count == 0
                      ? pass_through(pipeline, job, work, record, error)
-                     : cloak_cloaking_run(pipeline->model, &work->photo, job->key,
+                     : cloak_cloaking_run(pipeline->targets, &work->photo, job->key,
                            &album->settings, &work->before, pipeline->stop,
                            pipeline->stop_context, record, &work->result, error);
     if (status != CLOAK_OK)
         return status;
-    if (*album->settings.survive && work->before.count > 0) {
+    if (*album->settings.survive && work->before.all.count > 0) {
         start = cloak_now();
         cloak_image delivered = {work->result.decoded, image.width, image.height};
         status = cloak_measure_survival(
-            pipeline->model, &delivered, album->settings.survive, record, error);
+            pipeline->targets, &delivered, album->settings.survive, record, error);
         record->seconds_verify += cloak_now() - start;
         if (status != CLOAK_OK)
             return status;
     }
-    cloak_measure_faces(&work->before, &work->result.found, truth, record);
+    cloak_measure_faces(pipeline->targets, &work->before, &work->result.found, truth, record);
     cloak_measure_pixels(image.rgb, work->result.rgb ? work->result.rgb : image.rgb,
-        work->result.decoded, image.width, image.height, &work->before, record);
+        work->result.decoded, image.width, image.height, &work->before.own, record);
     return CLOAK_OK;
 }
 

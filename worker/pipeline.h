@@ -4,11 +4,11 @@
 
 #include "common/queue/queue.h"
 #include "common/report/record.h"
-#include "models/cloak_model.h"
+#include "models/target_set.h"
 #include "worker/albums.h"
 
 typedef struct {
-    cloak_model *model;
+    const cloak_target_set *targets;
     const char *worker; /* its name */
     cloak_stop stop;    /* asked between steps: drain or lost lease */
     void *stop_context;

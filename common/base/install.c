@@ -30,9 +30,9 @@ char *cloak_install_program(const char *name) {
     return cloak_strdup(name);
 }
 
-char *cloak_install_model(void) {
-    static const char *const places[] = {
-        "../share/cloakfleet/" MODEL_FILE, "../../../models/weights/" MODEL_FILE};
+/* The first of two places, seen from the running program, that is there; else the third. */
+static char *first_of(const char *installed, const char *in_tree, const char *otherwise) {
+    const char *const places[] = {installed, in_tree};
     char *folder = own_folder();
     for (int i = 0; folder && i < 2; i++) {
         char *path = cloak_path_join(folder, places[i]);
@@ -43,7 +43,17 @@ char *cloak_install_model(void) {
         free(path);
     }
     free(folder);
-    return cloak_strdup("models/weights/" MODEL_FILE);
+    return cloak_strdup(otherwise);
+}
+
+char *cloak_install_model(void) {
+    return first_of("../share/cloakfleet/" MODEL_FILE, "../../../models/weights/" MODEL_FILE,
+        "models/weights/" MODEL_FILE);
+}
+
+char *cloak_install_known_targets(void) {
+    return first_of("../share/cloakfleet/targets", "../../../models/targets/known",
+        "models/targets/known");
 }
 
 char *cloak_install_targets(void) {

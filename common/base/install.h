@@ -10,6 +10,10 @@ char *cloak_install_program(const char *name);
  * a new string (free()); the file may be missing. */
 char *cloak_install_model(void);
 
+/* The folder of the descriptors that come with the program. Returns a new string (free()); the folder may
+ * be missing. */
+char *cloak_install_known_targets(void);
+
 /* The folder of the targets that the user has installed: $CLOAK_TARGETS, or cloakfleet/targets in the
  * user's data folder (XDG Base Directory Specification). Returns a new string (free()); the folder may
  * be missing. */

@@ -50,6 +50,9 @@
     X(INT, seed, "seed", "", "Seed of the attack, below 2^53")                                     \
     X(STRING, survive, "survive", "",                                                              \
         "What the cloak was to survive after delivery, with commas between; `docs/operating.md`")  \
+    X(STRING, targets, "targets", "",                                                              \
+        "Further detectors that the photo was to be hidden from: `NAME@MARK`, the mark being the "  \
+        "first digits of a SHA-256 over ONNX file and descriptor; absent when there are none")     \
     X(REAL, region, "region", "× box size", "How far around a face pixels may change")             \
     X(STRING, metadata, "metadata", "", "Metadata policy: `keep`, `safe` or `none`")               \
     X(INT, attempt, "attempt", "", "Which attempt at this photo this is, from 1")                  \
@@ -79,13 +82,20 @@
     X(INT, faces_after, "faces_after", "faces",                                                    \
         "The same on the decoded delivered bytes")                                                 \
     X(REAL, best_score_before, "best_score_before", "0…1",                                         \
-        "Highest face score on the clean photo, 0 when there is none")                             \
+        "Highest face score on the clean photo, by any detector; 0 when there is none")                             \
     X(REAL, residual_score, "residual_score", "0…1",                                               \
-        "Highest face score on the decoded delivered bytes, 0 when there is none")                 \
-    X(BOOL, success, "success", "", "No detection above 0.05 on the decoded delivered bytes")      \
+        "Highest face score on the decoded delivered bytes, by any detector; 0 when there is none")                 \
+    X(BOOL, success, "success", "",                                                                \
+        "Nothing found on the decoded delivered bytes: no detection above 0.05, and by no further " \
+        "detector of `targets` any above its own threshold")                                       \
+    X(STRING, targets_before, "targets_before", "0…1",                                             \
+        "For each of `targets` its highest score on the clean photo, as `yunet:0.93,centerface:0`;" \
+        " 0 when it finds nothing")                                                                \
+    X(STRING, targets_after, "targets_after", "0…1",                                               \
+        "The same on the decoded delivered bytes")                                                 \
     X(STRING, survival, "survival", "0…1",                                                         \
         "For each change of `survive`, simulated on the decoded delivered pixels: the highest "    \
-        "face score left, as `jpeg75:0,x0.6:0.31`; 0 when there is none")                          \
+        "face score left, by any detector, as `jpeg75:0,x0.6:0.31`; 0 when there is none")                          \
     X(BOOL, survives, "survives", "", "All of them are 0")                                         \
     X(REAL, psnr_db, "psnr_db", "dB",                                                              \
         "Peak signal-to-noise ratio of the delivered photo against the clean one")                 \

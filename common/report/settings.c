@@ -9,32 +9,38 @@
 #include <cjson/cJSON.h>
 
 #include "common/base/alloc.h"
+#include "common/report/targets.h"
 
 typedef struct {
     const char *name;
     int eps_levels;
     long max_steps;
-    const char *survive;
+    const char *targets, *survive;
 } Preset;
 
 static const Preset presets[] = {
-#define X(name, levels, steps, survive, doc) {name, levels, steps, survive},
+#define X(name, levels, steps, targets, survive, doc) {name, levels, steps, targets, survive},
     CLOAK_PRESET_TABLE(X)
 #undef X
 };
 
-#define X(name, levels, steps, survive, doc) " " name
+#define X(name, levels, steps, targets, survive, doc) " " name
 static const char preset_names[] = CLOAK_PRESET_TABLE(X);
 #undef X
 
 cloak_status cloak_settings_preset(
-    const char *preset, cloak_settings *settings, cloak_error *error) {
+    const char *preset, const char *targets, cloak_settings *settings, cloak_error *error) {
+    cloak_target_list list;
     size_t i = 0, count = sizeof presets / sizeof *presets;
     while (i < count && strcmp(preset, presets[i].name) != 0)
         i++;
     if (i == count)
         return cloak_fail(
             error, CLOAK_E_USAGE, "unknown preset \"%s\"; there are:%s", preset, preset_names);
+    cloak_status status =
+        cloak_targets_choose(targets ? targets : presets[i].targets, &list, error);
+    if (status != CLOAK_OK)
+        return status;
     *settings = (cloak_settings){
         .preset = cloak_strdup(preset),
         .eps = presets[i].eps_levels / 255.0,
@@ -44,10 +50,12 @@ cloak_status cloak_settings_preset(
         .encoder_rounds = 2,
         .polish = 0,
         .survive = cloak_strdup(presets[i].survive),
+        .targets = cloak_targets_text(&list),
         .seed = 0,
         .metadata = cloak_strdup("none"),
         .labels = cloak_strdup(""),
     };
+    cloak_targets_free(&list);
     return CLOAK_OK;
 }
 
@@ -117,8 +125,13 @@ cloak_status cloak_settings_check(const cloak_settings *s, cloak_error *error) {
         problem = "metadata: this version knows \"none\"";
     if (problem)
         return cloak_fail(error, CLOAK_E_USAGE, "settings: %s", problem);
+    cloak_target_list targets;
     cloak_transform transforms[CLOAK_TRANSFORMS_MAX];
     size_t count;
+    cloak_status status = cloak_targets_parse(s->targets, &targets, error);
+    if (status != CLOAK_OK)
+        return status;
+    cloak_targets_free(&targets);
     return cloak_transforms_parse(s->survive, transforms, &count, error);
 }
 
@@ -154,6 +167,7 @@ cloak_status cloak_settings_parse(
 void cloak_settings_free(cloak_settings *settings) {
     free(settings->preset);
     free(settings->survive);
+    free(settings->targets);
     free(settings->metadata);
     free(settings->labels);
     *settings = (cloak_settings){0};

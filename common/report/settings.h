@@ -16,6 +16,7 @@
     X(INT, encoder_rounds, "further rounds with the encoder in the loop")                          \
     X(INT, polish, "looks spent on shrinking a success while it stays one")                        \
     X(STRING, survive, "changes that the cloak is to survive after delivery, or empty")            \
+    X(STRING, targets, "further detectors to hide from, NAME@MARK (targets.h), or empty")          \
     X(INT, seed, "of random starts")                                                               \
     X(STRING, metadata, "metadata policy")                                                         \
     X(STRING, labels, "path of a ground truth file, or empty")
@@ -29,17 +30,22 @@ typedef struct {
 #undef X
 } cloak_settings;
 
-/* Presets of this version.   X(name, eps in levels, passes per round, what to survive, meaning) */
+/* Presets of this version. All but the first hide from every target that is installed where the album is
+ * submitted.
+ *   X(name, eps in levels, passes per round, targets, what to survive, meaning) */
 #define CLOAK_PRESET_TABLE(X)                                                                      \
-    X("faint", 3, 40, "", "as little as possible; for places that keep files as they are")         \
-    X("standard", 5, 40, "", "survives its own encoder")                                           \
-    X("shared", 8, 80, "jpeg75,jpeg85,x0.6,x0.75,x0.6+jpeg75,x0.75+jpeg85,view0.75,view1.25",      \
+    X("faint", 3, 40, "none", "",                                                                  \
+        "as little as possible, for our own detector alone and places that keep files as they are") \
+    X("standard", 5, 40, "all", "", "survives its own encoder")                                    \
+    X("shared", 8, 80, "all",                                                                      \
+        "jpeg75,jpeg85,x0.6,x0.75,x0.6+jpeg75,x0.75+jpeg85,view0.75,view1.25",                     \
         "survives what platforms do: recompression, shrinking, other scales")
 
-/* Fills `settings` from a preset; free with cloak_settings_free. CLOAK_E_USAGE, naming the presets
- * there are, for a word that is none. */
+/* Fills `settings` from a preset; free with cloak_settings_free. `targets`, as cloak_targets_choose takes
+ * them, instead of the preset's, or NULL. CLOAK_E_USAGE, naming those there are, for a preset or target
+ * that is none. */
 CLOAK_MUST_CHECK cloak_status cloak_settings_preset(
-    const char *preset, cloak_settings *settings, cloak_error *error);
+    const char *preset, const char *targets, cloak_settings *settings, cloak_error *error);
 
 /* Whether the settings are within bounds; CLOAK_E_USAGE names the one that is not. */
 CLOAK_MUST_CHECK cloak_status cloak_settings_check(

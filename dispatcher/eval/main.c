@@ -1,4 +1,4 @@
-/* cloak-eval: the part of `cloak eval` that needs the model. */
+/* cloak-eval: the verbs of `cloak` that need the model. Its own name is the verb. */
 #include <stdio.h>
 #include <string.h>
 
@@ -8,6 +8,8 @@
 
 int main(int argc, char **argv) {
     cloak_wait_without_spinning(argv);
+    if (strcmp(argv[0], "targets") == 0)
+        return cloak_verb_targets(argc, argv);
     if (argc >= 2 && strcmp(argv[1], "detector") == 0)
         return cloak_eval_detector(argc - 1, argv + 1);
     if (argc >= 2 && strcmp(argv[1], "attack") == 0)

@@ -7,7 +7,7 @@ static cloak_error error;
 
 static cloak_settings standard(void) {
     cloak_settings settings;
-    CHECK_OK(cloak_settings_preset("standard", &settings, &error));
+    CHECK_OK(cloak_settings_preset("standard", "none", &settings, &error));
     return settings;
 }
 
@@ -29,14 +29,14 @@ TEST(a_round_trip_changes_nothing) {
 
 TEST(an_unknown_preset_names_those_there_are) {
     cloak_settings settings;
-    CHECK_INT(cloak_settings_preset("loud", &settings, &error), CLOAK_E_USAGE);
+    CHECK_INT(cloak_settings_preset("loud", NULL, &settings, &error), CLOAK_E_USAGE);
     CHECK(strstr(error.text, "loud") && strstr(error.text, "faint standard shared"));
 }
 
 TEST(presets_differ_in_what_they_are_for) {
     cloak_settings faint, shared, usual = standard();
-    CHECK_OK(cloak_settings_preset("faint", &faint, &error));
-    CHECK_OK(cloak_settings_preset("shared", &shared, &error));
+    CHECK_OK(cloak_settings_preset("faint", NULL, &faint, &error));
+    CHECK_OK(cloak_settings_preset("shared", "none", &shared, &error));
     CHECK(faint.eps < usual.eps && usual.eps < shared.eps);
     CHECK(!*faint.survive && !*usual.survive && strstr(shared.survive, "jpeg75"));
     CHECK_OK(cloak_settings_check(&shared, &error));
