@@ -35,6 +35,7 @@ SANITIZER = re.compile(r"ERROR: (Address|Leak)Sanitizer|runtime error: ")
 def environment(**changes):
     env = {k: v for k, v in os.environ.items() if not k.startswith("CLOAK_")}
     env.setdefault("OMP_WAIT_POLICY", "passive")
+    env["CLOAK_TARGETS"] = os.devnull + ".targets"  # whatever this user has installed is not the tests'
     suppressions = ROOT / "tests/lsan.supp"
     if ASAN and suppressions.exists():
         env.setdefault("LSAN_OPTIONS", f"suppressions={suppressions}:print_suppressions=0")

@@ -54,11 +54,13 @@ class Described:
 
     def tensor(self, rgb):
         """(what the graph is fed, size after resizing, size after padding)."""
-        import cv2
         take = self.said["input"]
         size, padded = self.size_of(rgb.shape[1], rgb.shape[0])
         canvas = np.full((padded[1], padded[0], 3), take.get("pad", 0), np.float32)
-        canvas[:size[1], :size[0]] = rgb if rgb.shape[1::-1] == size else cv2.resize(rgb, size)
+        if rgb.shape[1::-1] != size:
+            import cv2
+            rgb = cv2.resize(rgb, size)
+        canvas[:size[1], :size[0]] = rgb
         if take.get("colour", "RGB") == "BGR":
             canvas = canvas[:, :, ::-1]
         canvas = (canvas - np.float32(take.get("mean", [0] * 3))) / np.float32(take.get("std", [1] * 3))

@@ -38,7 +38,7 @@ def options():
     parser.add_argument("--max-faces", type=int, default=12, help="only photos with at most so many faces (12)")
     parser.add_argument("--min-face", type=int, default=16, help="count faces of this height in pixels or more (16)")
     parser.add_argument("--cloaks", default="standard:none", metavar="ROWS",
-                        help="PRESET:TARGETS,…; targets joined by +, or none, or all (standard:none)")
+                        help="PRESET[@EPS]:TARGETS,…; targets joined by +, or none, or all (standard:none)")
     parser.add_argument("--all", default="yunet+ultraface-320+centerface", metavar="TARGETS",
                         help="what a row's `all` stands for (yunet+ultraface-320+centerface)")
     parser.add_argument("--cloak", default=os.path.join(detectors.TREE, "build/release/bin/cloak"),
@@ -54,7 +54,7 @@ def options():
 
 
 def rows_of(text, everything):
-    """[{name, preset, targets}] of 'PRESET:TARGETS,…'. Raises ValueError with what to write instead."""
+    """[{name, preset, eps, targets}] of 'PRESET[@EPS]:TARGETS,…'. Raises ValueError with what to write instead."""
     rows = []
     for word in text.split(","):
         preset, colon, names = word.strip().partition(":")
@@ -65,7 +65,9 @@ def rows_of(text, everything):
         if not all(targets):
             raise ValueError(f"--cloaks {word!r}: a target without a name; join names by one +")
         called = names if names in ("none", "all") else "+".join(target_name(target) for target in targets)
-        rows.append({"name": f"{preset}:{called}", "preset": preset, "targets": targets})
+        preset, _, eps = preset.partition("@")
+        rows.append({"name": f"{word.strip().partition(':')[0]}:{called}", "preset": preset, "eps": eps,
+                     "targets": targets})
     if len({folder_of(row) for row in rows}) < len(rows):
         raise ValueError(f"--cloaks {text}: a row twice")
     return rows
@@ -84,7 +86,7 @@ def target_name(target):
 
 def folder_of(row):
     """A row's folder name: its own targets are in it, so that a changed `all` is another row."""
-    return "-".join([row["preset"], *([target_name(target) for target in row["targets"]] or ["none"])])
+    return "-".join([row["preset"] + row["eps"].replace("/", "_"), *([target_name(target) for target in row["targets"]] or ["none"])])
 
 
 def pick(args):
@@ -130,6 +132,8 @@ def knows_targets(cloak):
 def command_of(row, folder, args, targets_known):
     """The `cloak run` of one row."""
     words = [args.cloak, "run", os.path.join(args.out, "album"), folder, "--preset", row["preset"], "--json"]
+    if row["eps"]:
+        words += ["--eps", row["eps"]]
     if targets_known:
         words += ["--targets", ",".join(row["targets"]) or "none"]
     elif row["targets"]:
@@ -273,7 +277,7 @@ def measured(args):
             "faces": int(sum(len(photo.faces) for photo in photos)),
             "picked": {"limit": args.limit, "max_faces": args.max_faces, "min_face": args.min_face},
             "iou": measure.IOU, "changes": measure.CHANGES, "columns": columns, "left_out": left_out,
-            "rows": [{key: row[key] for key in ("name", "preset", "targets", "psnr_db", "largest_change",
+            "rows": [{key: row[key] for key in ("name", "preset", "eps", "targets", "psnr_db", "largest_change",
                                                 "in_loop", "cells", "summary")} for row in rows]}
 
 
