@@ -31,7 +31,7 @@ static const struct {
     {"retry", cloak_verb_retry, "try an album's dead photos again: cloak retry ALBUM-ID"},
     {"audit", cloak_verb_audit, "prove that nothing was lost: cloak audit ALBUM-ID"},
     {"targets", verb_with_model, "detectors to hide from: cloak targets [add NAME | remove NAME]"},
-    {"eval", verb_with_model, "measure detector and attack: cloak eval detector|attack|survival …"},
+    {"eval", verb_with_model, "measure detector and attack: cloak eval detector|attack|survival|transfer …"},
 };
 
 enum { VERBS = sizeof verbs / sizeof verbs[0] };

@@ -21,6 +21,7 @@
 #include "common/base/clock.h"
 #include "common/base/file.h"
 #include "common/base/install.h"
+#include "common/report/targets.h"
 #include "dispatcher/choices.h"
 #include "dispatcher/feeder.h"
 #include "dispatcher/place.h"
@@ -200,6 +201,18 @@ static void show_skipped(const cloak_manifest *manifest) {
             manifest->path);
 }
 
+/* Says which detectors the album is hidden from. */
+static void show_targets(const cloak_settings *settings) {
+    cloak_target_list list;
+    if (cloak_targets_parse(settings->targets, &list, NULL) != CLOAK_OK)
+        return;
+    fprintf(stderr, "  hiding    from our own detector");
+    for (size_t i = 0; i < list.count; i++)
+        fprintf(stderr, ", %s", list.items[i].name);
+    fprintf(stderr, "%s\n", list.count ? "" : " alone (`cloak targets --help` says how to add others)");
+    cloak_targets_free(&list);
+}
+
 /* Everything up to a queue that knows the album. */
 static cloak_status prepare(Run *run, cloak_error *error) {
     const Options *o = &run->options;
@@ -223,6 +236,8 @@ static cloak_status prepare(Run *run, cloak_error *error) {
     if (status == CLOAK_OK)
         fprintf(stderr, "  album     %s: %zu photos, %zu other files\n", run->place.source_url,
             run->manifest.count, run->manifest.skipped_count);
+    if (status == CLOAK_OK)
+        show_targets(&run->settings);
     show_skipped(&run->manifest);
     if (status == CLOAK_OK)
         status = cloak_private_redis_start(redis_folder, &run->redis, error);

@@ -56,6 +56,11 @@ char *cloak_install_known_targets(void) {
         "models/targets/known");
 }
 
+char *cloak_install_transfer_script(void) {
+    return first_of("../share/cloakfleet/eval/transfer.py", "../../../models/eval/transfer.py",
+        "models/eval/transfer.py");
+}
+
 char *cloak_install_targets(void) {
     const char *given = getenv("CLOAK_TARGETS"), *data = getenv("XDG_DATA_HOME");
     const char *home = getenv("HOME");

@@ -14,6 +14,9 @@ char *cloak_install_model(void);
  * be missing. */
 char *cloak_install_known_targets(void);
 
+/* The script behind `cloak eval transfer`. Returns a new string (free()); the file may be missing. */
+char *cloak_install_transfer_script(void);
+
 /* The folder of the targets that the user has installed: $CLOAK_TARGETS, or cloakfleet/targets in the
  * user's data folder (XDG Base Directory Specification). Returns a new string (free()); the folder may
  * be missing. */

@@ -1,0 +1,106 @@
+#!/usr/bin/python3
+"""Further targets: `cloak targets` installs, lists and removes them, `cloak run --targets` hides from them and says
+so in the receipts, and a worker that lacks one lets the photo wait for another. The target is the detector of
+models/weights/*.onnx, which is ours and needs no network."""
+import json
+import pathlib
+import shutil
+import sys
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+import fleet  # noqa: E402
+
+NAME = "face-centre-mbv2"
+ONNX = fleet.ROOT / "models/weights" / f"{NAME}.onnx"
+
+
+class Targets(fleet.Case):
+    def setUp(self):
+        super().setUp()
+        self.where = self.folder / "targets"
+        self.env = fleet.environment(CLOAK_TARGETS=str(self.where))
+
+    def targets(self, *words, code=0):
+        result = self.place.cloak("targets", *words, env=self.env)
+        self.assert_code(result, code)
+        return result
+
+    def installed(self):
+        return [target["name"] for target in self.targets("--json").json["targets"]]
+
+    def test_installs_lists_and_removes(self):
+        self.assertEqual(self.installed(), [])
+        self.targets("add", NAME, ONNX)
+        self.targets("add", NAME, ONNX)  # again: replaced
+        self.assertEqual(self.installed(), [NAME])
+        self.targets("remove", NAME)
+        self.assertIn("not installed", self.targets("remove", NAME, code=2).err)
+        self.assertEqual(list(self.where.iterdir()), [])
+
+    def test_refuses_what_cannot_be_a_target_and_leaves_nothing(self):
+        broken = self.folder / "broken.onnx"
+        broken.write_bytes(b"nothing of the kind")
+        self.assertIn("broken.json", self.targets("add", "broken", broken, code=1).err)
+        shutil.copy(ONNX.with_suffix(".json"), broken.with_suffix(".json"))
+        self.assertIn("not an ONNX file", self.targets("add", "broken", broken, code=2).err)
+        self.assertIn(f'"{NAME}"', self.targets("add", "other", ONNX, code=2).err)
+        self.assertIn("FILE.onnx", self.targets("add", "yunet", code=2).err)
+        self.assertIn("a-z", self.targets("add", "../up", ONNX, code=2).err)
+        wrong = json.loads(ONNX.with_suffix(".json").read_text())
+        wrong["heads"][0]["score"][0]["output"] = "nowhere"
+        said = self.folder / "wrong.json"
+        said.write_text(json.dumps(wrong))
+        error = self.targets("add", NAME, ONNX, "--descriptor", said, code=2).err
+        self.assertIn('no value "nowhere"', error)
+        self.assertEqual(list(self.where.iterdir()), [])
+
+    def test_a_run_hides_from_it_and_says_so(self):
+        self.targets("add", NAME, ONNX)
+        album, out = self.folder / "album", self.folder / "out"
+        album.mkdir()
+        for photo in fleet.portraits(3):
+            shutil.copy(photo, album / photo.name)
+        unknown = self.place.cloak("run", album, out, "--targets", "nobody", env=self.env)
+        self.assert_code(unknown, 2)
+        self.assertIn(NAME, unknown.err)
+        self.assertFalse(out.exists())
+        run = self.place.cloak("run", album, out, "--threads", "1", "--json", env=self.env)
+        self.assertIn(run.code, (0, 3))
+        self.assertIn(f"our own detector, {NAME}", run.err)
+        mark = self.targets("--json").json["targets"][0]["mark"]
+        for receipt in fleet.receipts(out).values():
+            self.assertEqual(receipt["targets"], f"{NAME}@{mark}")
+            before, after = (float(receipt[key].removeprefix(f"{NAME}:"))
+                             for key in ("targets_before", "targets_after"))
+            self.assertGreater(before, 0.3)
+            self.assertLessEqual(after, receipt["residual_score"])
+            silent = after == 0 and receipt["residual_score"] == 0
+            self.assertEqual(receipt["outcome"], "cloaked" if silent else "residual")
+            self.assertEqual(receipt["success"], silent)
+        outcomes = [receipt["outcome"] for receipt in fleet.receipts(out).values()]
+        self.assertGreaterEqual(outcomes.count("cloaked"), 2, outcomes)
+
+    def test_a_photo_waits_for_a_worker_that_has_the_target(self):
+        self.targets("add", NAME, ONNX)
+        album, out = self.folder / "album", self.folder / "out"
+        album.mkdir()
+        photo = fleet.portraits(1)[0]
+        shutil.copy(photo, album / photo.name)
+        redis = self.place.redis()
+        submitted = self.place.cloak("submit", album, out, "--redis", redis.url, "--steps", "2", "--rounds", "0",
+                                     env=self.env)
+        self.assert_code(submitted, 0)
+        worker = [fleet.BIN / "cloak-worker", "--redis", redis.url, "--threads", "1"]
+        lacking = self.place.start("lacking", worker)
+        fleet.wait_until(lambda: "which this machine lacks" in lacking.text(), "the worker says what it lacks")
+        lacking.end()
+        self.assertEqual(fleet.receipts(out), {})
+        having = self.place.start("having", worker, env=self.env)
+        fleet.wait_until(lambda: fleet.receipts(out), "the other worker delivers")
+        having.end()
+        receipt = next(iter(fleet.receipts(out).values()))
+        self.assertEqual(receipt["failures"], 1)
+
+
+if __name__ == "__main__":
+    fleet.main()
