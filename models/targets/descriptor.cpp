@@ -211,7 +211,7 @@ Descriptor read(const cJSON *json) {
     const Object object = {json, ""};
     Descriptor d;
     object.allow({"format", "name", "licence", "training", "threshold", "nms", "heads", "input",
-        "source", "tested"});
+        "source", "tested", "brief"});
     if (object.text("format", nullptr) != "cloakfleet.target/1")
         object.bad("format", "must be cloakfleet.target/1");
     d.name = object.text("name", nullptr);
@@ -221,6 +221,7 @@ Descriptor read(const cJSON *json) {
     d.licence = object.text("licence", nullptr);
     d.training = object.text("training", "");
     d.threshold = float(object.number("threshold", 0.5, 0.01, 0.99));
+    d.brief = object.flag("brief");
     d.nms = float(object.number("nms", 0.4, 0.05, 1));
     read_input({object.get("input"), "input."}, d);
     for (const Object &head : object.objects("heads", 1, max_heads))
