@@ -36,6 +36,7 @@ import checkpoint  # noqa: E402
 import detector  # noqa: E402
 import labels  # noqa: E402
 import losses  # noqa: E402
+import shim  # noqa: E402
 import weights_file  # noqa: E402
 
 WEIGHTS = ROOT / "models/weights/face-mbv2-fpn96.safetensors"
@@ -268,6 +269,23 @@ class Trainer(unittest.TestCase):
         state = torchvision.models.resnet18(weights=None).state_dict()
         weights_file.write(path, detector.exported(state), {})
         return path
+
+    def test_the_centre_detector_trains_resumes_and_loads_as_a_target(self):
+        common = ["train", "--photos", self.folder, "--labels", self.labels, "--crop", 64, "--batch", 2,
+                  "--threads", 1]
+        for out, counts in (("centre", [4]), ("centre-resumed", [2, 4])):
+            for count in counts:
+                done = script("centre.py", *common, "--out", self.folder / out, "--iterations", count)
+                self.assertEqual(done.returncode, 0, done.stderr)
+        curves = [(self.folder / out / "curves.csv").read_text() for out in ("centre", "centre-resumed")]
+        self.assertEqual(*curves)
+        self.assertEqual(len(curves[0].splitlines()), 5)
+        exported = self.folder / "centre.onnx"
+        done = script("centre.py", "export", self.folder / "centre", exported)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        model = shim.Model(str(LIBRARY), exported)  # reads the descriptor, too, and tries both
+        with Image.open(self.folder / "0.jpg") as image:
+            model.detect(np.array(image))
 
 
 class Parts(unittest.TestCase):
