@@ -6,7 +6,7 @@ import sys
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 import fleet  # noqa: E402
 
-KEYS = {"photos", "faces", "eps", "steps", "steps_mean", "seconds_per_photo", "lattice", "psnr_db",
+KEYS = {"targets", "photos", "faces", "eps", "steps", "steps_mean", "seconds_per_photo", "lattice", "psnr_db",
         "clean_photos", "ap", "recall", "precision", "without", "transforms"}
 
 
