@@ -50,7 +50,8 @@ class Described:
         size = tuple(max(1, round(side * scale)) for side in (width, height))
         align = take.get("align", 1)
         padded = [take["long_side"]] * 2 if take.get("square") else size
-        return size, tuple(-(-side // align) * align for side in padded)
+        padded = tuple(-(-side // align) * align for side in padded)
+        return (padded if take.get("stretch") else size), padded
 
     def tensor(self, rgb):
         """(what the graph is fed, size after resizing, size after padding)."""

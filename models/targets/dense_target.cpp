@@ -250,6 +250,8 @@ InputShape DenseTarget::input_shape(int photo_width, int photo_height, float sca
         const int side = padded(std::max({w, h, scale == 1 ? descriptor_.long_side : 1}));
         return {w, h, side, side};
     }
+    if (descriptor_.stretch)
+        return {padded(w), padded(h), padded(w), padded(h)};
     return {w, h, padded(w), padded(h)};
 }
 

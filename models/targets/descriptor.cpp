@@ -130,7 +130,7 @@ OutputColumn read_column(const Object &object) {
 }
 
 void read_input(const Object &input, Descriptor &d) {
-    input.allow({"name", "long_side", "width", "height", "align", "square", "enlarge", "pad",
+    input.allow({"name", "long_side", "width", "height", "align", "square", "stretch", "enlarge", "pad",
         "colour", "mean", "std"});
     d.input = input.text("name", "");
     d.long_side = input.whole("long_side", 0, 16, max_side);
@@ -141,6 +141,9 @@ void read_input(const Object &input, Descriptor &d) {
     d.align = input.whole("align", 1, 1, 1024);
     d.square = input.flag("square");
     d.enlarge = input.flag("enlarge");
+    d.stretch = input.flag("stretch");
+    if (d.stretch && d.square)
+        input.bad("stretch", "and square exclude each other");
     d.pad = float(input.number("pad", 0, -1000, 1000));
     d.bgr = input.choice("colour", {"RGB", "BGR"}, 0) == 1;
     if (input.get("mean")) {

@@ -45,7 +45,7 @@ struct Descriptor {
     std::string name, licence, training;
     std::string input; /* the graph's; may be empty */
     int long_side = 0, width = 0, height = 0, align = 1;
-    bool enlarge = false, square = false, bgr = false, brief = false;
+    bool enlarge = false, stretch = false, square = false, bgr = false, brief = false;
     float pad = 0;
     std::array<float, 3> mean = {0, 0, 0}, std = {1, 1, 1}; /* in the order that is fed, levels */
     float threshold = 0.5f, nms = 0.4f;
