@@ -330,8 +330,9 @@ void DenseTarget::find(const std::vector<Seen> &seen, const InputShape &shape, i
             for (size_t i = 0; i < 4; i++)
                 numbers[i] = seen[h].numbers[i].data_ptr<float>()[row];
             place_box(heads_[h].says, shape, row, numbers, box);
-            clip_box(box, float(shape.width), float(shape.height));
-            if (box[2] > box[0] && box[3] > box[1])
+            const bool inside = std::min(box[2], float(shape.width)) > std::max(box[0], 0.0f) &&
+                                std::min(box[3], float(shape.height)) > std::max(box[1], 0.0f);
+            if (inside) /* clipped only after suppression, as detectors' own programs do */
                 all.push_back({box[0], box[1], box[2], box[3], 1 / (1 + std::exp(-o[row]))});
         }
     }
@@ -351,8 +352,9 @@ void DenseTarget::find(const std::vector<Seen> &seen, const InputShape &shape, i
                 sy = float(photo_height) / float(shape.height);
     for (int i = 0; i < count; i++) {
         const Found &f = all[size_t(kept[size_t(i)])];
-        found.push_back({f.x1 * sx, f.y1 * sy, std::min(f.x2 * sx, float(photo_width)),
-            std::min(f.y2 * sy, float(photo_height)), f.score});
+        float box[4] = {f.x1 * sx, f.y1 * sy, f.x2 * sx, f.y2 * sy};
+        clip_box(box, float(photo_width), float(photo_height));
+        found.push_back({box[0], box[1], box[2], box[3], f.score});
     }
 }
 
