@@ -65,11 +65,12 @@ TEST(settings_text_comes_back) {
     again = cloak_targets_text(&back);
     CHECK_TEXT(again, text);
     CHECK_OK(cloak_target_check(&back.items[1], &error));
-    CHECK_OK(cloak_targets_parse("", &list, &error));
-    CHECK_INT(list.count, 0);
     free(text);
     free(again);
     cloak_targets_free(&back);
+    cloak_targets_free(&list);
+    CHECK_OK(cloak_targets_parse("", &list, &error));
+    CHECK_INT(list.count, 0);
     static const char *const bad[] = {"yunet", "yunet@", "@0123456789ab", "yunet@0123456789aB",
         "yunet@0123456789abc", "Yunet@0123456789ab", "yunet@0123456789ab,", ","};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
