@@ -77,6 +77,8 @@ enum {
     CLOAK_WITHOUT_PATIENCE = 64,    /* the region does not grow around what resists */
 };
 
+enum { CLOAK_OTHERS_MAX = 16 };
+
 /* Asked once per step; true ends the attack with CLOAK_E_INTERRUPTED. */
 typedef bool (*cloak_stop)(void *context);
 
@@ -107,7 +109,7 @@ typedef struct {
     size_t transform_count;            /* default 0, at most CLOAK_TRANSFORMS_MAX */
     cloak_model *const *others; /* further models that must find nothing either, on the same grid;
                                  * borrowed for the call, and used by it alone meanwhile */
-    size_t other_count;         /* default 0, at most 16 */
+    size_t other_count;         /* default 0, at most CLOAK_OTHERS_MAX */
     int polish; /* looks spent on shrinking a success while it stays one; default 0, at most 20 */
 } cloak_attack_params;
 
@@ -121,6 +123,7 @@ typedef struct {
     bool success;        /* nothing above the threshold is left on the rounded image */
     float residual_score; /* highest score left, 0 when none is above the threshold */
     cloak_detections found; /* what was left in the loop's best look */
+    double look_seconds[1 + CLOAK_OTHERS_MAX]; /* spent on looks of the model, then of each other */
 } cloak_attack_result;
 
 cloak_model_params cloak_model_default_params(void);

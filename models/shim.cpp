@@ -33,7 +33,7 @@ struct cloak_model {
 namespace {
 
 constexpr int max_side = 1 << 16;
-constexpr size_t max_others = 16;
+constexpr size_t max_others = CLOAK_OTHERS_MAX;
 
 /* A callback of the caller said no; its error is already filled. */
 struct CallerStopped {
@@ -342,6 +342,7 @@ cloak_status cloak_model_attack(cloak_model *model, const cloak_image *images, s
             result.restarts = pgd.restarts;
             result.success = pgd.success;
             result.residual_score = pgd.residual_score;
+            std::copy(pgd.look_seconds.begin(), pgd.look_seconds.end(), result.look_seconds);
             results.push_back(result);
         }
         return CLOAK_OK;

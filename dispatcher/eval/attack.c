@@ -13,7 +13,7 @@
 
 typedef struct {
     cloak_ap before, after;
-    double seconds, psnr;
+    double seconds, psnr, look_seconds[1 + CLOAK_TARGETS_MAX]; /* by detector, ours first */
     long steps, clean;
     cloak_ap after_transform[CLOAK_TRANSFORMS_MAX]; /* simulated */
     cloak_ap target_before[CLOAK_TARGETS_MAX], target_after[CLOAK_TARGETS_MAX];
@@ -133,6 +133,8 @@ static cloak_status attack_photo(Run *run, const cloak_attack_params *params,
         else
             sums->psnr += cloak_photo_psnr(photo->photo.rgb, cloaked, bytes);
         sums->steps += result.steps;
+        for (size_t i = 0; i <= run->targets.count; i++)
+            sums->look_seconds[i] += result.look_seconds[i];
         sums->clean += left->count == 0;
     }
     cloak_attack_result_free(&result);
@@ -183,10 +185,12 @@ static void print(const Run *run, const cloak_attack_params *params, const char 
             cloak_ap_recall(&s->after_transform[i], CLOAK_AP_IOU_50),
             cloak_ap_average(&s->after_transform[i], CLOAK_AP_IOU_50));
     for (size_t i = 0; i < run->targets.count; i++)
-        fprintf(stderr, "  %-20s recall %.3f -> %.3f at IoU %s\n",
+        fprintf(stderr, "  %-20s recall %.3f -> %.3f at IoU %s, %.2f s per photo to look\n",
             cloak_model_describe(run->targets.others[i]).name,
             cloak_ap_recall(&s->target_before[i], TARGET_IOU),
-            cloak_ap_recall(&s->target_after[i], TARGET_IOU), cloak_ap_iou_word(TARGET_IOU));
+            cloak_ap_recall(&s->target_after[i], TARGET_IOU), cloak_ap_iou_word(TARGET_IOU),
+            s->look_seconds[i + 1] / n);
+    fprintf(stderr, "  our own detector needs %.2f s of it to look\n", s->look_seconds[0] / n);
     if (!set->options->json)
         return;
     cJSON *object = cJSON_CreateObject();
@@ -196,6 +200,7 @@ static void print(const Run *run, const cloak_attack_params *params, const char 
     cJSON_AddNumberToObject(object, "steps", params->max_steps);
     cloak_eval_number(object, "steps_mean", (double)s->steps / n);
     cloak_eval_number(object, "seconds_per_photo", s->seconds / n);
+    cloak_eval_number(object, "look_seconds", s->look_seconds[0] / n);
     cJSON_AddBoolToObject(object, "lattice", params->lattice);
     cJSON_AddStringToObject(object, "precision", params->full_precision ? "full" : "mixed");
     cJSON_AddStringToObject(object, "without", without);
@@ -212,10 +217,12 @@ static void print(const Run *run, const cloak_attack_params *params, const char 
         cloak_eval_curve(entry, "recall", &s->after_transform[i], cloak_ap_recall);
     }
     cJSON *targets = cJSON_AddObjectToObject(object, "targets");
-    for (size_t i = 0; i < run->targets.count; i++)
-        cloak_eval_before_after(
-            cJSON_AddObjectToObject(targets, cloak_model_describe(run->targets.others[i]).name),
-            &s->target_before[i], &s->target_after[i]);
+    for (size_t i = 0; i < run->targets.count; i++) {
+        cJSON *entry =
+            cJSON_AddObjectToObject(targets, cloak_model_describe(run->targets.others[i]).name);
+        cloak_eval_before_after(entry, &s->target_before[i], &s->target_after[i]);
+        cloak_eval_number(entry, "look_seconds", s->look_seconds[i + 1] / n);
+    }
     cloak_eval_report(object);
 }
 

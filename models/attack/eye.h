@@ -35,6 +35,10 @@ class Eye {
         Precision precision, const LossSettings *loss, std::vector<float> &gradient,
         bool *has_gradient);
 
+    bool has_brief() const {
+        return target_.has_brief();
+    }
+
     const View &view() const {
         return view_;
     }

@@ -23,6 +23,7 @@
 #include "models/attack/pgd.h"
 
 #include <algorithm>
+#include <chrono>
 #include <cmath>
 #include <memory>
 
@@ -49,7 +50,12 @@ constexpr float overdrive = 4, overdrive_steps = 12;
  * to 12 faces at 5/255: 41.0 dB instead of 38.3 for 7.2 steps instead of 6.6. Below ample_levels it costs
  * faces. With transforms it stays: what one of them pushes hard is not undone by the noise of all others.
  * 8 such photos at 8/255, eight transforms: recall .041 on average instead of .130. With several targets
- * it stays for the same reason. */
+ * it stays for the same reason.
+ *
+ * Where it stays, the mean is the highest so far. What is left at the end is little, and steps of full length
+ * against it lift what the other targets or transforms had stopped seeing. 16 photos, four targets at 8/255:
+ * 9.7 steps and 38.7 dB instead of 13.9 and 37.1; 6 photos, three transforms: 32.5 steps and 36.6 dB
+ * instead of 50.5 and 35.5. */
 constexpr float gentle = 6, gentle_steps = 12, ample_levels = 4, gentle_in_transforms = 8,
                 gentle_jointly = 4;
 
@@ -77,9 +83,19 @@ uint64_t next_random(uint64_t &state) {
 constexpr int rest = 3;
 constexpr float least_weight = 0.2f;
 
+/* A target in the loop. */
+struct Watch {
+    std::unique_ptr<Eye> eye;
+    bool brief;           /* its brief looks are still a guide */
+    bool looked = false, sure = false; /* at the perturbation as it is now; and exactly */
+    int resting = 0;      /* steps for which it is still left alone */
+    float clean_sum = 0;  /* of the scores at its first look; 0: none yet */
+    double seconds = 0;   /* that its looks took */
+};
+
 /* A target and what happens to the photo before it looks. */
 struct Trial {
-    size_t eye;
+    size_t watch;
     cloak_transform transform;
     float left = 1; /* sum of scores at its last look, as a share of the clean photo's */
     int age = 1;    /* steps since then */
@@ -92,32 +108,35 @@ class Loop {
     PgdResult run(const int8_t *warm);
 
   private:
+    void search(const int8_t *warm);
     void lay_region();
     void start(const int8_t *warm, int attempt);
     void compose();
     void forget();
-    float weight_of(size_t eye, float sum);
-    void look_at(size_t eye, const cloak_transform &transform, Precision precision, bool want_gradient);
-    bool look(bool want_gradient, Precision precision, bool everyone);
+    float weight_of(Watch &watch, float sum) const;
+    void look_at(
+        Watch &watch, const cloak_transform &transform, Precision precision, bool want_gradient);
+    bool look(bool want_gradient, bool everyone);
+    bool look_exactly();
+    bool confirm(bool want_gradient);
     void widen(int t);
     bool approach(int attempt, int *steps);
-    Trial &most_urgent(size_t eye);
+    Trial &most_urgent(size_t watch);
     bool sweep(int steps);
     bool approach_transforms(int attempt, int *steps);
     void keep_best(int steps);
     void settle();
     float reach_at(int t) const;
-    float gentle_until(int t) const;
+    float gentle_until(int t);
     void step(int t);
     void polish(int steps);
 
     int width_, height_, grid_width_ = 0, grid_height_ = 0;
+    float highest_mean_ = 0; /* of the momentum's size, in this start */
     float reach_ = 0; /* bound of the grid's values in levels, once it has grown */
     const uint8_t *rgb_;
     const PgdSettings &settings_;
-    std::vector<std::unique_ptr<Eye>> eyes_;
-    std::vector<int> resting_;  /* steps for which an eye is still left alone */
-    std::vector<float> clean_sums_; /* of the scores at an eye's first look; 0: none yet */
+    std::vector<Watch> watches_;
     std::vector<Trial> trials_; /* none without transforms */
     std::unique_ptr<Region> region_;
     uint64_t random_;
@@ -126,7 +145,7 @@ class Loop {
     std::vector<float> shares_; /* of the budget by texture; empty: whole everywhere */
     std::vector<int8_t> levels_;
     std::vector<uint8_t> perturbed_, decoded_;
-    std::vector<Found> found_; /* by all eyes at this look */
+    std::vector<Found> found_; /* by all targets at this look */
     float clean_sum_ = 0; /* of the scores on the clean photo */
     float score_ = 0, sum_ = 0; /* highest score and sum of scores */
     PgdResult best_;
@@ -143,15 +162,13 @@ Loop::Loop(const std::vector<const Target *> &targets, const uint8_t *rgb, int w
     reach_ = std::min(reach_, 127.0f); /* what an int8 holds */
     for (const Target *target : targets) {
         if (!settings.transforms.empty())
-            trials_.push_back({eyes_.size(), cloak_transform_raw()});
+            trials_.push_back({watches_.size(), cloak_transform_raw()});
         for (const cloak_transform &transform : settings.transforms)
             if (!is_raw(transform))
-                trials_.push_back({eyes_.size(), transform});
-        eyes_.push_back(
-            std::make_unique<Eye>(*target, width, height, grid_width_, grid_height_));
+                trials_.push_back({watches_.size(), transform});
+        watches_.push_back(
+            {std::make_unique<Eye>(*target, width, height, grid_width_, grid_height_), false});
     }
-    resting_.assign(eyes_.size(), 0);
-    clean_sums_.assign(eyes_.size(), 0.0f);
     region_ = std::make_unique<Region>(grid_width_, grid_height_, width, height, settings.region);
     const size_t cells = size_t(grid_width_) * size_t(grid_height_) * 3;
     for (auto *planes : {&delta_, &rounded_, &velocity_, &gradient_, &part_})
@@ -171,7 +188,7 @@ void Loop::lay_region() {
     if (settings_.clean) {
         found_ = *settings_.clean;
     } else { /* delta is zero */
-        look(false, Precision::exact, true);
+        look_exactly();
     }
     region_->add(found_);
     for (const Found &f : found_)
@@ -182,6 +199,9 @@ void Loop::lay_region() {
 void Loop::start(const int8_t *warm, int attempt) {
     const size_t plane = size_t(grid_width_) * size_t(grid_height_);
     std::fill(velocity_.begin(), velocity_.end(), 0.0f);
+    highest_mean_ = 0;
+    for (Watch &watch : watches_)
+        watch.brief = settings_.brief && watch.eye->has_brief();
     for (size_t i = 0; i < plane; i++)
         for (size_t c = 0; c < 3; c++) {
             float value = 0;
@@ -198,6 +218,8 @@ void Loop::start(const int8_t *warm, int attempt) {
 /* Rounds the perturbation, and encodes what it makes of the photo where there is a codec. */
 void Loop::compose() {
     const size_t plane = size_t(grid_width_) * size_t(grid_height_);
+    for (Watch &watch : watches_)
+        watch.looked = watch.sure = false;
 #pragma omp parallel for
     for (size_t i = 0; i < plane; i++)
         for (size_t c = 0; c < 3; c++) {
@@ -207,7 +229,7 @@ void Loop::compose() {
             levels_[i * 3 + c] = int8_t(level);
         }
     if (settings_.codec) {
-        view_apply(eyes_.front()->view(), rgb_, levels_.data(), settings_.eps_levels,
+        view_apply(watches_.front().eye->view(), rgb_, levels_.data(), settings_.eps_levels,
             perturbed_.data());
         settings_.codec(perturbed_.data(), decoded_.data());
     }
@@ -219,23 +241,26 @@ void Loop::forget() {
     std::fill(gradient_.begin(), gradient_.end(), 0.0f);
 }
 
-/* What an eye's gradient counts, whose scores' sum is now `sum`. */
-float Loop::weight_of(size_t eye, float sum) {
-    if (eyes_.size() == 1 || !trials_.empty())
+/* What a target's gradient counts, whose scores' sum is now `sum`. */
+float Loop::weight_of(Watch &watch, float sum) const {
+    if (watches_.size() == 1 || !trials_.empty())
         return 1;
-    if (clean_sums_[eye] == 0)
-        clean_sums_[eye] = sum;
-    return least_weight + (clean_sums_[eye] > 0 ? std::min(sum / clean_sums_[eye], 1.0f) : 0);
+    if (watch.clean_sum == 0)
+        watch.clean_sum = sum;
+    return least_weight + (watch.clean_sum > 0 ? std::min(sum / watch.clean_sum, 1.0f) : 0);
 }
 
-/* Adds what one eye finds, and its gradient. */
+/* Adds what one target finds, and its gradient. */
 void Loop::look_at(
-    size_t eye, const cloak_transform &transform, Precision precision, bool want_gradient) {
+    Watch &watch, const cloak_transform &transform, Precision precision, bool want_gradient) {
     const Scene scene = {rgb_, rounded_.data(), settings_.eps_levels, settings_.lattice,
         settings_.codec ? decoded_.data() : nullptr};
     bool has_gradient = false;
-    std::vector<Found> found = eyes_[eye]->look(scene, transform, precision,
+    const auto start = std::chrono::steady_clock::now();
+    std::vector<Found> found = watch.eye->look(scene, transform, precision,
         want_gradient ? &settings_.loss : nullptr, part_, &has_gradient);
+    watch.seconds +=
+        std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
     found_.insert(found_.end(), found.begin(), found.end());
     float sum = 0;
     for (const Found &f : found) {
@@ -243,25 +268,54 @@ void Loop::look_at(
         sum += f.score;
     }
     sum_ += sum;
-    const float weight = weight_of(eye, sum);
+    const float weight = weight_of(watch, sum);
     if (has_gradient)
         for (size_t i = 0; i < part_.size(); i++)
             gradient_[i] += weight * part_[i];
 }
 
-/* Looks at the photo as it is through every eye, or those that do not rest; true when none finds
+/* Looks at the photo as it is through every target, or those that do not rest; true when none finds
  * anything. */
-bool Loop::look(bool want_gradient, Precision precision, bool everyone) {
+bool Loop::look(bool want_gradient, bool everyone) {
     compose();
     forget();
-    for (size_t i = 0; i < eyes_.size(); i++) {
-        if (resting_[i] > 0 && !everyone) {
-            resting_[i]--;
+    for (Watch &watch : watches_) {
+        if (watch.resting > 0 && !everyone) {
+            watch.resting--;
             continue;
         }
         const size_t before = found_.size();
-        look_at(i, cloak_transform_raw(), precision, want_gradient);
-        resting_[i] = found_.size() == before && eyes_.size() > 1 ? rest : 0;
+        look_at(watch, cloak_transform_raw(), watch.brief ? Precision::brief : Precision::exact,
+            want_gradient);
+        watch.looked = true;
+        watch.sure = !watch.brief;
+        watch.resting = found_.size() == before && watches_.size() > 1 ? rest : 0;
+    }
+    return found_.empty();
+}
+
+bool Loop::look_exactly() {
+    compose();
+    forget();
+    return confirm(false);
+}
+
+/* Has those look exactly who have not yet. Who finds something where its brief look found nothing is not
+ * asked briefly again in this start. */
+bool Loop::confirm(bool want_gradient) {
+    for (Watch &watch : watches_) {
+        if (watch.sure)
+            continue;
+        const size_t before = found_.size();
+        look_at(watch, cloak_transform_raw(), Precision::exact, want_gradient);
+        watch.sure = true;
+        if (found_.size() == before)
+            continue;
+        watch.resting = 0;
+        if (watch.looked) {
+            watch.brief = false;
+            best_sum_ = HUGE_VALF; /* what brief looks have seen does not compare */
+        }
     }
     return found_.empty();
 }
@@ -289,7 +343,7 @@ void Loop::keep_best(int steps) {
 /* What is said of a photo that resists comes from an exact look, too. */
 void Loop::settle() {
     delta_ = best_delta_;
-    look(false, Precision::exact, true);
+    look_exactly();
     best_sum_ = HUGE_VALF;
     keep_best(best_.steps);
 }
@@ -301,10 +355,11 @@ float Loop::reach_at(int t) const {
 }
 
 /* The size of the momentum from which on a step is whole; 0: every step is. */
-float Loop::gentle_until(int t) const {
-    const float share = !trials_.empty()      ? gentle_in_transforms
-                        : eyes_.size() > 1 ? gentle_jointly
-                                           : gentle * (1 - float(t) / gentle_steps);
+float Loop::gentle_until(int t) {
+    const bool fades = trials_.empty() && watches_.size() == 1;
+    const float share = fades             ? gentle * (1 - float(t) / gentle_steps)
+                        : trials_.empty() ? gentle_jointly
+                                          : gentle_in_transforms;
     if (share <= 0 || settings_.eps_levels < ample_levels || !settings_.gentle)
         return 0;
     const size_t plane = size_t(grid_width_) * size_t(grid_height_);
@@ -316,7 +371,9 @@ float Loop::gentle_until(int t) const {
             for (size_t c = 0; c < 3; c++)
                 sum += double(std::fabs(velocity_[c * plane + i]));
         }
-    return count > 0 ? share * float(sum / count) : 0;
+    const float mean = count > 0 ? float(sum / count) : 0;
+    highest_mean_ = fades ? mean : std::max(highest_mean_, mean);
+    return share * highest_mean_;
 }
 
 void Loop::step(int t) {
@@ -345,22 +402,13 @@ void Loop::step(int t) {
     }
 }
 
-/* One start's steps, until an exact look finds nothing; true then. Looks are brief until one finds
- * nothing; when the exact one after it does, brief ones are no guide any more. */
+/* One start's steps, until nobody finds anything in an exact look; true then. */
 bool Loop::approach(int attempt, int *steps) {
-    Precision precision = settings_.brief ? Precision::brief : Precision::exact;
     for (int t = 0; t <= settings_.max_steps; t++) {
         const bool more = t < settings_.max_steps;
         if (settings_.check_stop)
             settings_.check_stop();
-        const bool everyone = t == 0 || !more || eyes_.size() == 1;
-        bool clean = look(more, precision, everyone);
-        if (clean && (precision == Precision::brief || !everyone)) {
-            if (precision == Precision::brief)
-                best_sum_ = HUGE_VALF; /* what brief looks have seen does not compare */
-            precision = Precision::exact;
-            clean = look(more, precision, true);
-        }
+        const bool clean = look(more, t == 0 || !more) && confirm(more);
         keep_best(*steps);
         best_.restarts = attempt;
         if (clean)
@@ -374,12 +422,12 @@ bool Loop::approach(int attempt, int *steps) {
     return false;
 }
 
-/* What an eye is to look through next: where much was left, or nobody has looked for long. */
-Trial &Loop::most_urgent(size_t eye) {
+/* What a target is to look through next: where much was left, or nobody has looked for long. */
+Trial &Loop::most_urgent(size_t watch) {
     Trial *best = nullptr;
     float most = -1;
     for (Trial &trial : trials_) {
-        if (trial.eye != eye)
+        if (trial.watch != watch)
             continue;
         const float urgency = (trial.left + still_urgent) * float(trial.age++);
         if (urgency > most) {
@@ -400,7 +448,7 @@ bool Loop::sweep(int steps) {
         if (settings_.check_stop)
             settings_.check_stop();
         forget();
-        look_at(trial.eye, trial.transform, Precision::exact, false);
+        look_at(watches_[trial.watch], trial.transform, Precision::exact, false);
         trial.left = sum_ / clean_sum_;
         trial.age = 1;
         all.insert(all.end(), found_.begin(), found_.end());
@@ -427,12 +475,12 @@ bool Loop::approach_transforms(int attempt, int *steps) {
             return true;
         compose();
         forget();
-        for (size_t eye = 0; eye < eyes_.size(); eye++) {
-            Trial &trial = most_urgent(eye);
+        for (size_t i = 0; i < watches_.size(); i++) {
+            Trial &trial = most_urgent(i);
             const float before = sum_;
             const cloak_transform transform = jittered(trial.transform,
                 [this]() { return double(next_random(random_) >> 11) * 0x1p-53; });
-            look_at(eye, transform, precision, true);
+            look_at(watches_[i], transform, precision, true);
             trial.left = (sum_ - before) / clean_sum_;
         }
         widen(t);
@@ -453,7 +501,7 @@ void Loop::polish(int steps) {
         best_sum_ = HUGE_VALF;
         const PgdResult before = best_;
         const bool clean =
-            trials_.empty() ? look(false, Precision::exact, true) : sweep(steps);
+            trials_.empty() ? look_exactly() : sweep(steps);
         if (trials_.empty())
             keep_best(steps);
         if (!clean)
@@ -462,12 +510,13 @@ void Loop::polish(int steps) {
     }
 }
 
-PgdResult Loop::run(const int8_t *warm) {
+/* Start after start until one succeeds. */
+void Loop::search(const int8_t *warm) {
     int steps = 0;
     lay_region();
     if (found_.empty() && !warm && !settings_.codec) {
         keep_best(0);
-        return best_;
+        return;
     }
     for (int attempt = 0; attempt <= settings_.restarts; attempt++) {
         start(warm, attempt);
@@ -475,11 +524,17 @@ PgdResult Loop::run(const int8_t *warm) {
             trial.left = 1;
         if (trials_.empty() ? approach(attempt, &steps) : approach_transforms(attempt, &steps)) {
             polish(steps);
-            return best_;
+            return;
         }
     }
-    if ((settings_.brief || eyes_.size() > 1) && trials_.empty())
+    if ((settings_.brief || watches_.size() > 1) && trials_.empty())
         settle();
+}
+
+PgdResult Loop::run(const int8_t *warm) {
+    search(warm);
+    for (const Watch &watch : watches_)
+        best_.look_seconds.push_back(watch.seconds);
     return best_;
 }
 

@@ -37,6 +37,7 @@ struct PgdResult {
     bool success = false;
     float residual_score = 0;
     std::vector<Found> found; /* at the best look */
+    std::vector<double> look_seconds; /* spent on each target's looks */
 };
 
 /* Size of the attack grid: the first target's input where the photo is larger, else the photo. */

@@ -12,6 +12,9 @@ class RcnnTarget : public Target {
     /* `detector` is borrowed and must outlive the target. */
     explicit RcnnTarget(const FasterRcnn &detector) : detector_(detector) {}
     InputShape input_shape(int photo_width, int photo_height, float scale) const override;
+    bool has_brief() const override {
+        return true;
+    }
     const float *mean() const override {
         return detector_.config().mean.data();
     }

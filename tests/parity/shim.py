@@ -36,7 +36,7 @@ class AttackResult(c.Structure):
     _fields_ = [("grid_width", c.c_int), ("grid_height", c.c_int),
                 ("levels", c.POINTER(c.c_int8)), ("max_change", c.c_int), ("steps", c.c_int),
                 ("restarts", c.c_int), ("success", c.c_bool), ("residual_score", c.c_float),
-                ("found", Detections)]
+                ("found", Detections), ("look_seconds", c.c_double * 17)]
 
 
 class Model:
