@@ -19,6 +19,7 @@
 #include "models/attack/pgd.h"
 #include "models/attack/rcnn_target.h"
 #include "models/detector/faster_rcnn.h"
+#include "models/kernels/nms.h"
 #include "models/detector/layers.h"
 #include "models/targets/dense_target.h"
 
@@ -103,14 +104,41 @@ int usable_cores() {
     return n > 0 ? n : int(std::max(1u, std::thread::hardware_concurrency()));
 }
 
+/* What was found at several sizes: of boxes that overlap by more than half the surest stays. */
+std::vector<cloak::Found> without_doubles(std::vector<cloak::Found> all) {
+    std::stable_sort(all.begin(), all.end(),
+        [](const cloak::Found &a, const cloak::Found &b) { return a.score > b.score; });
+    std::vector<float> boxes, scores;
+    for (const cloak::Found &f : all) {
+        boxes.insert(boxes.end(), {f.x1, f.y1, f.x2, f.y2});
+        scores.push_back(f.score);
+    }
+    std::vector<int32_t> kept(all.size());
+    const int count = cloak_nms(boxes.data(), scores.data(), nullptr, int(all.size()), 0.5f,
+        int(all.size()), kept.data());
+    std::vector<cloak::Found> left;
+    for (int i = 0; i < count; i++)
+        left.push_back(all[size_t(kept[size_t(i)])]);
+    return left;
+}
+
 std::vector<cloak::Found> detect_one(
     const cloak_model &model, const cloak_image &image, const cloak_transform &transform) {
     torch::NoGradGuard no_grad;
     std::vector<float> gradient;
     bool has_gradient;
     const cloak::Scene scene = {image.rgb, nullptr, 0, true, image.rgb};
-    return cloak::Eye(*model.target, image.width, image.height, image.width, image.height)
-        .look(scene, transform, cloak::Precision::exact, nullptr, gradient, &has_gradient);
+    std::vector<cloak::Found> all;
+    const std::vector<int> inputs =
+        cloak::distinct_inputs(*model.target, image.width, image.height);
+    for (int which : inputs) {
+        cloak::Eye eye(
+            *model.target, which, image.width, image.height, image.width, image.height);
+        std::vector<cloak::Found> found = eye.look(
+            scene, transform, cloak::Precision::exact, nullptr, gradient, &has_gradient);
+        all.insert(all.end(), found.begin(), found.end());
+    }
+    return inputs.size() > 1 ? without_doubles(all) : all;
 }
 
 cloak_detections to_c(const std::vector<cloak::Found> &found) {

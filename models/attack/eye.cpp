@@ -5,14 +5,31 @@
  */
 #include "models/attack/eye.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "models/attack/passage.h"
 
 namespace cloak {
 
-Eye::Eye(const Target &target, int width, int height, int grid_width, int grid_height)
-    : target_(target), shape_(target.input_shape(width, height, 1)),
+std::vector<int> distinct_inputs(const Target &target, int width, int height) {
+    std::vector<int> distinct;
+    std::vector<InputShape> shapes;
+    for (int which = 0; which < target.inputs(); which++) {
+        const InputShape shape = target.input_shape(width, height, 1, which);
+        auto same = [&shape](const InputShape &other) {
+            return other.width == shape.width && other.height == shape.height;
+        };
+        if (std::none_of(shapes.begin(), shapes.end(), same)) {
+            shapes.push_back(shape);
+            distinct.push_back(which);
+        }
+    }
+    return distinct;
+}
+
+Eye::Eye(const Target &target, int which, int width, int height, int grid_width, int grid_height)
+    : target_(target), which_(which), shape_(target.input_shape(width, height, 1, which)),
       view_(width, height, grid_width, grid_height, shape_.width, shape_.height),
       input_(torch::zeros({1, 3, shape_.padded_height, shape_.padded_width})) {}
 
@@ -38,7 +55,7 @@ Look Eye::look_through(const Scene &scene, const cloak_transform &transform, Pre
         view_photo(view_, scene.decoded, nullptr, 0, true, photo_.data());
     else
         view_photo(view_, scene.rgb, scene.delta, scene.bound, scene.lattice, photo_.data());
-    Passage passage(target_, transform, view_.width, view_.height);
+    Passage passage(target_, which_, transform, view_.width, view_.height);
     Look seen = target_.look(passage.forward(photo_.data()), passage.shape(), view_.width,
         view_.height, precision, loss);
     if (seen.gradient.defined()) {

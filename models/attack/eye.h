@@ -22,10 +22,14 @@ struct Scene {
     const uint8_t *decoded;
 };
 
+/* Those of a target's inputs for a photo that differ in size: a small photo is not enlarged. */
+std::vector<int> distinct_inputs(const Target &target, int width, int height);
+
+/* One target at one of its sizes. */
 class Eye {
   public:
-    /* `target` is borrowed. Sizes of the photo and of the attack grid. */
-    Eye(const Target &target, int width, int height, int grid_width, int grid_height);
+    /* `target` is borrowed; `which` of its inputs. Sizes of the photo and of the attack grid. */
+    Eye(const Target &target, int which, int width, int height, int grid_width, int grid_height);
 
     /* Looks at the scene. With `loss`, when something is found and its gradient does not vanish,
      * fills `gradient` with that of the loss with respect to the perturbation (three planes of the
@@ -50,6 +54,7 @@ class Eye {
         const LossSettings *loss, std::vector<float> &gradient);
 
     const Target &target_;
+    int which_;
     InputShape shape_;
     View view_;
     torch::Tensor input_;

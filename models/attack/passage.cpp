@@ -30,7 +30,8 @@ static int scaled(int size, float factor) {
     return std::max(1, int(std::lround(double(size) * double(factor))));
 }
 
-Passage::Passage(const Target &target, const cloak_transform &transform, int width, int height)
+Passage::Passage(const Target &target, int which, const cloak_transform &transform, int width,
+    int height)
     : target_(target), width_(width), height_(height) {
     if (transform.shrink < 1) {
         const int w = scaled(width, transform.shrink), h = scaled(height, transform.shrink);
@@ -40,7 +41,7 @@ Passage::Passage(const Target &target, const cloak_transform &transform, int wid
         add_stage(gauss_rows(width_, transform.blur), gauss_rows(height_, transform.blur));
     if (transform.quality > 0)
         jpeg_ = std::make_unique<Jpeg>(width_, height_, transform.quality, true);
-    shape_ = target.input_shape(width_, height_, transform.view);
+    shape_ = target.input_shape(width_, height_, transform.view, which);
     last_ = {width_, height_, shape_.width, shape_.height, bilinear_rows(width_, shape_.width),
         bilinear_rows(height_, shape_.height)};
 }

@@ -15,8 +15,9 @@ namespace cloak {
 
 class Passage {
   public:
-    /* `target` is borrowed. */
-    Passage(const Target &target, const cloak_transform &transform, int width, int height);
+    /* `target` is borrowed; `which` of its inputs. */
+    Passage(const Target &target, int which, const cloak_transform &transform, int width,
+        int height);
 
     /* What the target sees of a photo: three planes of width × height, whole levels. */
     torch::Tensor forward(const float *photo);

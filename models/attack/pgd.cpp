@@ -83,8 +83,9 @@ uint64_t next_random(uint64_t &state) {
 constexpr int rest = 3;
 constexpr float least_weight = 0.2f;
 
-/* A target in the loop. */
+/* A target in the loop, at one of its sizes. */
 struct Watch {
+    size_t target;
     std::unique_ptr<Eye> eye;
     bool brief;           /* its brief looks are still a guide */
     bool looked = false, sure = false; /* at the perturbation as it is now; and exactly */
@@ -93,7 +94,7 @@ struct Watch {
     double seconds = 0;   /* that its looks took */
 };
 
-/* A target and what happens to the photo before it looks. */
+/* A watch and what happens to the photo before it looks. */
 struct Trial {
     size_t watch;
     cloak_transform transform;
@@ -109,6 +110,7 @@ class Loop {
 
   private:
     void search(const int8_t *warm);
+    void watch(size_t target, std::unique_ptr<Eye> eye);
     void lay_region();
     void start(const int8_t *warm, int attempt);
     void compose();
@@ -160,15 +162,11 @@ Loop::Loop(const std::vector<const Target *> &targets, const uint8_t *rgb, int w
     const bool enlarged = grid_width_ < width;
     reach_ = settings.eps_levels * (settings.overdrive && enlarged ? overdrive : 1);
     reach_ = std::min(reach_, 127.0f); /* what an int8 holds */
-    for (const Target *target : targets) {
-        if (!settings.transforms.empty())
-            trials_.push_back({watches_.size(), cloak_transform_raw()});
-        for (const cloak_transform &transform : settings.transforms)
-            if (!is_raw(transform))
-                trials_.push_back({watches_.size(), transform});
-        watches_.push_back(
-            {std::make_unique<Eye>(*target, width, height, grid_width_, grid_height_), false});
-    }
+    for (size_t i = 0; i < targets.size(); i++)
+        for (int which : distinct_inputs(*targets[i], width, height))
+            watch(i, std::make_unique<Eye>(
+                         *targets[i], which, width, height, grid_width_, grid_height_));
+    best_.look_seconds.assign(targets.size(), 0);
     region_ = std::make_unique<Region>(grid_width_, grid_height_, width, height, settings.region);
     const size_t cells = size_t(grid_width_) * size_t(grid_height_) * 3;
     for (auto *planes : {&delta_, &rounded_, &velocity_, &gradient_, &part_})
@@ -180,6 +178,16 @@ Loop::Loop(const std::vector<const Target *> &targets, const uint8_t *rgb, int w
         perturbed_.resize(size_t(width) * size_t(height) * 3);
         decoded_.resize(perturbed_.size());
     }
+}
+
+/* Adds a watch and what it is to look through. */
+void Loop::watch(size_t target, std::unique_ptr<Eye> eye) {
+    if (!settings_.transforms.empty())
+        trials_.push_back({watches_.size(), cloak_transform_raw()});
+    for (const cloak_transform &transform : settings_.transforms)
+        if (!is_raw(transform))
+            trials_.push_back({watches_.size(), transform});
+    watches_.push_back({target, std::move(eye), false});
 }
 
 /* Around all faces of the clean photo, not around what an earlier attempt left. Where nobody says
@@ -534,14 +542,14 @@ void Loop::search(const int8_t *warm) {
 PgdResult Loop::run(const int8_t *warm) {
     search(warm);
     for (const Watch &watch : watches_)
-        best_.look_seconds.push_back(watch.seconds);
+        best_.look_seconds[watch.target] += watch.seconds;
     return best_;
 }
 
 } // namespace
 
 void attack_grid(const Target &first, int width, int height, int *grid_width, int *grid_height) {
-    InputShape shape = first.input_shape(width, height, 1);
+    InputShape shape = first.input_shape(width, height, 1, 0);
     bool smaller = shape.width >= width;
     *grid_width = smaller ? width : shape.width;
     *grid_height = smaller ? height : shape.height;

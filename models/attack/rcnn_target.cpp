@@ -33,7 +33,7 @@ constexpr float head_leak = 1.0f / 12;
 } // namespace
 
 InputShape RcnnTarget::input_shape(
-    int photo_width, int photo_height, float scale) const {
+    int photo_width, int photo_height, float scale, int) const {
     InputSize size = detector_.input_size(photo_width, photo_height, scale);
     return {size.width, size.height, size.padded_width, size.padded_height};
 }

@@ -11,7 +11,7 @@ class RcnnTarget : public Target {
   public:
     /* `detector` is borrowed and must outlive the target. */
     explicit RcnnTarget(const FasterRcnn &detector) : detector_(detector) {}
-    InputShape input_shape(int photo_width, int photo_height, float scale) const override;
+    InputShape input_shape(int photo_width, int photo_height, float scale, int which) const override;
     bool has_brief() const override {
         return true;
     }

@@ -38,8 +38,14 @@ class Target {
   public:
     virtual ~Target() = default;
 
-    /* Its input for a photo; `scale`: at so many times its own size. */
-    virtual InputShape input_shape(int photo_width, int photo_height, float scale) const = 0;
+    /* How many inputs it may make of a photo: a detector can be asked at several sizes. */
+    virtual int inputs() const {
+        return 1;
+    }
+
+    /* Its input number `which` for a photo; `scale`: at so many times its own size. */
+    virtual InputShape input_shape(
+        int photo_width, int photo_height, float scale, int which) const = 0;
     virtual const float *mean() const = 0; /* of each colour, with values in 0 … 1 */
     virtual const float *std() const = 0;
 

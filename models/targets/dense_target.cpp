@@ -226,18 +226,20 @@ void DenseTarget::build(const OnnxFile &file) {
 /* Whatever size a photo has, its way through the graph is the same. */
 void DenseTarget::try_out() const {
     torch::NoGradGuard no_grad;
-    const InputShape shape = input_shape(96, 64, 1);
+    const InputShape shape = input_shape(96, 64, 1, 0);
     std::vector<Found> found;
     find(see(torch::zeros({1, 3, shape.padded_height, shape.padded_width}), shape,
              Precision::exact),
         shape, 96, 64, found);
 }
 
-InputShape DenseTarget::input_shape(int photo_width, int photo_height, float scale) const {
+InputShape DenseTarget::input_shape(
+    int photo_width, int photo_height, float scale, int which) const {
     if (descriptor_.width)
         return {descriptor_.width, descriptor_.height, descriptor_.width, descriptor_.height};
     const float long_photo = float(std::max(photo_width, photo_height));
-    float factor = float(descriptor_.long_side) / long_photo;
+    const int also = which ? descriptor_.also[size_t(which) - 1] : descriptor_.long_side;
+    float factor = also == Descriptor::native ? 1 : float(also) / long_photo;
     if (factor > 1 && !descriptor_.enlarge)
         factor = 1;
     factor *= scale;

@@ -26,7 +26,11 @@ class DenseTarget : public Target {
         return sha256_;
     }
 
-    InputShape input_shape(int photo_width, int photo_height, float scale) const override;
+    int inputs() const override {
+        return 1 + int(descriptor_.also.size());
+    }
+    InputShape input_shape(
+        int photo_width, int photo_height, float scale, int which) const override;
     bool has_brief() const override {
         return descriptor_.brief;
     }

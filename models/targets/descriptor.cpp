@@ -18,7 +18,7 @@ namespace cloak {
 namespace {
 
 constexpr size_t max_file = size_t(1) << 20;
-constexpr int max_heads = 16, max_factors = 4, max_levels = 16, max_sizes = 64, max_side = 8192;
+constexpr int max_heads = 16, max_factors = 4, max_levels = 16, max_sizes = 64, max_also = 7, max_side = 8192;
 
 /* An object of the file and where it is, for error texts. */
 struct Object {
@@ -129,8 +129,24 @@ OutputColumn read_column(const Object &object) {
     return {object.text("output", nullptr), object.whole("column", 0, 0, 10000)};
 }
 
+/* Further sizes of the input. */
+void read_also(const Object &input, Descriptor &d) {
+    const cJSON *array = input.get("also"), *item;
+    const int count = cJSON_IsArray(array) ? cJSON_GetArraySize(array) : -1;
+    if (!d.long_side || count < 1 || count > max_also)
+        input.bad("also", "must be a list of 1 to " + std::to_string(max_also) +
+                              " long sides, beside long_side");
+    cJSON_ArrayForEach(item, array) {
+        const bool native = cJSON_IsString(item) && !strcmp(item->valuestring, "native");
+        const double side = cJSON_IsNumber(item) ? item->valuedouble : 0;
+        if (!native && !(side >= 16 && side <= max_side && side == std::floor(side)))
+            input.bad("also", "holds neither a long side in pixels nor \"native\"");
+        d.also.push_back(native ? Descriptor::native : int(side));
+    }
+}
+
 void read_input(const Object &input, Descriptor &d) {
-    input.allow({"name", "long_side", "width", "height", "align", "square", "stretch", "enlarge", "pad",
+    input.allow({"name", "long_side", "also", "width", "height", "align", "square", "stretch", "enlarge", "pad",
         "colour", "mean", "std"});
     d.input = input.text("name", "");
     d.long_side = input.whole("long_side", 0, 16, max_side);
@@ -138,10 +154,14 @@ void read_input(const Object &input, Descriptor &d) {
     d.height = input.whole("height", 0, 16, max_side);
     if ((d.long_side > 0) == (d.width > 0) || (d.width > 0) != (d.height > 0))
         input.bad("long_side", "or width and height must be given, and not both");
+    if (input.get("also"))
+        read_also(input, d);
     d.align = input.whole("align", 1, 1, 1024);
     d.square = input.flag("square");
     d.enlarge = input.flag("enlarge");
     d.stretch = input.flag("stretch");
+    if (d.square && !d.also.empty())
+        input.bad("also", "and square exclude each other");
     if (d.stretch && d.square)
         input.bad("stretch", "and square exclude each other");
     d.pad = float(input.number("pad", 0, -1000, 1000));

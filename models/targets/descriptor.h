@@ -44,6 +44,8 @@ struct DetectorHead {
 struct Descriptor {
     std::string name, licence, training;
     std::string input; /* the graph's; may be empty */
+    static constexpr int native = 0; /* as long side: the photo's own */
+    std::vector<int> also; /* further long sides */
     int long_side = 0, width = 0, height = 0, align = 1;
     bool enlarge = false, stretch = false, square = false, bgr = false, brief = false;
     float pad = 0;

@@ -54,6 +54,36 @@ class Targets(fleet.Case):
         self.assertIn('no value "nowhere"', error)
         self.assertEqual(list(self.where.iterdir()), [])
 
+    def test_sizes_are_written_into_the_descriptor(self):
+        def sizes():
+            said = json.loads((self.where / f"{NAME}.json").read_text())["input"]
+            return said["long_side"], said.get("also")
+
+        self.targets("add", NAME, ONNX, "--sizes", "320,480,native")
+        self.assertEqual(sizes(), (320, [480, "native"]))
+        self.targets("add", NAME, ONNX, "--sizes", "256")
+        self.assertEqual(sizes(), (256, None))
+        for bad in ("native", "320,huge", "", "320,4", "99999"):
+            self.targets("add", NAME, ONNX, "--sizes", bad, code=2)
+        self.assertEqual(sizes(), (256, None))
+
+    def test_a_run_hides_from_it_at_all_its_sizes(self):
+        """What the receipt says of a target with two sizes is the worse of what it says with each."""
+        self.targets("add", NAME, ONNX, "--sizes", "160,96")
+        album, best = self.folder / "album", {}
+        album.mkdir()
+        photo = fleet.portraits(1)[0]
+        shutil.copy(photo, album / photo.name)
+        for name in ("both", "160", "96"):
+            if name != "both":
+                self.targets("add", NAME, ONNX, "--sizes", name)
+            run = self.place.cloak("run", album, self.folder / name, "--threads", "1", env=self.env)
+            self.assertIn(run.code, (0, 3), run.err)
+            receipt = next(iter(fleet.receipts(self.folder / name).values()))
+            best[name] = float(receipt["targets_before"].removeprefix(f"{NAME}:"))
+        self.assertEqual(best["both"], max(best["160"], best["96"]))
+        self.assertNotEqual(best["160"], best["96"])
+
     def test_a_run_hides_from_it_and_says_so(self):
         self.targets("add", NAME, ONNX)
         album, out = self.folder / "album", self.folder / "out"
