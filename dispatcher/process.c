@@ -5,12 +5,14 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "common/base/clock.h"
+#include "common/base/file.h"
 
 /* In the child: everything up to exec. Only async-signal-safe calls. */
 _Noreturn static void become(char *const argv[], int log, int death_signal, pid_t parent, int report) {
@@ -89,4 +91,41 @@ void cloak_process_describe(int status, char text[64]) {
         snprintf(text, 64, "signal %d (%s)", WTERMSIG(status), strsignal(WTERMSIG(status)));
     else
         snprintf(text, 64, "exit status %d", WEXITSTATUS(status));
+}
+
+/* The last of a log, on its way into an error text. */
+static cloak_status fail_with_log(
+    char *const argv[], const char *how, const char *log, cloak_error *error) {
+    char *said = NULL;
+    size_t length = 0;
+    if (cloak_file_read(log, 1 << 20, (void **)&said, &length, NULL) != CLOAK_OK)
+        said = NULL;
+    cloak_fail(error, CLOAK_E_TRANSIENT, "%s %s: %s", argv[0], how,
+        said && length ? said + (length > 300 ? length - 300 : 0) : "it said nothing");
+    free(said);
+    return CLOAK_E_TRANSIENT;
+}
+
+cloak_status cloak_process_run(
+    char *const argv[], const char *log, int fine, double seconds, cloak_error *error) {
+    pid_t pid = 0;
+    int ended = 0;
+    char how[64], text[96];
+    const double until = cloak_now() + seconds;
+    cloak_status status = cloak_process_start(argv, log, SIGTERM, &pid, error);
+    if (status != CLOAK_OK)
+        return status;
+    while (!cloak_process_ended(pid, &ended)) {
+        if (cloak_now() > until) {
+            cloak_process_stop(pid, SIGTERM, 5);
+            snprintf(text, sizeof text, "took longer than %.0f s", seconds);
+            return fail_with_log(argv, text, log, error);
+        }
+        cloak_clock_system.sleep(0.1);
+    }
+    if (WIFEXITED(ended) && (WEXITSTATUS(ended) == 0 || WEXITSTATUS(ended) == fine))
+        return CLOAK_OK;
+    cloak_process_describe(ended, how);
+    snprintf(text, sizeof text, "ended with %s", how);
+    return fail_with_log(argv, text, log, error);
 }

@@ -19,6 +19,11 @@ bool cloak_process_ended(pid_t pid, int *status);
 /* Sends `signal_number` and waits up to `seconds`, then kills. Returns waitpid's status. */
 int cloak_process_stop(pid_t pid, int signal_number, double seconds);
 
+/* Runs a program as cloak_process_start does, to its end, within `seconds`. It must end with status 0 or
+ * `fine`; otherwise, and when it takes longer, that is CLOAK_E_TRANSIENT with the last of what it said. */
+CLOAK_MUST_CHECK cloak_status cloak_process_run(
+    char *const argv[], const char *log, int fine, double seconds, cloak_error *error);
+
 /* "exit status 1" or "signal 9 (Killed)" of a waitpid status. */
 void cloak_process_describe(int status, char text[64]);
 

@@ -206,7 +206,12 @@ void load_onnx(cloak_model &model, const char *path, int detail) {
     auto target = std::make_unique<cloak::DenseTarget>(path, detail);
     const cloak::Descriptor &says = target->descriptor();
     model.name = says.name;
-    model.architecture = "ONNX graph, " + says.licence;
+    model.architecture = "ONNX graph, ";
+    for (int side : says.also)
+        model.architecture +=
+            "also at " + (side == cloak::Descriptor::native ? "native size" : std::to_string(side)) +
+            ", ";
+    model.architecture += says.licence;
     model.sha256 = target->sha256();
     model.training = says.training;
     model.input_max = says.long_side ? says.long_side : std::max(says.width, says.height);

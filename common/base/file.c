@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <ftw.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -209,6 +210,16 @@ cloak_status cloak_file_mkdirs(const char *path, cloak_error *error) {
         status = fail_text(error, CLOAK_E_PERMANENT, path, "is in the way: it is not a folder");
     free(copy);
     return status;
+}
+
+static int remove_entry(const char *path, const struct stat *info, int kind, struct FTW *at) {
+    (void)info, (void)kind, (void)at;
+    (void)remove(path); /* the rest goes all the same */
+    return 0;
+}
+
+void cloak_file_remove_tree(const char *folder) {
+    nftw(folder, remove_entry, 16, FTW_DEPTH | FTW_PHYS);
 }
 
 char *cloak_path_join(const char *folder, const char *name) {

@@ -24,6 +24,9 @@ CLOAK_MUST_CHECK cloak_status cloak_file_write(
 /* Creates a folder and its parents, mode 0777 less the umask. Existing folders are fine. */
 CLOAK_MUST_CHECK cloak_status cloak_file_mkdirs(const char *path, cloak_error *error);
 
+/* Removes a folder and all that is in it, as far as that can be done; links are not followed. */
+void cloak_file_remove_tree(const char *folder);
+
 /* "a/b" from "a" and "b". Returns a new string (free()), never NULL. */
 char *cloak_path_join(const char *folder, const char *name);
 

@@ -3,16 +3,12 @@
  * here on a copy of the photos. Every file is decoded, changed by real codecs (change.h) and looked
  * at; so is the photo that it was made from, since a change may hide faces by itself.
  */
-#include <ftw.h>
 #include <math.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
 
 #include "common/base/alloc.h"
-#include "common/base/clock.h"
 #include "common/base/file.h"
 #include "common/base/install.h"
 #include "dispatcher/eval/change.h"
@@ -20,7 +16,7 @@
 #include "dispatcher/process.h"
 #include "dispatcher/verbs.h"
 
-enum { MAX_CHANGES = 64, MAX_VIEWS = 8, MAX_FILE = 512 << 20 };
+enum { MAX_CHANGES = 64, MAX_VIEWS = 8, MAX_FILE = 512 << 20, LONGEST_RUN = 7 * 86400 };
 
 static const char usual_changes[] =
     "raw,jpeg95,jpeg85,jpeg75,jpeg60,webp80,x0.9,x0.75,x0.6,x0.5,x1.5,x0.75+jpeg85,x0.75+jpeg75,"
@@ -176,11 +172,6 @@ static cloak_status measure(Run *run, cloak_error *error) {
     return status;
 }
 
-static int remove_entry(const char *path, const struct stat *info, int kind, struct FTW *at) {
-    (void)info, (void)kind, (void)at;
-    return remove(path);
-}
-
 /* Copies the set's photos to `album`, so that no other is cloaked. */
 static cloak_status copy_photos(const Run *run, const char *album, cloak_error *error) {
     cloak_store *store = NULL;
@@ -213,26 +204,10 @@ static cloak_status cloak_them(
             argv[n++] = (char *)optional[i][0];
             argv[n++] = (char *)optional[i][1];
         }
-    pid_t pid = 0;
-    int ended = 0;
-    cloak_status status = cloak_process_start(argv, log, SIGTERM, &pid, error);
+    cloak_status status =
+        cloak_process_run(argv, log, CLOAK_EXIT_RESIDUAL, LONGEST_RUN, error);
     free(program);
-    if (status != CLOAK_OK)
-        return status;
-    while (!cloak_process_ended(pid, &ended))
-        cloak_clock_system.sleep(0.2);
-    if (WIFEXITED(ended) &&
-        (WEXITSTATUS(ended) == CLOAK_EXIT_OK || WEXITSTATUS(ended) == CLOAK_EXIT_RESIDUAL))
-        return CLOAK_OK;
-    char how[64], *said = NULL;
-    size_t length = 0;
-    cloak_process_describe(ended, how);
-    if (cloak_file_read(log, 1 << 20, (void **)&said, &length, NULL) != CLOAK_OK)
-        said = NULL;
-    cloak_fail(error, CLOAK_E_INTERNAL, "cloak run ended with %s: %s", how,
-        said ? said + (length > 200 ? length - 200 : 0) : "");
-    free(said);
-    return CLOAK_E_INTERNAL;
+    return status;
 }
 
 static cloak_status make_and_measure(Run *run, cloak_error *error) {
@@ -254,7 +229,7 @@ static cloak_status make_and_measure(Run *run, cloak_error *error) {
         status = cloak_store_open(out, &run->delivered, error);
     if (status == CLOAK_OK)
         status = measure(run, error);
-    nftw(folder, remove_entry, 16, FTW_DEPTH | FTW_PHYS);
+    cloak_file_remove_tree(folder);
     free(log);
     free(out);
     free(album);

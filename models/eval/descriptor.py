@@ -4,8 +4,9 @@
     descriptor.py FILE.onnx PHOTO …                  the faces found, one per line
     descriptor.py FILE.onnx --against COLUMN PHOTO … how far they are from what the detector's own runtime finds
 
-Of several sizes (`also`) the first is read. A descriptor is right when both find the same faces at the same places. Before they are compared every photo is
-stretched to a size that the detector takes as it is, so that nobody's resizing or padding is compared.
+A descriptor is right when both find the same faces at the same places. Before they are compared every photo is
+stretched to a size that the detector takes as it is, so that nobody's resizing or padding is compared. Of several
+sizes (`also`) the first is looked at.
 """
 import argparse
 import json
