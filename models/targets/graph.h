@@ -10,7 +10,7 @@
 #include "models/detector/layers.h"
 #include "models/detector/precision.h"
 #include "models/targets/onnx_file.h"
-#include "models/targets/operators.h"
+#include "models/targets/operators/operators.h"
 
 namespace cloak {
 
