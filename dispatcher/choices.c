@@ -24,6 +24,8 @@ cloak_status cloak_choices_settings(
         s.restarts = choices->restarts;
     if (choices->rounds >= 0)
         s.encoder_rounds = choices->rounds;
+    if (choices->diversity >= 0)
+        s.diversity = choices->diversity;
     if (choices->survive) {
         free(s.survive);
         s.survive = cloak_strdup(strcmp(choices->survive, "none") == 0 ? "" : choices->survive);

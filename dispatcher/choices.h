@@ -8,14 +8,15 @@
 typedef struct {
     const char *preset, *labels, *survive, *targets;
     double eps, region;           /* 0: the preset's */
+    double diversity;             /* -1: the preset's */
     long steps, restarts, rounds; /* -1: the preset's */
     long polish, seed;
 } cloak_choices;
 
-#define CLOAK_CHOICES_DEFAULT {"standard", NULL, NULL, NULL, 0, 0, -1, -1, -1, 0, 0}
+#define CLOAK_CHOICES_DEFAULT {"standard", NULL, NULL, NULL, 0, 0, -1, -1, -1, -1, 0, 0}
 #define CLOAK_CHOICES_OPTIONS(c)                                                                   \
     {"preset", "NAME", NULL, CLOAK_OPTION_TEXT, &(c).preset, 0, 0,                                 \
-        "faint, standard or shared"},                                                              \
+        "faint, standard, broad or shared"},                                                              \
         {"eps", "E", NULL, CLOAK_OPTION_EPS, &(c).eps, 0, 0,                                       \
             "largest change of a channel: 0.02 of full scale, or 5/255"},                          \
         {"steps", "N", NULL, CLOAK_OPTION_INT, &(c).steps, 1, 10000, "passes per round, at most"}, \
@@ -27,6 +28,8 @@ typedef struct {
             "pixels within X times a face's box may change"},                                      \
         {"polish", "N", NULL, CLOAK_OPTION_INT, &(c).polish, 0, 20,                                \
             "looks spent on shrinking a success while it stays one"},                              \
+        {"diversity", "SHARE", NULL, CLOAK_OPTION_REAL, &(c).diversity, 0, 1,                      \
+            "share of looks on the way that are at another scale"},                                \
         {"survive", "NAMES", NULL, CLOAK_OPTION_TEXT, &(c).survive, 0, 0,                          \
             "changes to survive: jpeg75,x0.6,x0.6+jpeg75,view0.75 and their kin; none"},           \
         {"targets", "NAMES", NULL, CLOAK_OPTION_TEXT, &(c).targets, 0, 0,                          \

@@ -111,6 +111,9 @@ typedef struct {
                                  * borrowed for the call, and used by it alone meanwhile */
     size_t other_count;         /* default 0, at most CLOAK_OTHERS_MAX */
     int polish; /* looks spent on shrinking a success while it stays one; default 0, at most 20 */
+    float diversity; /* share of looks on the way for which the detector's scale is drawn from 0.6 to 1.4
+                      * (input diversity, Xie et al. 2019): what is learned so holds at other sizes, too,
+                      * and against more detectors. Transforms have it without asking; default 0, at most 1 */
 } cloak_attack_params;
 
 /* A perturbation on the attack grid and what became of it. Free with cloak_attack_result_free. */

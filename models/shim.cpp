@@ -154,6 +154,7 @@ cloak::PgdSettings make_settings(
     settings.max_steps = params.max_steps;
     settings.restarts = params.restarts;
     settings.polish = params.polish;
+    settings.diversity = params.diversity;
     settings.region = params.region;
     settings.loss.margin = params.margin;
     auto with = [&params](unsigned ingredient) { return !(params.without & ingredient); };
@@ -237,6 +238,8 @@ cloak_status check_params(const cloak_attack_params &params, cloak_error *error)
         return cloak_fail(error, CLOAK_E_USAGE, "more than %d transforms", CLOAK_TRANSFORMS_MAX);
     if (params.polish < 0 || params.polish > 20)
         return cloak_fail(error, CLOAK_E_USAGE, "polish must be 0 to 20");
+    if (!(params.diversity >= 0 && params.diversity <= 1))
+        return cloak_fail(error, CLOAK_E_USAGE, "diversity must be 0 to 1");
     if (!(params.region >= 1 && params.region <= 1000))
         return cloak_fail(error, CLOAK_E_USAGE, "region must be 1 to 1000 times a face's box");
     return CLOAK_OK;

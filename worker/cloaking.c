@@ -140,6 +140,7 @@ static cloak_attack_params params_for(const cloak_target_set *targets,
     params.restarts = round == 0 ? (int)settings->restarts : 0;
     params.region = (float)(round < 2 ? settings->region : settings->region * 2);
     params.polish = (int)settings->polish;
+    params.diversity = (float)settings->diversity;
     params.transforms = survival->transforms;
     params.transform_count = survival->count;
     params.seed = (uint64_t)settings->seed;

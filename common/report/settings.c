@@ -15,16 +15,18 @@ typedef struct {
     const char *name;
     int eps_levels;
     long max_steps;
+    double diversity;
     const char *targets, *survive;
 } Preset;
 
 static const Preset presets[] = {
-#define X(name, levels, steps, targets, survive, doc) {name, levels, steps, targets, survive},
+#define X(name, levels, steps, diversity, targets, survive, doc)                                   \
+    {name, levels, steps, diversity, targets, survive},
     CLOAK_PRESET_TABLE(X)
 #undef X
 };
 
-#define X(name, levels, steps, targets, survive, doc) " " name
+#define X(name, levels, steps, diversity, targets, survive, doc) " " name
 static const char preset_names[] = CLOAK_PRESET_TABLE(X);
 #undef X
 
@@ -49,6 +51,7 @@ cloak_status cloak_settings_preset(
         .region = 3,
         .encoder_rounds = 2,
         .polish = 0,
+        .diversity = presets[i].diversity,
         .survive = cloak_strdup(presets[i].survive),
         .targets = cloak_targets_text(&list),
         .seed = 0,
@@ -119,6 +122,8 @@ cloak_status cloak_settings_check(const cloak_settings *s, cloak_error *error) {
         problem = "encoder_rounds must be 0 to 20";
     else if (s->polish < 0 || s->polish > 20)
         problem = "polish must be 0 to 20";
+    else if (!(s->diversity >= 0 && s->diversity <= 1))
+        problem = "diversity must be 0 to 1";
     else if (s->seed < 0)
         problem = "seed must not be negative";
     else if (strcmp(s->metadata, "none") != 0)

@@ -15,6 +15,7 @@
     X(REAL, region, "pixels within this multiple of a face box may change")                        \
     X(INT, encoder_rounds, "further rounds with the encoder in the loop")                          \
     X(INT, polish, "looks spent on shrinking a success while it stays one")                        \
+    X(REAL, diversity, "share of looks on the way that are at another scale")                      \
     X(STRING, survive, "changes that the cloak is to survive after delivery, or empty")            \
     X(STRING, targets, "further detectors to hide from, NAME@MARK (targets.h), or empty")          \
     X(INT, seed, "of random starts")                                                               \
@@ -32,12 +33,14 @@ typedef struct {
 
 /* Presets of this version. All but the first hide from every target that is installed where the album is
  * submitted.
- *   X(name, eps in levels, passes per round, targets, what to survive, meaning) */
+ *   X(name, eps in levels, passes per round, diversity, targets, what to survive, meaning) */
 #define CLOAK_PRESET_TABLE(X)                                                                      \
-    X("faint", 3, 40, "none", "",                                                                  \
+    X("faint", 3, 40, 0, "none", "",                                                               \
         "as little as possible, for our own detector alone and places that keep files as they are") \
-    X("standard", 5, 40, "all", "", "survives its own encoder")                                    \
-    X("shared", 8, 80, "all",                                                                      \
+    X("standard", 5, 40, 0, "all", "", "survives its own encoder")                                 \
+    X("broad", 8, 40, 0.5, "all", "",                                                              \
+        "hides more from detectors at other sizes and from such as nobody named")                  \
+    X("shared", 8, 80, 0, "all",                                                                      \
         "jpeg75,jpeg85,x0.6,x0.75,x0.6+jpeg75,x0.75+jpeg85,view0.75,view1.25",                     \
         "survives what platforms do: recompression, shrinking, other scales")
 

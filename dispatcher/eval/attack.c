@@ -262,7 +262,7 @@ int cloak_eval_attack(int argc, char **argv) {
     const char *lattice = "on", *precision = "mixed", *without = "", *names = "",
                *targets = "none";
     cloak_transform transforms[CLOAK_TRANSFORMS_MAX];
-    double eps = 0.01, region = (double)params.region;
+    double eps = 0.01, region = (double)params.region, diversity = 0;
     long steps = 10, restarts = 0, polish = 0, seed = 0;
     const cloak_option table[] = {CLOAK_EVAL_OPTIONS(o),
         {"eps", "E", NULL, CLOAK_OPTION_EPS, &eps, 0, 0,
@@ -271,6 +271,8 @@ int cloak_eval_attack(int argc, char **argv) {
         {"restarts", "N", NULL, CLOAK_OPTION_INT, &restarts, 0, 100, "random starts after that"},
         {"polish", "N", NULL, CLOAK_OPTION_INT, &polish, 0, 20,
             "looks spent on shrinking a success while it stays one"},
+        {"diversity", "SHARE", NULL, CLOAK_OPTION_REAL, &diversity, 0, 1,
+            "share of looks on the way that are at another scale"},
         {"region", "X", NULL, CLOAK_OPTION_REAL, &region, 1, 1000,
             "pixels within X times a face's box may change"},
         {"lattice", "on|off", NULL, CLOAK_OPTION_TEXT, &lattice, 0, 0,
@@ -301,6 +303,7 @@ int cloak_eval_attack(int argc, char **argv) {
     params.restarts = (int)restarts;
     params.polish = (int)polish;
     params.region = (float)region;
+    params.diversity = (float)diversity;
     params.seed = (uint64_t)seed;
     params.transforms = transforms;
     cloak_status status =

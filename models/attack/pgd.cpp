@@ -83,12 +83,15 @@ uint64_t next_random(uint64_t &state) {
 constexpr int rest = 3;
 constexpr float least_weight = 0.2f;
 
+/* Input diversity: the detector's scale at some of the looks on the way, drawn anew each time. */
+constexpr float least_view = 0.6f, most_view = 1.4f;
+
 /* A target in the loop, at one of its sizes. */
 struct Watch {
     size_t target;
     std::unique_ptr<Eye> eye;
     bool brief;           /* its brief looks are still a guide */
-    bool looked = false, sure = false; /* at the perturbation as it is now; and exactly */
+    bool looked = false, sure = false; /* at the photo as it is now; and exactly */
     int resting = 0;      /* steps for which it is still left alone */
     float clean_sum = 0;  /* of the scores at its first look; 0: none yet */
     double seconds = 0;   /* that its looks took */
@@ -115,7 +118,9 @@ class Loop {
     void start(const int8_t *warm, int attempt);
     void compose();
     void forget();
-    float weight_of(Watch &watch, float sum) const;
+    double uniform();
+    cloak_transform varied();
+    float weight_of(const Watch &watch, float sum) const;
     void look_at(
         Watch &watch, const cloak_transform &transform, Precision precision, bool want_gradient);
     bool look(bool want_gradient, bool everyone);
@@ -249,12 +254,23 @@ void Loop::forget() {
     std::fill(gradient_.begin(), gradient_.end(), 0.0f);
 }
 
+/* From 0 to 1. */
+double Loop::uniform() {
+    return double(next_random(random_) >> 11) * 0x1p-53;
+}
+
+/* How a target is to look on the way: as it is, or at another scale. */
+cloak_transform Loop::varied() {
+    cloak_transform seen = cloak_transform_raw();
+    if (settings_.diversity > 0 && uniform() < double(settings_.diversity))
+        seen.view = least_view + (most_view - least_view) * float(uniform());
+    return seen;
+}
+
 /* What a target's gradient counts, whose scores' sum is now `sum`. */
-float Loop::weight_of(Watch &watch, float sum) const {
+float Loop::weight_of(const Watch &watch, float sum) const {
     if (watches_.size() == 1 || !trials_.empty())
         return 1;
-    if (watch.clean_sum == 0)
-        watch.clean_sum = sum;
     return least_weight + (watch.clean_sum > 0 ? std::min(sum / watch.clean_sum, 1.0f) : 0);
 }
 
@@ -276,14 +292,16 @@ void Loop::look_at(
         sum += f.score;
     }
     sum_ += sum;
+    if (watch.clean_sum == 0)
+        watch.clean_sum = sum;
     const float weight = weight_of(watch, sum);
     if (has_gradient)
         for (size_t i = 0; i < part_.size(); i++)
             gradient_[i] += weight * part_[i];
 }
 
-/* Looks at the photo as it is through every target, or those that do not rest; true when none finds
- * anything. */
+/* Looks at the photo through every target as it is, or, on the way, through those that do not rest and
+ * perhaps at another scale; true when none finds anything. */
 bool Loop::look(bool want_gradient, bool everyone) {
     compose();
     forget();
@@ -293,10 +311,11 @@ bool Loop::look(bool want_gradient, bool everyone) {
             continue;
         }
         const size_t before = found_.size();
-        look_at(watch, cloak_transform_raw(), watch.brief ? Precision::brief : Precision::exact,
-            want_gradient);
-        watch.looked = true;
-        watch.sure = !watch.brief;
+        const cloak_transform seen = everyone ? cloak_transform_raw() : varied();
+        look_at(
+            watch, seen, watch.brief ? Precision::brief : Precision::exact, want_gradient);
+        watch.looked = is_raw(seen);
+        watch.sure = watch.looked && !watch.brief;
         watch.resting = found_.size() == before && watches_.size() > 1 ? rest : 0;
     }
     return found_.empty();
@@ -486,8 +505,8 @@ bool Loop::approach_transforms(int attempt, int *steps) {
         for (size_t i = 0; i < watches_.size(); i++) {
             Trial &trial = most_urgent(i);
             const float before = sum_;
-            const cloak_transform transform = jittered(trial.transform,
-                [this]() { return double(next_random(random_) >> 11) * 0x1p-53; });
+            const cloak_transform transform =
+                jittered(trial.transform, [this]() { return uniform(); });
             look_at(watches_[i], transform, precision, true);
             trial.left = (sum_ - before) / clean_sum_;
         }
@@ -535,7 +554,7 @@ void Loop::search(const int8_t *warm) {
             return;
         }
     }
-    if ((settings_.brief || watches_.size() > 1) && trials_.empty())
+    if ((settings_.brief || settings_.diversity > 0 || watches_.size() > 1) && trials_.empty())
         settle();
 }
 

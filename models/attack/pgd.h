@@ -17,7 +17,7 @@ struct PgdSettings {
     bool lattice = true;  /* false: levels are not rounded, and the result holds none */
     bool brief = true;    /* false: every look is exact */
     int max_steps = 40, restarts = 0, polish = 0;
-    float region = 3;
+    float region = 3, diversity = 0;
     LossSettings loss;
     bool momentum = true, decay = true, overdrive = true, patience = true, gentle = true,
          masking = true; /* see cloak_model.h */

@@ -240,6 +240,45 @@ TEST(polish_shrinks_a_success) {
     CHECK(psnr[1] > psnr[0]);
 }
 
+/* The sum of scores that our detector gives at other scales than its own. */
+static float left_at_other_scales(const cloak_photo *photo, const uint8_t *rgb) {
+    const cloak_image image = {rgb, photo->width, photo->height};
+    cloak_transform views[CLOAK_TRANSFORMS_MAX];
+    size_t count;
+    float sum = 0;
+    CHECK_OK(cloak_transforms_parse("view0.7,view0.85,view1.2,view1.35", views, &count, &error));
+    for (size_t i = 0; i < count; i++) {
+        cloak_detections seen;
+        CHECK_OK(cloak_model_detect_after(model(), &image, &views[i], &seen, &error));
+        for (size_t j = 0; j < seen.count; j++)
+            sum += seen.items[j].score;
+        cloak_detections_free(&seen);
+    }
+    return sum;
+}
+
+TEST(diversity_holds_at_other_scales) {
+    const cloak_photo *photo = sample();
+    if (!photo)
+        return;
+    uint8_t *out[4]; /* without; with; once more; with another seed */
+    for (size_t i = 0; i < 4; i++) {
+        cloak_attack_params params = cloak_attack_default_params();
+        cloak_attack_result result;
+        params.eps = 8.0f / 255;
+        params.diversity = i > 0 ? 0.5f : 0;
+        params.seed = i == 3;
+        out[i] = attacked(photo, &params, &result);
+        CHECK(result.success);
+        cloak_attack_result_free(&result);
+    }
+    CHECK(left_at_other_scales(photo, out[1]) < left_at_other_scales(photo, out[0]) / 2);
+    CHECK(memcmp(out[1], out[2], size_of(photo)) == 0);
+    CHECK(memcmp(out[1], out[3], size_of(photo)) != 0);
+    for (size_t i = 0; i < 4; i++)
+        free(out[i]);
+}
+
 TEST(defeats_two_detectors_at_once) {
     const cloak_photo *photo = sample();
     if (!photo)

@@ -29,7 +29,8 @@ class AttackParams(c.Structure):
                 ("stop", c.c_void_p), ("stop_context", c.c_void_p), ("lattice", c.c_bool),
                 ("clean", c.c_void_p), ("without", c.c_uint), ("full_precision", c.c_bool),
                 ("transforms", c.c_void_p), ("transform_count", c.c_size_t),
-                ("others", c.c_void_p), ("other_count", c.c_size_t), ("polish", c.c_int)]
+                ("others", c.c_void_p), ("other_count", c.c_size_t), ("polish", c.c_int),
+                ("diversity", c.c_float)]
 
 
 class AttackResult(c.Structure):

@@ -30,17 +30,20 @@ TEST(a_round_trip_changes_nothing) {
 TEST(an_unknown_preset_names_those_there_are) {
     cloak_settings settings;
     CHECK_INT(cloak_settings_preset("loud", NULL, &settings, &error), CLOAK_E_USAGE);
-    CHECK(strstr(error.text, "loud") && strstr(error.text, "faint standard shared"));
+    CHECK(strstr(error.text, "loud") && strstr(error.text, "faint standard broad shared"));
 }
 
 TEST(presets_differ_in_what_they_are_for) {
-    cloak_settings faint, shared, usual = standard();
+    cloak_settings faint, broad, shared, usual = standard();
     CHECK_OK(cloak_settings_preset("faint", NULL, &faint, &error));
+    CHECK_OK(cloak_settings_preset("broad", "none", &broad, &error));
     CHECK_OK(cloak_settings_preset("shared", "none", &shared, &error));
+    CHECK(broad.diversity > 0 && usual.diversity == 0);
     CHECK(faint.eps < usual.eps && usual.eps < shared.eps);
     CHECK(!*faint.survive && !*usual.survive && strstr(shared.survive, "jpeg75"));
     CHECK_OK(cloak_settings_check(&shared, &error));
     cloak_settings_free(&faint);
+    cloak_settings_free(&broad);
     cloak_settings_free(&shared);
     cloak_settings_free(&usual);
 }
@@ -68,6 +71,8 @@ TEST(refuses_what_no_worker_could_do) {
     CHECK_INT(parse_with("\"max_steps\":40", "\"max_steps\":0"), CLOAK_E_USAGE);
     CHECK_INT(parse_with("\"max_steps\":40", "\"max_steps\":1.5"), CLOAK_E_USAGE);
     CHECK_INT(parse_with("\"seed\":0", "\"seed\":-1"), CLOAK_E_USAGE);
+    CHECK_INT(parse_with("\"diversity\":0", "\"diversity\":0.5"), CLOAK_OK);
+    CHECK_INT(parse_with("\"diversity\":0", "\"diversity\":1.5"), CLOAK_E_USAGE);
     CHECK_INT(parse_with("\"survive\":\"\"", "\"survive\":\"jpeg75\""), CLOAK_OK);
     CHECK_INT(parse_with("\"survive\":\"\"", "\"survive\":\"fire\""), CLOAK_E_USAGE);
     CHECK(strstr(error.text, "'fire'"));
