@@ -210,6 +210,21 @@ void cloak_jobs_free(cloak_job *jobs, size_t count) {
     free(jobs);
 }
 
+/* Runs a script that says of each job whether it was ours. */
+static cloak_status run_for_each(
+    cloak_call *call, bool *held, size_t count, cloak_error *error) {
+    redisReply *reply = NULL;
+    cloak_status status = cloak_call_run(call, &reply, error);
+    if (status)
+        return status;
+    if (reply->type != REDIS_REPLY_ARRAY || reply->elements != count)
+        status = cloak_reply_unexpected(call->queue, call->script->name, error);
+    for (size_t i = 0; !status && i < count; i++)
+        held[i] = reply->element[i]->integer == 1;
+    freeReplyObject(reply);
+    return status;
+}
+
 /* Renews at most MOST_JOBS leases. */
 static cloak_status renew_some(cloak_queue *queue, const cloak_job *jobs, size_t count,
     int64_t lease, bool *held, cloak_error *error) {
@@ -220,16 +235,7 @@ static cloak_status renew_some(cloak_queue *queue, const cloak_job *jobs, size_t
     cloak_call_number(&call, lease);
     for (size_t i = 0; i < count; i++)
         cloak_call_job(&call, &jobs[i]);
-    redisReply *reply = NULL;
-    cloak_status status = cloak_call_run(&call, &reply, error);
-    if (status)
-        return status;
-    if (reply->type != REDIS_REPLY_ARRAY || reply->elements != count)
-        status = cloak_reply_unexpected(queue, "renew", error);
-    for (size_t i = 0; !status && i < count; i++)
-        held[i] = reply->element[i]->integer == 1;
-    freeReplyObject(reply);
-    return status;
+    return run_for_each(&call, held, count, error);
 }
 
 cloak_status cloak_queue_renew(cloak_queue *queue, const cloak_job *jobs, size_t count,
@@ -251,34 +257,82 @@ static bool is_stat_name(const char *name) {
     return length >= 1 && length <= 48 && !name[length];
 }
 
-cloak_status cloak_queue_finish(cloak_queue *queue, const cloak_job *job, const cloak_stat *stats,
-    size_t stat_count, const char *record, cloak_error *error) {
-    for (size_t i = 0; i < stat_count; i++)
-        if (!is_stat_name(stats[i].name))
-            return cloak_fail(error, CLOAK_E_USAGE,
-                "bad name of a sum: \"%.60s\"; it must be [a-z0-9_.:]{1,48}", stats[i].name);
+static cloak_status check_stats(const cloak_finished *finished, size_t count, cloak_error *error) {
+    for (size_t i = 0; i < count; i++)
+        for (size_t j = 0; j < finished[i].stat_count; j++)
+            if (!is_stat_name(finished[i].stats[j].name))
+                return cloak_fail(error, CLOAK_E_USAGE,
+                    "bad name of a sum: \"%.60s\"; it must be [a-z0-9_.:]{1,48}",
+                    finished[i].stats[j].name);
+    return CLOAK_OK;
+}
+
+/* Declares each album's keys once. `place[i]` is which of the albums job i belongs to. */
+static void add_albums(
+    cloak_call *call, const cloak_finished *finished, size_t count, size_t place[MOST_JOBS]) {
+    const char *albums[MOST_JOBS];
+    size_t known = 0;
+    for (size_t i = 0; i < count; i++) {
+        const char *album = finished[i].job->album;
+        size_t at = 0;
+        while (at < known && strcmp(albums[at], album) != 0)
+            at++;
+        place[i] = at;
+        if (at < known)
+            continue;
+        albums[known++] = album;
+        cloak_call_album_key(call, "album", album);
+        cloak_call_album_key(call, "done", album);
+        cloak_call_album_key(call, "sums", album);
+    }
+}
+
+/* Finishes at most MOST_JOBS. */
+static cloak_status finish_some(cloak_queue *queue, const cloak_finished *finished, size_t count,
+    bool *held, cloak_error *error) {
+    size_t place[MOST_JOBS];
     cloak_call call;
     cloak_call_begin(&call, queue, &cloak_script_finish);
     cloak_call_key(&call, CLOAK_KEY_LEASED);
     cloak_call_key(&call, CLOAK_KEY_LEASES);
     cloak_call_key(&call, CLOAK_KEY_SETTLED);
     cloak_call_key(&call, CLOAK_KEY_SETTLED_OLD);
-    cloak_call_album_key(&call, "album", job->album);
-    cloak_call_album_key(&call, "done", job->album);
-    cloak_call_album_key(&call, "sums", job->album);
     cloak_call_key(&call, CLOAK_KEY_LOG);
-    cloak_call_job(&call, job);
-    cloak_call_number(&call, job->index);
-    cloak_call_text(&call, record ? record : "");
-    for (size_t i = 0; i < stat_count; i++) {
-        cloak_call_text(&call, stats[i].name);
-        cloak_call_number(&call, stats[i].add);
+    add_albums(&call, finished, count, place);
+    cloak_call_number(&call, (int64_t)count);
+    for (size_t i = 0; i < count; i++) {
+        const cloak_finished *f = &finished[i];
+        cloak_call_job(&call, f->job);
+        cloak_call_number(&call, (int64_t)place[i]);
+        cloak_call_number(&call, f->job->index);
+        cloak_call_text(&call, f->record ? f->record : "");
+        cloak_call_number(&call, (int64_t)f->stat_count);
+        for (size_t j = 0; j < f->stat_count; j++) {
+            cloak_call_text(&call, f->stats[j].name);
+            cloak_call_number(&call, f->stats[j].add);
+        }
     }
-    long long ours = 0;
-    cloak_status status = cloak_call_integer(&call, &ours, error);
+    return run_for_each(&call, held, count, error);
+}
+
+cloak_status cloak_queue_finish_many(cloak_queue *queue, const cloak_finished *finished,
+    size_t count, bool *held, cloak_error *error) {
+    cloak_status status = check_stats(finished, count, error);
+    for (size_t at = 0; status == CLOAK_OK && at < count; at += MOST_JOBS) {
+        const size_t size = count - at < MOST_JOBS ? count - at : MOST_JOBS;
+        status = finish_some(queue, finished + at, size, held + at, error);
+    }
+    return status;
+}
+
+cloak_status cloak_queue_finish(cloak_queue *queue, const cloak_job *job, const cloak_stat *stats,
+    size_t stat_count, const char *record, cloak_error *error) {
+    const cloak_finished finished = {job, stats, stat_count, record};
+    bool held = false;
+    cloak_status status = cloak_queue_finish_many(queue, &finished, 1, &held, error);
     if (status)
         return status;
-    return ours ? CLOAK_OK : fenced(job, error);
+    return held ? CLOAK_OK : fenced(job, error);
 }
 
 cloak_status cloak_queue_fail(cloak_queue *queue, const cloak_job *job, const cloak_error *why,

@@ -71,7 +71,7 @@
  *
  * Bounds. No script walks anything that grows without bound: a claim expires at most 256 leases,
  * promotes at most 256 delayed photos and drops at most 2,000 stale entries; retry and recover
- * go by HSCAN steps; a submission has at most 1,000 photos; unpack() never gets more than 1,000
+ * go by HSCAN steps; a submission has at most 1,000 photos; unpack() never gets more than 1,024
  * values (Lua's stack takes 8,000). BITCOUNT of a million photos reads 125 kB.
  *
  * What breaks it

@@ -116,9 +116,24 @@ void cloak_jobs_free(cloak_job *jobs, size_t count);
 CLOAK_MUST_CHECK cloak_status cloak_queue_renew(cloak_queue *queue, const cloak_job *jobs,
     size_t count, double lease_seconds, bool *held, cloak_error *error);
 
-/* Moves a leased job to done, adds `stats` to the album's sums and appends `record` (JSON) to the
- * log stream, all in one script. CLOAK_E_FENCED when the lease is no longer ours (the sums are then
- * untouched), except when this very token finished it before: then CLOAK_OK. */
+/* A leased job that is done, what it adds to its album's sums, and its record (JSON) for the log
+ * stream, or NULL. All borrowed. */
+typedef struct {
+    const cloak_job *job;
+    const cloak_stat *stats;
+    size_t stat_count;
+    const char *record;
+} cloak_finished;
+
+/* Moves leased jobs, of any albums, to done, adds to the sums and appends the records; up to 256 jobs
+ * in one script, so that many cost little more than one. `held[i]` tells whether job i was ours or
+ * this very token finished it before; for a job that was not, nothing is changed. A sum that would leave
+ * 64 bits stays as it is, for all that one script would add to it. On an error up to 256 jobs at a time are
+ * done or not; call again with all of them. */
+CLOAK_MUST_CHECK cloak_status cloak_queue_finish_many(cloak_queue *queue,
+    const cloak_finished *finished, size_t count, bool *held, cloak_error *error);
+
+/* The same for one job. CLOAK_E_FENCED when the lease is no longer ours. */
 CLOAK_MUST_CHECK cloak_status cloak_queue_finish(cloak_queue *queue, const cloak_job *job,
     const cloak_stat *stats, size_t stat_count, const char *record, cloak_error *error);
 

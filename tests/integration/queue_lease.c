@@ -78,6 +78,50 @@ TEST(finish_many_sums) {
     cloak_queue_close(q);
 }
 
+/* Three albums' photos in one array, more than one script takes, with a stranger's among them and one twice. */
+TEST(finish_many_at_once) {
+    enum { EACH = 100, COUNT = 3 * EACH };
+    WITH_QUEUE(q);
+    album_id a[3];
+    for (int i = 0; i < 3; i++) {
+        a[i] = make_album(q, "t", "bulk");
+        submit(q, &a[i], 0, EACH);
+    }
+    cloak_job jobs[COUNT];
+    batch got[2] = {claim(q, 256, 30), claim(q, 256, 30)};
+    CHECK_INT(got[0].count + got[1].count, COUNT);
+    for (size_t i = 0; i < COUNT; i++) /* albums take turns */
+        jobs[i * 101 % COUNT] = i < got[0].count ? got[0].jobs[i] : got[1].jobs[i - got[0].count];
+    const cloak_stat stats[] = {{"photos", 1}, {"large", (1LL << 53) - 1}, {"minus", -2}};
+    cloak_finished finished[COUNT + 1];
+    bool held[COUNT + 1];
+    for (size_t i = 0; i < COUNT; i++)
+        finished[i] = (cloak_finished){&jobs[i], stats, 3, "{}"};
+    finished[COUNT] = finished[COUNT - 1];
+    cloak_job stranger = jobs[7];
+    snprintf(stranger.token, sizeof stranger.token, "w9.0123456789abcdef-0");
+    finished[7].job = &stranger;
+    for (int again = 0; again < 2; again++) { /* the second time it changes nothing */
+        CHECK_OK(cloak_queue_finish_many(q, finished, COUNT + 1, held, &error));
+        for (size_t i = 0; i <= COUNT; i++)
+            CHECK_INT(held[i], i != 7);
+        for (int i = 0; i < 3; i++) {
+            const int left = strcmp(jobs[7].album, a[i].id) == 0, done = EACH - left;
+            CHECK_BOOKS(q, &a[i], 0, left, 0, done, 0, 0);
+            CHECK_INT(read_sum(q, &a[i], "photos"), done);
+            CHECK(read_sum(q, &a[i], "large") == done * ((1LL << 53) - 1));
+            CHECK_INT(read_sum(q, &a[i], "minus"), -2 * done);
+        }
+        CHECK_INT(ask(q, "XLEN", "log", NULL), COUNT - 1);
+    }
+    finished[7].job = &jobs[7];
+    CHECK_OK(cloak_queue_finish_many(q, &finished[7], 1, held, &error));
+    CHECK(held[0]);
+    drop(got[0]);
+    drop(got[1]);
+    cloak_queue_close(q);
+}
+
 TEST(wrong_token) {
     WITH_QUEUE(q);
     album_id a = make_album(q, "t", "bulk");

@@ -42,7 +42,7 @@ end
 -- Puts an entry into the batch. Returns its cost, 0 when it is a cancelled album's (drop it), or
 -- nil when it does not fit any more.
 local function take(entry)
-    local id, index, _, _, cost = parse(entry)
+    local id, index, cost = string.match(entry, '^(%S+) (%d+) %d+ %d+ (%d+)')
     if not id or album_of(id).gone then
         stale = stale + 1
         return 0
@@ -148,10 +148,11 @@ end
 
 local function lease()
     local values, expiries = {}, {}
+    local at = string.format('%.0f', expiry) -- text: Redis would print every number to 17 digits
     for i, b in ipairs(batch) do
         values[2 * i - 1], values[2 * i] = b.job,
-            token .. string.format('%.0f', sequence + i - 1) .. ' ' .. b.entry
-        expiries[2 * i - 1], expiries[2 * i] = expiry, b.job
+            token .. string.format('%d ', sequence + i - 1) .. b.entry
+        expiries[2 * i - 1], expiries[2 * i] = at, b.job
         count(b.id, 'waiting', 'leased')
     end
     call('HSET', leased, unpack(values))

@@ -24,5 +24,5 @@ else
 end
 count(id, 'leased', outcome)
 write_books()
-settle(token, outcome)
+settle({token, outcome})
 return outcome

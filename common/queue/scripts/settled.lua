@@ -8,8 +8,9 @@ local function settled_as(token)
     return redis.call('HGET', settled, token) or redis.call('HGET', settled_old, token)
 end
 
-local function settle(token, outcome)
-    redis.call('HSET', settled, token, outcome)
+-- Takes tokens and outcomes in turn.
+local function settle(outcomes)
+    redis.call('HSET', settled, unpack(outcomes))
     if redis.call('HLEN', settled) >= 8192 then
         redis.call('UNLINK', settled_old) -- freed in the background; RENAME would take a millisecond
         redis.call('RENAME', settled, settled_old)
