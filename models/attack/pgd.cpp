@@ -50,7 +50,8 @@ constexpr float overdrive = 4, overdrive_steps = 12;
  * to 12 faces at 5/255: 41.0 dB instead of 38.3 for 7.2 steps instead of 6.6. Below ample_levels it costs
  * faces. With transforms it stays: what one of them pushes hard is not undone by the noise of all others.
  * 8 such photos at 8/255, eight transforms: recall .041 on average instead of .130. With several targets
- * it stays for the same reason.
+ * it stays for the same reason, and with diversity: 12 photos, 8/255, 38.0 dB and 8.8 steps instead of 36.2 and
+ * 10.6.
  *
  * Where it stays, the mean is the highest so far. What is left at the end is little, and steps of full length
  * against it lift what the other targets or transforms had stopped seeing. 16 photos, four targets at 8/255:
@@ -383,7 +384,7 @@ float Loop::reach_at(int t) const {
 
 /* The size of the momentum from which on a step is whole; 0: every step is. */
 float Loop::gentle_until(int t) {
-    const bool fades = trials_.empty() && watches_.size() == 1;
+    const bool fades = trials_.empty() && watches_.size() == 1 && settings_.diversity <= 0;
     const float share = fades             ? gentle * (1 - float(t) / gentle_steps)
                         : trials_.empty() ? gentle_jointly
                                           : gentle_in_transforms;
