@@ -2,6 +2,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include <cjson/cJSON.h>
+
 #include "dispatcher/report.h"
 #include "dispatcher/target.h"
 #include "dispatcher/verbs.h"
@@ -40,52 +42,92 @@ static int show_album(const char *argument, const cloak_queue_options *o, bool d
     return code;
 }
 
-typedef struct {
-    cloak_queue *queue;
-    cloak_error error;
-    cloak_status status;
-} Listing;
+enum { MOST_ALBUMS = 50 };
 
-static void show_line(void *context, const char *id) {
-    Listing *listing = context;
-    cloak_books books;
-    if (listing->status != CLOAK_OK)
-        return;
-    listing->status = cloak_queue_books(listing->queue, id, &books, &listing->error);
-    if (listing->status == CLOAK_OK)
-        printf("%s  %llu photos: %llu done, %llu waiting, %llu in hand, %llu dead, %llu "
-               "cancelled%s\n",
-            id, (unsigned long long)books.total, (unsigned long long)books.done,
-            (unsigned long long)(books.waiting + books.delayed),
-            (unsigned long long)books.leased, (unsigned long long)books.dead,
-            (unsigned long long)books.cancelled, books.balanced ? "" : "  BOOKS DO NOT BALANCE");
-}
+typedef struct {
+    size_t count;
+    char ids[MOST_ALBUMS][CLOAK_ALBUM_ID_SIZE];
+    cloak_books books[MOST_ALBUMS];
+} Albums;
 
 static void keep_id(void *context, const char *id) {
-    char(*ids)[CLOAK_ALBUM_ID_SIZE] = context;
-    int i = 0;
-    while (ids[i][0])
-        i++;
-    snprintf(ids[i], CLOAK_ALBUM_ID_SIZE, "%s", id);
+    Albums *albums = context;
+    if (albums->count < MOST_ALBUMS)
+        snprintf(albums->ids[albums->count++], CLOAK_ALBUM_ID_SIZE, "%s", id);
+}
+
+static cloak_status read_queue(
+    const cloak_queue_options *o, cloak_load *load, Albums *albums, cloak_error *error) {
+    cloak_queue *queue;
+    cloak_status status = cloak_queue_open(o->redis, o->queue, 10, &queue, error);
+    if (status != CLOAK_OK)
+        return status;
+    status = cloak_queue_load(queue, load, error);
+    if (status == CLOAK_OK)
+        status = cloak_queue_albums(queue, MOST_ALBUMS, keep_id, albums, error);
+    for (size_t i = 0; i < albums->count && status == CLOAK_OK; i++)
+        status = cloak_queue_books(queue, albums->ids[i], &albums->books[i], error);
+    cloak_queue_close(queue);
+    return status;
+}
+
+static void print_queue(const char *name, const cloak_load *load, const Albums *albums) {
+    fprintf(stderr,
+        "  queue %s: %llu workers; %llu photos wait, about %.0f s of device time, the oldest for "
+        "%.0f s; %llu in hand\n",
+        name, (unsigned long long)load->workers,
+        (unsigned long long)(load->waiting + load->delayed), load->backlog_seconds,
+        load->oldest_seconds, (unsigned long long)load->leased);
+    for (size_t i = 0; i < albums->count; i++) {
+        const cloak_books *b = &albums->books[i];
+        printf("%s  %llu photos: %llu done, %llu waiting, %llu in hand, %llu dead, %llu "
+               "cancelled%s\n",
+            albums->ids[i], (unsigned long long)b->total, (unsigned long long)b->done,
+            (unsigned long long)(b->waiting + b->delayed), (unsigned long long)b->leased,
+            (unsigned long long)b->dead, (unsigned long long)b->cancelled,
+            b->balanced ? "" : "  BOOKS DO NOT BALANCE");
+    }
+}
+
+static void print_queue_json(const char *name, const cloak_load *load, const Albums *albums) {
+    cJSON *object = cJSON_CreateObject(), *list;
+    cJSON_AddStringToObject(object, "queue", name);
+    cJSON_AddNumberToObject(object, "workers", (double)load->workers);
+    cJSON_AddNumberToObject(object, "waiting", (double)(load->waiting + load->delayed));
+    cJSON_AddNumberToObject(object, "leased", (double)load->leased);
+    cJSON_AddNumberToObject(object, "backlog_seconds", load->backlog_seconds);
+    cJSON_AddNumberToObject(object, "oldest_seconds", load->oldest_seconds);
+    list = cJSON_AddArrayToObject(object, "albums");
+    for (size_t i = 0; i < albums->count; i++) {
+        const cloak_books *b = &albums->books[i];
+        cJSON *album = cJSON_CreateObject();
+        cJSON_AddStringToObject(album, "album", albums->ids[i]);
+        cJSON_AddNumberToObject(album, "total", (double)b->total);
+        cJSON_AddNumberToObject(album, "waiting", (double)(b->waiting + b->delayed));
+        cJSON_AddNumberToObject(album, "leased", (double)b->leased);
+        cJSON_AddNumberToObject(album, "delivered", (double)b->done);
+        cJSON_AddNumberToObject(album, "dead", (double)b->dead);
+        cJSON_AddNumberToObject(album, "cancelled", (double)b->cancelled);
+        cJSON_AddBoolToObject(album, "books_balanced", b->balanced);
+        cJSON_AddItemToArray(list, album);
+    }
+    char *text = cJSON_PrintUnformatted(object);
+    printf("%s\n", text ? text : "{}");
+    free(text);
+    cJSON_Delete(object);
 }
 
 static int show_queue(const cloak_queue_options *o) {
-    enum { MOST = 50 };
-    char ids[MOST + 1][CLOAK_ALBUM_ID_SIZE] = {{0}};
-    Listing listing = {.status = CLOAK_OK};
-    size_t workers = 0;
-    listing.status = cloak_queue_open(o->redis, o->queue, 10, &listing.queue, &listing.error);
-    if (listing.status == CLOAK_OK)
-        listing.status = cloak_queue_workers(listing.queue, &workers, &listing.error);
-    if (listing.status == CLOAK_OK)
-        listing.status = cloak_queue_albums(listing.queue, MOST, keep_id, ids, &listing.error);
-    if (listing.status == CLOAK_OK)
-        fprintf(stderr, "  %s, queue %s: %zu workers\n", cloak_queue_place(listing.queue), o->queue,
-            workers);
-    for (int i = 0; ids[i][0]; i++)
-        show_line(&listing, ids[i]);
-    cloak_queue_close(listing.queue);
-    return listing.status == CLOAK_OK ? CLOAK_EXIT_OK : cloak_verb_fail("status", &listing.error);
+    cloak_load load;
+    Albums albums = {0};
+    cloak_error error = {0};
+    if (read_queue(o, &load, &albums, &error) != CLOAK_OK)
+        return cloak_verb_fail("status", &error);
+    if (o->json)
+        print_queue_json(o->queue, &load, &albums);
+    else
+        print_queue(o->queue, &load, &albums);
+    return CLOAK_EXIT_OK;
 }
 
 int cloak_verb_status(int argc, char **argv) {

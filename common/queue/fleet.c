@@ -1,4 +1,4 @@
-/* Who works: heartbeats and their count. */
+/* Who works, and how much there is to do. */
 #include "common/queue/internal.h"
 
 enum { SILENT_MS = 15000 }; /* 3 beats of 5 s */
@@ -19,14 +19,27 @@ cloak_status cloak_queue_beat(
     return cloak_call_integer(&call, &done, error);
 }
 
-cloak_status cloak_queue_workers(cloak_queue *queue, size_t *alive, cloak_error *error) {
+cloak_status cloak_queue_load(cloak_queue *queue, cloak_load *load, cloak_error *error) {
+    enum { WAITING, DELAYED, LEASED, WORKERS, COST_MS, OLDEST_MS, COUNT };
     cloak_call call;
-    long long count = 0;
-    cloak_call_begin(&call, queue, &cloak_script_workers);
+    redisReply *reply = NULL;
+    cloak_call_begin(&call, queue, &cloak_script_load);
+    cloak_call_queue_keys(&call);
     cloak_call_key(&call, CLOAK_KEY_WORKERS);
+    cloak_call_text(&call, queue->prefix);
     cloak_call_number(&call, SILENT_MS);
-    cloak_status status = cloak_call_integer(&call, &count, error);
-    if (!status)
-        *alive = (size_t)count;
+    cloak_status status = cloak_call_run(&call, &reply, error);
+    if (status)
+        return status;
+    if (reply->type == REDIS_REPLY_ARRAY && reply->elements == COUNT) {
+        long long n[COUNT];
+        for (int i = 0; i < COUNT; i++)
+            n[i] = reply->element[i]->integer;
+        *load = (cloak_load){(uint64_t)n[WAITING], (uint64_t)n[DELAYED], (uint64_t)n[LEASED],
+            (uint64_t)n[WORKERS], (double)n[COST_MS] / 1e3, (double)n[OLDEST_MS] / 1e3};
+    } else {
+        status = cloak_reply_unexpected(queue, "load", error);
+    }
+    freeReplyObject(reply);
     return status;
 }

@@ -207,8 +207,16 @@ CLOAK_MUST_CHECK cloak_status cloak_queue_is_done(
 CLOAK_MUST_CHECK cloak_status cloak_queue_beat(
     cloak_queue *queue, const char *worker, const char *about, cloak_error *error);
 
-/* How many workers have beaten within the last 15 s of server time. */
-CLOAK_MUST_CHECK cloak_status cloak_queue_workers(
-    cloak_queue *queue, size_t *alive, cloak_error *error);
+/* What a fleet has before it: what an autoscaler wants to know. */
+typedef struct {
+    uint64_t waiting, delayed, leased; /* photos not yet claimed; to be tried again later; in hand */
+    uint64_t workers;                  /* that have beaten within the last 15 s of server time */
+    double backlog_seconds; /* estimated device time of what waits or is delayed, from the first photos of
+                             * each tenant; those of the first 1,000 tenants of a class */
+    double oldest_seconds;  /* since the photo was submitted that has waited longest; 0 for none */
+} cloak_load;
+
+CLOAK_MUST_CHECK cloak_status cloak_queue_load(
+    cloak_queue *queue, cloak_load *load, cloak_error *error);
 
 #endif

@@ -74,6 +74,11 @@ class Fleet(fleet.Case):
         keys = self.make_album(4)
         album = self.submit()
         self.assertEqual(self.status(album)["waiting"], 4)
+        load = self.cloak("status", "--json").json
+        self.assertEqual((load["waiting"], load["leased"], load["workers"]), (4, 0, 0))
+        self.assertGreater(load["backlog_seconds"], 0)
+        self.assertGreater(load["oldest_seconds"], 0)
+        self.assertEqual([a["album"] for a in load["albums"] if a["books_balanced"]], [album])
         again = self.cloak("submit", self.album, self.out, *fleet.FAST, "--json")
         self.assert_code(again, 0)
         self.assertEqual(again.json, {"album": album, "total": 4, "skipped": 0})

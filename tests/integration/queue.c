@@ -393,22 +393,50 @@ TEST(class_order) {
 
 TEST(workers_beat) {
     WITH_QUEUE(q);
-    size_t alive;
+    cloak_load load;
     CHECK_OK(cloak_queue_beat(q, "w1", "{}", &error));
     CHECK_OK(cloak_queue_beat(q, "w2", "{}", &error));
     CHECK_OK(cloak_queue_beat(q, "w1", "{\"device\":\"cpu\"}", &error));
-    CHECK_OK(cloak_queue_workers(q, &alive, &error));
-    CHECK_INT(alive, 2);
+    CHECK_OK(cloak_queue_load(q, &load, &error));
+    CHECK_INT(load.workers, 2);
     redisReply *reply; /* w2 was last heard of in 1970 */
     CHECK_OK(cloak_redis_call(q->redis, 4,
         (const char *[]){"ZADD", q->keys[CLOAK_KEY_WORKERS], "1", "w2"}, NULL, &reply, &error));
     freeReplyObject(reply);
-    CHECK_OK(cloak_queue_workers(q, &alive, &error));
-    CHECK_INT(alive, 1);
+    CHECK_OK(cloak_queue_load(q, &load, &error));
+    CHECK_INT(load.workers, 1);
     CHECK_INT(ask(q, "HLEN", "workers:about", NULL), 2);
     CHECK_OK(cloak_queue_beat(q, "w1", "{}", &error));
     CHECK_INT(ask(q, "HLEN", "workers:about", NULL), 1);
     CHECK_INT(ask(q, "ZCARD", "workers", NULL), 1);
+    cloak_queue_close(q);
+}
+
+TEST(load_says_what_waits) {
+    WITH_QUEUE(q);
+    cloak_load load;
+    CHECK_OK(cloak_queue_load(q, &load, &error));
+    CHECK(load.waiting == 0 && load.backlog_seconds == 0 && load.oldest_seconds == 0);
+    album_id a = make_album(q, "many", "bulk"), b = make_album(q, "few", "interactive");
+    submit(q, &a, 0, 500);
+    cloak_clock_system.sleep(0.05);
+    submit(q, &b, 0, 3); /* 100 ms each */
+    CHECK_OK(cloak_queue_load(q, &load, &error));
+    CHECK_INT(load.waiting, 503);
+    CHECK_NEAR(load.backlog_seconds, 50.3, 1e-9);
+    CHECK(load.oldest_seconds >= 0.05 && load.oldest_seconds < 60);
+    batch hand = claim(q, 2, 30); /* the interactive ones go first */
+    bool dead;
+    cloak_error why = {.code = CLOAK_E_TRANSIENT, .text = "x"};
+    CHECK_OK(cloak_queue_fail(q, &hand.jobs[0], &why, 60, &dead, &error));
+    CHECK_OK(cloak_queue_load(q, &load, &error));
+    CHECK(load.waiting == 501 && load.delayed == 1 && load.leased == 1);
+    CHECK_NEAR(load.backlog_seconds, 50.2, 1e-9);
+    CHECK_OK(cloak_queue_cancel(q, a.id, &error));
+    CHECK_OK(cloak_queue_load(q, &load, &error));
+    CHECK_INT(load.waiting, 1);
+    CHECK_NEAR(load.backlog_seconds, 0.2, 1e-9); /* what is cancelled costs nothing */
+    drop(hand);
     cloak_queue_close(q);
 }
 
