@@ -35,7 +35,7 @@ typedef struct {
 #define CLOAK_QUEUE_OPTIONS_DEFAULT {"redis://127.0.0.1:6379/0", "default", false}
 #define CLOAK_QUEUE_OPTIONS(o)                                                                     \
     {"redis", "URL", "CLOAK_REDIS", CLOAK_OPTION_TEXT, &(o).redis, 0, 0,                           \
-        "queue's server, redis://[user:password@]host:port/db or unix:///path"},                   \
+        "queue's server, redis[s]://[user:password@]host:port/db or unix:///path"},                \
         {"queue", "NAME", "CLOAK_QUEUE", CLOAK_OPTION_TEXT, &(o).queue, 0, 0, "queue's name"}, {   \
         "json", NULL, NULL, CLOAK_OPTION_FLAG, &(o).json, 0, 0,                                    \
             "one JSON object as the last line of stdout"                                           \

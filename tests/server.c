@@ -36,8 +36,7 @@ static bool is_installed(void) {
     return system("command -v redis-server >/dev/null 2>&1") == 0;
 }
 
-/* A port that was free a moment ago. */
-static int free_port(void) {
+int server_free_port(void) {
     struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)}};
     socklen_t size = sizeof at;
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
@@ -194,7 +193,7 @@ server *server_start(const server_setup *setup) {
     s->next = all;
     all = s;
     for (int attempt = 0;; attempt++) {
-        s->port = setup->tcp ? free_port() : 0;
+        s->port = setup->tcp ? server_free_port() : 0;
         if (launch(s))
             break;
         if (!setup->tcp || attempt == 5) { /* else another took the port: draw again */

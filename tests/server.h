@@ -29,6 +29,9 @@ const char *server_url(const server *s);
 int server_port(const server *s);
 const char *server_socket(const server *s);
 
+/* A TCP port of 127.0.0.1 that was free a moment ago. */
+int server_free_port(void);
+
 /* Kills it with SIGKILL: no shutdown hook runs. The data stay. */
 void server_kill(server *s);
 

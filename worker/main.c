@@ -52,7 +52,7 @@ int main(int argc, char **argv) {
         .log_level = "info", .lease = 30, .drain = 10, .patience = 60};
     const cloak_option table[] = {
         {"redis", "URL", "CLOAK_REDIS", CLOAK_OPTION_TEXT, &o.redis, 0, 0,
-            "queue's server, redis://[user:password@]host:port/db or unix:///path"},
+            "queue's server, redis[s]://[user:password@]host:port/db or unix:///path"},
         {"queue", "NAME", "CLOAK_QUEUE", CLOAK_OPTION_TEXT, &o.queue, 0, 0, "queue's name"},
         {"model", "FILE", "CLOAK_MODEL", CLOAK_OPTION_TEXT, &o.model, 0, 0, "detector to defeat"},
         {"device", "NAME", "CLOAK_DEVICE", CLOAK_OPTION_TEXT, &o.device, 0, 0, "cpu"},

@@ -1,6 +1,7 @@
 /* Redis URLs taken apart.
  *
  *   redis://[[user]:password@]host[:port][/db]      host may be an IPv6 address in brackets
+ *   rediss://…[?cacert=FILE&cert=FILE&key=FILE]     the same through TLS
  *   unix://[[user]:password@]/path/to/socket[?db=N]
  *
  * User, password and path are percent-decoded, so that a password may hold any character.
@@ -13,7 +14,9 @@
 #include "common/base/text.h"
 #include "common/queue/internal.h"
 
-#define FORMS "expected redis://[user:password@]host[:port][/db] or unix:///path/to/socket[?db=N]"
+#define FORMS                                                                                      \
+    "expected redis://[user:password@]host[:port][/db], rediss://…[?cacert=FILE&cert=FILE&key=FILE] " \
+    "for TLS, or unix:///path/to/socket[?db=N]"
 
 static cloak_status bad(cloak_error *error, const char *what) {
     return cloak_fail(error, CLOAK_E_USAGE, "bad Redis URL: %s; " FORMS, what);
@@ -82,6 +85,37 @@ static cloak_status parse_redis(char *rest, cloak_address *out, cloak_error *err
     return status;
 }
 
+/* "cacert=FILE&cert=FILE&key=FILE", any of them; `text` is altered. */
+static cloak_status parse_files(char *text, cloak_address *out, cloak_error *error) {
+    const struct {
+        const char *name;
+        char **file;
+    } known[] = {{"cacert=", &out->cacert}, {"cert=", &out->cert}, {"key=", &out->key}};
+    char *rest = NULL;
+    for (char *word = strtok_r(text, "&", &rest); word; word = strtok_r(NULL, "&", &rest)) {
+        size_t i = 0, count = sizeof known / sizeof known[0];
+        while (i < count && strncmp(word, known[i].name, strlen(known[i].name)) != 0)
+            i++;
+        if (i == count || *known[i].file)
+            return bad(error, "after '?' only cacert=, cert= and key= can stand, each once");
+        *known[i].file = cloak_text_decode(word + strlen(known[i].name));
+        if (!*known[i].file || !**known[i].file)
+            return bad(error, "the path of a TLS file is empty or holds a bad %-escape");
+    }
+    if (!out->cert != !out->key)
+        return bad(error, "cert= and key= go together");
+    return CLOAK_OK;
+}
+
+static cloak_status parse_tls(char *rest, cloak_address *out, cloak_error *error) {
+    char *query = strrchr(rest, '?');
+    if (query)
+        *query++ = 0;
+    out->tls = true;
+    cloak_status status = parse_redis(rest, out, error);
+    return status || !query ? status : parse_files(query, out, error);
+}
+
 static cloak_status parse_unix(char *rest, cloak_address *out, cloak_error *error) {
     char *query = strrchr(rest, '?');
     if (query) {
@@ -120,9 +154,9 @@ cloak_status cloak_address_parse(const char *url, cloak_address *address, cloak_
     else if (strncmp(copy, "unix://", 7) == 0)
         status = parse_unix(copy + 7, &out, error);
     else if (strncmp(copy, "rediss://", 9) == 0)
-        status = bad(error, "TLS (rediss://) is not supported yet; use a tunnel (stunnel, ssh -L)");
+        status = parse_tls(copy + 9, &out, error);
     else
-        status = bad(error, "it must begin with redis:// or unix://");
+        status = bad(error, "it must begin with redis://, rediss:// or unix://");
     free(copy);
     if (status) {
         cloak_address_clear(&out);
@@ -133,8 +167,8 @@ cloak_status cloak_address_parse(const char *url, cloak_address *address, cloak_
     else if (out.path)
         out.place = cloak_format("unix://%s", out.path);
     else
-        out.place = cloak_format(strchr(out.host, ':') ? "redis://[%s]:%d/%d" : "redis://%s:%d/%d",
-            out.host, out.port, out.db);
+        out.place = cloak_format(strchr(out.host, ':') ? "redis%s://[%s]:%d/%d" : "redis%s://%s:%d/%d",
+            out.tls ? "s" : "", out.host, out.port, out.db);
     *address = out;
     return CLOAK_OK;
 }
@@ -145,6 +179,9 @@ void cloak_address_clear(cloak_address *address) {
         explicit_bzero(address->password, strlen(address->password));
     free(address->host);
     free(address->path);
+    free(address->cacert);
+    free(address->cert);
+    free(address->key);
     free(address->user);
     free(address->password);
     free(address->place);

@@ -13,6 +13,8 @@ typedef struct {
     char *path; /* of the unix socket, else NULL */
     int db;
     char *user, *password; /* decoded; NULL when the URL has none */
+    bool tls;
+    char *cacert, *cert, *key; /* of TLS, paths; NULL when the URL has none */
     char *place;           /* the URL as people may read it, without user and password */
 } cloak_address;
 

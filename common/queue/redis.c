@@ -2,7 +2,8 @@
  *
  * DESIGN
  *
- * hiredis 0.14 formats commands and parses replies; the bytes go over its socket by our own loops.
+ * hiredis 0.14 formats commands and parses replies; the bytes go over its socket by our own loops,
+ * which also know TLS (wire.c).
  * Its own are not used because they (a) apply the timeout to each read, so that a reply that
  * trickles in has no bound, (b) write without MSG_NOSIGNAL, so that a server that goes away kills
  * the process with SIGPIPE, and (c) report a timeout as any other I/O error. redisReconnect
@@ -27,29 +28,26 @@
  */
 #include "common/queue/redis.h"
 
-#include <errno.h>
 #include <fcntl.h>
 #include <openssl/evp.h>
-#include <poll.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
 #include "common/base/alloc.h"
 #include "common/base/clock.h"
 #include "common/queue/internal.h"
+#include "common/queue/wire.h"
 
 struct cloak_redis {
     cloak_address address;
     double timeout;
     redisContext *context; /* NULL while not connected */
+    cloak_wire *wire;      /* over its socket */
+    char why[256];         /* what TLS said when the connection broke last, or "" */
     bool repeat;           /* send again over a new connection when the old one broke */
     bool broke;            /* see cloak_redis_broke */
 };
-
-typedef enum { ANSWERED, BROKEN, LATE } outcome;
 
 cloak_status cloak_redis_open(
     const char *url, double timeout, cloak_redis **redis, cloak_error *error) {
@@ -69,8 +67,10 @@ cloak_status cloak_redis_open(
 }
 
 static void disconnect(cloak_redis *redis) {
+    cloak_wire_close(redis->wire);
     if (redis->context)
         redisFree(redis->context);
+    redis->wire = NULL;
     redis->context = NULL;
 }
 
@@ -94,86 +94,58 @@ bool cloak_redis_broke(const cloak_redis *redis) {
     return redis->broke;
 }
 
-/* Waits until the socket is ready for `events`; false at the deadline. */
-static bool wait_for(int fd, short events, double deadline) {
-    for (;;) {
-        double left = deadline - cloak_now();
-        if (left <= 0)
-            return false;
-        struct pollfd at = {fd, events, 0};
-        int ready = poll(&at, 1, (int)(left * 1000) + 1);
-        if (ready > 0)
-            return true; /* an error state too: the next send or recv tells */
-        if (ready < 0 && errno != EINTR)
-            return false;
-    }
-}
-
-static bool would_block(ssize_t n) {
-    return n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR);
-}
-
-static outcome send_all(int fd, const char *bytes, size_t length, double deadline) {
-    while (length > 0) {
-        ssize_t n = send(fd, bytes, length, MSG_NOSIGNAL | MSG_DONTWAIT);
-        if (n > 0) {
-            bytes += n;
-            length -= (size_t)n;
-        } else if (!would_block(n)) {
-            return BROKEN;
-        } else if (!wait_for(fd, POLLOUT, deadline)) {
-            return LATE;
-        }
-    }
-    return ANSWERED;
-}
-
-static outcome receive(redisContext *context, redisReply **reply, double deadline) {
+static cloak_wire_outcome receive(cloak_redis *redis, redisReply **reply, double deadline) {
     char bytes[16 * 1024];
     for (;;) {
         void *got = NULL;
-        if (redisReaderGetReply(context->reader, &got) != REDIS_OK)
-            return BROKEN; /* not the protocol: what we talk to is no Redis */
+        size_t length;
+        redisReader *reader = redis->context->reader;
+        if (redisReaderGetReply(reader, &got) != REDIS_OK)
+            return CLOAK_WIRE_BROKEN; /* not the protocol: what we talk to is no Redis */
         if (got) {
             *reply = got;
-            return ANSWERED;
+            return CLOAK_WIRE_OK;
         }
-        ssize_t n = recv(context->fd, bytes, sizeof bytes, MSG_DONTWAIT);
-        if (n > 0) {
-            if (redisReaderFeed(context->reader, bytes, (size_t)n) != REDIS_OK)
-                return BROKEN;
-        } else if (!would_block(n)) {
-            return BROKEN;
-        } else if (!wait_for(context->fd, POLLIN, deadline)) {
-            return LATE;
-        }
+        cloak_wire_outcome result =
+            cloak_wire_receive(redis->wire, bytes, sizeof bytes, &length, deadline);
+        if (result != CLOAK_WIRE_OK)
+            return result;
+        if (redisReaderFeed(reader, bytes, length) != REDIS_OK)
+            return CLOAK_WIRE_BROKEN;
     }
 }
 
 /* Sends one command over the open connection and waits for its reply, an error reply included.
- * The connection is closed unless ANSWERED. */
-static outcome exchange(
+ * The connection is closed unless that went well. */
+static cloak_wire_outcome exchange(
     cloak_redis *redis, int argc, const char **argv, const size_t *lengths, redisReply **reply) {
     char *command = NULL;
     int length = redisFormatCommandArgv(&command, argc, argv, lengths);
     if (length < 0)
         abort(); /* out of memory, small allocation: see alloc.h */
     double deadline = cloak_now() + redis->timeout;
-    outcome result = send_all(redis->context->fd, command, (size_t)length, deadline);
+    cloak_wire_outcome result = cloak_wire_send(redis->wire, command, (size_t)length, deadline);
     redisFreeCommand(command);
-    if (result == ANSWERED)
-        result = receive(redis->context, reply, deadline);
-    if (result != ANSWERED)
+    if (result == CLOAK_WIRE_OK)
+        result = receive(redis, reply, deadline);
+    if (result != CLOAK_WIRE_OK) {
+        snprintf(redis->why, sizeof redis->why, "%s", cloak_wire_reason(redis->wire));
         disconnect(redis);
+    }
     return result;
 }
 
-static cloak_status fail_exchange(const cloak_redis *redis, outcome result, cloak_error *error) {
-    if (result == LATE)
+static cloak_status fail_exchange(
+    const cloak_redis *redis, cloak_wire_outcome result, cloak_error *error) {
+    if (result == CLOAK_WIRE_LATE)
         return cloak_fail(error, CLOAK_E_QUEUE,
             "%s: no reply within %g s; the server is overloaded or stuck, or the network drops "
             "packets (see SLOWLOG and redis-cli --latency)",
             redis->address.place, redis->timeout);
+    if (*redis->why)
+        return cloak_fail(error, CLOAK_E_QUEUE,
+            "%s: TLS ended: %s; does the server want a certificate of ours (?cert=FILE&key=FILE)?",
+            redis->address.place, redis->why);
     return cloak_fail(error, CLOAK_E_QUEUE,
         "%s: the connection broke; the server went away, or this is not a Redis server",
         redis->address.place);
@@ -182,8 +154,8 @@ static cloak_status fail_exchange(const cloak_redis *redis, outcome result, cloa
 /* A command of the login: anything but an OK reply ends the connection. */
 static cloak_status greet(cloak_redis *redis, int argc, const char **argv, cloak_error *error) {
     redisReply *reply = NULL;
-    outcome result = exchange(redis, argc, argv, NULL, &reply);
-    if (result != ANSWERED)
+    cloak_wire_outcome result = exchange(redis, argc, argv, NULL, &reply);
+    if (result != CLOAK_WIRE_OK)
         return fail_exchange(redis, result, error);
     cloak_status status = CLOAK_OK;
     if (reply->type == REDIS_REPLY_ERROR) {
@@ -228,7 +200,15 @@ static cloak_status connect_now(cloak_redis *redis, cloak_error *error) {
     fcntl(context->fd, F_SETFD, FD_CLOEXEC);
     if (a->host)
         redisEnableKeepAlive(context); /* a courtesy to idle connections; timeouts do without */
+    const cloak_tls_settings tls = {a->host, a->cacert, a->cert, a->key};
+    cloak_status status = cloak_wire_open(context->fd, a->tls ? &tls : NULL, a->place,
+        cloak_now() + redis->timeout, &redis->wire, error);
+    if (status) {
+        redisFree(context);
+        return status;
+    }
     redis->context = context;
+    redis->why[0] = 0;
     return log_in(redis, error);
 }
 
@@ -242,10 +222,10 @@ static cloak_status converse(cloak_redis *redis, int argc, const char **argv, co
         cloak_status status = used ? CLOAK_OK : connect_now(redis, error);
         if (status)
             return status;
-        outcome result = exchange(redis, argc, argv, lengths, reply);
-        if (result == ANSWERED)
+        cloak_wire_outcome result = exchange(redis, argc, argv, lengths, reply);
+        if (result == CLOAK_WIRE_OK)
             return CLOAK_OK;
-        redis->broke = result == BROKEN && used;
+        redis->broke = result == CLOAK_WIRE_BROKEN && used;
         if (!redis->broke || !redis->repeat || repeated)
             return fail_exchange(redis, result, error);
     }

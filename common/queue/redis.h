@@ -1,8 +1,9 @@
 /* One connection to one Redis (or Valkey) server.
  *
- * URLs: redis://[user:password@]host[:port][/db] and unix:///path/to/socket[?db=N]. Every call has
- * a timeout; after a failure the connection is closed and the next call opens it again. A
- * connection is used by one thread at a time.
+ * URLs: redis://[user:password@]host[:port][/db], the same with rediss:// and
+ * ?cacert=FILE&cert=FILE&key=FILE through TLS, and unix:///path/to/socket[?db=N]. Every call has a
+ * timeout; after a failure the connection is closed and the next call opens it again. A connection is
+ * used by one thread at a time.
  */
 #ifndef CLOAK_QUEUE_REDIS_H
 #define CLOAK_QUEUE_REDIS_H

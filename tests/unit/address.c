@@ -37,6 +37,8 @@ TEST(good_urls) {
     check_address("redis://:pw@h", "h", 6379, 0, 0, 0, "pw", "redis://h:6379/0");
     check_address("redis://u:p@w:x@h", "h", 6379, 0, 0, "u", "p@w:x", "redis://h:6379/0");
     check_address("redis://u%3A:%2F%40%25@h", "h", 6379, 0, 0, "u:", "/@%", "redis://h:6379/0");
+    check_address("rediss://:pw@h:1/2", "h", 1, 0, 2, 0, "pw", "rediss://h:1/2");
+    check_address("rediss://h?cacert=/ca%20.pem", "h", 6379, 0, 0, 0, 0, "rediss://h:6379/0");
     check_address("unix:///run/r.sock", 0, 0, "/run/r.sock", 0, 0, 0, "unix:///run/r.sock");
     check_address("unix:///r?db=4", 0, 0, "/r", 4, 0, 0, "unix:///r?db=4");
     check_address("unix://u:pw@/r", 0, 0, "/r", 0, "u", "pw", "unix:///r");
@@ -44,7 +46,8 @@ TEST(good_urls) {
 }
 
 TEST(bad_urls_tell_no_secret) {
-    static const char *const urls[] = {"", "host", "http://sesame@host", "rediss://u:sesame@host",
+    static const char *const urls[] = {"", "host", "http://sesame@host", "rediss://u:sesame@host?ca=sesame",
+        "rediss://host?cert=/sesame", "rediss://host?cacert=", "rediss://host?cacert=/a&cacert=/sesame",
         "redis://", "redis://:sesame@", "redis://u:sesame@:7000", "redis://sesame@host",
         "redis://u:@host", "redis://u:sesame%zz@host", "redis://u:sesame%00@host",
         "redis://u:se/same@host", "redis://u:sesame@host:0", "redis://u:sesame@host:65536",
