@@ -9,6 +9,7 @@
 #include "worker/loop.h"
 
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -37,8 +38,28 @@ typedef struct {
     cloak_albums albums;
     cloak_targets_cache targets;
     size_t current;     /* the held job in work */
+    size_t photos;      /* taken in hand so far */
     double drain_until; /* monotonic; 0 before the first signal */
 } Worker;
+
+/* Bytes of memory that the process has in use; 0 when the system does not say. */
+static size_t memory_in_use(void) {
+    unsigned long pages = 0;
+    FILE *file = fopen("/proc/self/statm", "r");
+    if (!file)
+        return 0;
+    if (fscanf(file, "%*u %lu", &pages) != 1)
+        pages = 0;
+    fclose(file);
+    return pages * (size_t)sysconf(_SC_PAGESIZE);
+}
+
+/* Whether the worker has done its share, by photos or by memory. */
+static bool spent(const Worker *worker) {
+    const cloak_loop_options *o = worker->options;
+    return (o->most_photos && worker->photos >= o->most_photos) ||
+           (o->most_memory && worker->photos && memory_in_use() > o->most_memory);
+}
 
 /* The drain's clock starts when the first signal is noticed. */
 static bool drained(Worker *worker) {
@@ -196,10 +217,11 @@ static cloak_status work_off(
     cloak_status status = CLOAK_OK;
     size_t i = 0;
     cloak_keeper_hold(worker->keeper, jobs, count, asked);
-    for (; i < count && status == CLOAK_OK && !stop_signals; i++) {
+    for (; i < count && status == CLOAK_OK && !stop_signals && !spent(worker); i++) {
         worker->current = i;
         if (cloak_keeper_holds(worker->keeper, i))
             status = handle(worker, &jobs[i], error);
+        worker->photos++;
     }
     cloak_keeper_drop(worker->keeper);
     if (i < count) { /* give the rest back, whatever became of this one */
@@ -239,7 +261,7 @@ static void install_handlers(void) {
 
 static cloak_status serve(Worker *worker, cloak_error *error) {
     double away_since = 0;
-    while (!stop_signals) {
+    while (!stop_signals && !spent(worker)) {
         bool idle = false;
         cloak_status status = turn(worker, &idle, error);
         if (status == CLOAK_OK) {
@@ -291,6 +313,9 @@ cloak_status cloak_loop_run(
             about, options->lease_seconds, &worker.keeper, error);
     if (status == CLOAK_OK)
         status = serve(&worker, error);
+    if (status == CLOAK_OK && !stop_signals)
+        cloak_log(CLOAK_LOG_INFO, "worker_recycle", "%zu photos, %zu MiB in use", worker.photos,
+            memory_in_use() >> 20);
     cloak_keeper_stop(worker.keeper);
     cloak_albums_clear(&worker.albums);
     cloak_targets_clear(&worker.targets);

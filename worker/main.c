@@ -16,7 +16,7 @@
 
 typedef struct {
     const char *redis, *queue, *name, *model, *device, *log_level;
-    long threads;
+    long threads, most_photos, most_memory;
     double lease, drain, patience;
 } Options;
 
@@ -64,6 +64,10 @@ int main(int argc, char **argv) {
             "time for the photo in hand after a stop signal"},
         {"patience", "SECONDS", NULL, CLOAK_OPTION_REAL, &o.patience, 0, 86400,
             "time without Redis after which to give up"},
+        {"max-photos", "N", NULL, CLOAK_OPTION_INT, &o.most_photos, 0, 1000000000,
+            "end after so many, to be started afresh; 0: never"},
+        {"max-memory", "MIB", NULL, CLOAK_OPTION_INT, &o.most_memory, 0, 1 << 24,
+            "end after the photo with which it uses more; 0: never"},
         {"log-level", "LEVEL", "CLOAK_LOG_LEVEL", CLOAK_OPTION_TEXT, &o.log_level, 0, 0,
             "debug, info, warn or error"},
         {0},
@@ -85,7 +89,8 @@ int main(int argc, char **argv) {
     cloak_model_params params = cloak_model_default_params();
     params.device = o.device;
     params.threads = (int)o.threads;
-    cloak_loop_options loop = {o.redis, o.queue, name, o.lease, o.drain, o.patience, params};
+    cloak_loop_options loop = {o.redis, o.queue, name, o.lease, o.drain, o.patience, params,
+        (size_t)o.most_photos, (size_t)o.most_memory << 20};
     cloak_model *model = NULL;
     cloak_status status = cloak_photo_init("cloak-worker", &error);
     if (status == CLOAK_OK)

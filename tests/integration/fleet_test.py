@@ -153,6 +153,21 @@ class Fleet(fleet.Case):
             {(0, 0)}, "a drained photo was counted as failed or lost")
         self.assert_audit(self.id, 3)
 
+    def test_recycling(self):
+        self.make_album(4)
+        album = self.submit()
+        for name, options, left in (("few", ("--max-photos", "2"), 2), ("large", ("--max-memory", "1"), 1)):
+            worker = self.worker(name, *options)
+            self.assertEqual(worker.wait().code, 0)
+            self.assertEqual(len(self.log(worker, "worker_recycle")), 1)
+            status = self.status(album)  # what it had claimed besides is given back
+            self.assertEqual((status["waiting"], status["leased"]), (left, 0), name)
+        self.work_off(album, "last")
+        self.assertEqual(self.status(album)["delivered"], 4)
+        self.assert_audit(album, 4)
+        losses = [r["losses"] for r in fleet.receipts(self.out).values()]
+        self.assertEqual(losses, [0] * 4)
+
     def test_killed_worker_is_replaced_by_the_other(self):
         keys = self.make_album(4)
         self.id = self.submit()
