@@ -4,6 +4,9 @@
  * arrives is put into another. So every byte goes over the socket by the same two loops, which know
  * deadlines and send without a signal when the other side is gone; OpenSSL's own would not.
  *
+ * OpenSSL judges its own last call by the thread's list of errors, in which others may have left some: so the
+ * list is emptied before every call.
+ *
  * The certificate is always checked, for the host of the URL, and nothing before TLS 1.2 is spoken.
  */
 #include "common/queue/wire.h"
@@ -172,6 +175,7 @@ static cloak_status shake_hands(
     cloak_wire *wire, const char *place, double deadline, cloak_error *error) {
     cloak_wire_outcome result = CLOAK_WIRE_OK;
     for (int returned; result == CLOAK_WIRE_OK;) {
+        ERR_clear_error();
         returned = SSL_do_handshake(wire->ssl);
         if (returned == 1) {
             if (flush(wire, deadline) == CLOAK_WIRE_OK)
@@ -230,6 +234,7 @@ cloak_wire_outcome cloak_wire_send(
         return send_plain(wire->fd, bytes, length, deadline);
     while (length > 0) {
         size_t taken = 0;
+        ERR_clear_error();
         const int returned = SSL_write_ex(wire->ssl, bytes, length, &taken);
         const cloak_wire_outcome result =
             returned == 1 ? flush(wire, deadline) : feed(wire, returned, deadline);
@@ -246,6 +251,7 @@ cloak_wire_outcome cloak_wire_receive(
     if (!wire->ssl)
         return receive_plain(wire->fd, bytes, room, length, deadline);
     for (;;) {
+        ERR_clear_error();
         const int returned = SSL_read_ex(wire->ssl, bytes, room, length);
         if (returned == 1)
             return CLOAK_WIRE_OK;
