@@ -28,6 +28,8 @@ static const struct {
     {"status", cloak_verb_status, "how an album stands: cloak status [ALBUM-ID]"},
     {"watch", cloak_verb_watch, "follow an album until it is done: cloak watch ALBUM-ID"},
     {"cancel", cloak_verb_cancel, "cancel what is left of an album: cloak cancel ALBUM-ID"},
+    {"pause", cloak_verb_pause, "let an album's photos wait: cloak pause ALBUM-ID"},
+    {"resume", cloak_verb_resume, "let them go on: cloak resume ALBUM-ID"},
     {"retry", cloak_verb_retry, "try an album's dead photos again: cloak retry ALBUM-ID"},
     {"audit", cloak_verb_audit, "prove that nothing was lost: cloak audit ALBUM-ID"},
     {"targets", verb_with_model, "detectors to hide from: cloak targets [add NAME | remove NAME]"},

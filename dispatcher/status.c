@@ -73,25 +73,26 @@ static cloak_status read_queue(
 
 static void print_queue(const char *name, const cloak_load *load, const Albums *albums) {
     fprintf(stderr,
-        "  queue %s: %llu workers; %llu photos wait, about %.0f s of device time, the oldest for "
+        "  queue %s%s: %llu workers; %llu photos wait, about %.0f s of device time, the oldest for "
         "%.0f s; %llu in hand\n",
-        name, (unsigned long long)load->workers,
+        name, load->paused ? " (paused)" : "", (unsigned long long)load->workers,
         (unsigned long long)(load->waiting + load->delayed), load->backlog_seconds,
         load->oldest_seconds, (unsigned long long)load->leased);
     for (size_t i = 0; i < albums->count; i++) {
         const cloak_books *b = &albums->books[i];
         printf("%s  %llu photos: %llu done, %llu waiting, %llu in hand, %llu dead, %llu "
-               "cancelled%s\n",
+               "cancelled%s%s\n",
             albums->ids[i], (unsigned long long)b->total, (unsigned long long)b->done,
             (unsigned long long)(b->waiting + b->delayed), (unsigned long long)b->leased,
             (unsigned long long)b->dead, (unsigned long long)b->cancelled,
-            b->balanced ? "" : "  BOOKS DO NOT BALANCE");
+            b->paused ? ", paused" : "", b->balanced ? "" : "  BOOKS DO NOT BALANCE");
     }
 }
 
 static void print_queue_json(const char *name, const cloak_load *load, const Albums *albums) {
     cJSON *object = cJSON_CreateObject(), *list;
     cJSON_AddStringToObject(object, "queue", name);
+    cJSON_AddBoolToObject(object, "paused", load->paused);
     cJSON_AddNumberToObject(object, "workers", (double)load->workers);
     cJSON_AddNumberToObject(object, "waiting", (double)(load->waiting + load->delayed));
     cJSON_AddNumberToObject(object, "leased", (double)load->leased);
@@ -108,6 +109,7 @@ static void print_queue_json(const char *name, const cloak_load *load, const Alb
         cJSON_AddNumberToObject(album, "delivered", (double)b->done);
         cJSON_AddNumberToObject(album, "dead", (double)b->dead);
         cJSON_AddNumberToObject(album, "cancelled", (double)b->cancelled);
+        cJSON_AddBoolToObject(album, "paused", b->paused);
         cJSON_AddBoolToObject(album, "books_balanced", b->balanced);
         cJSON_AddItemToArray(list, album);
     }

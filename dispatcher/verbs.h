@@ -22,6 +22,8 @@ int cloak_verb_submit(int argc, char **argv);
 int cloak_verb_status(int argc, char **argv);
 int cloak_verb_watch(int argc, char **argv);
 int cloak_verb_cancel(int argc, char **argv);
+int cloak_verb_pause(int argc, char **argv);
+int cloak_verb_resume(int argc, char **argv);
 int cloak_verb_retry(int argc, char **argv);
 int cloak_verb_audit(int argc, char **argv);
 int cloak_verb_targets(int argc, char **argv);

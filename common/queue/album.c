@@ -1,4 +1,4 @@
-/* Albums: made, fed, sealed, cancelled, revived and listed. */
+/* Albums: made, fed, sealed, paused, cancelled, revived and listed. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -145,10 +145,50 @@ cloak_status cloak_queue_cancel(cloak_queue *queue, const char *album, cloak_err
     cloak_call_begin(&call, queue, &cloak_script_cancel);
     cloak_call_album_key(&call, "album", album);
     cloak_call_key(&call, CLOAK_KEY_BACKLOG);
+    cloak_call_key(&call, CLOAK_KEY_RESUMING);
+    cloak_call_text(&call, album);
     status = cloak_call_integer(&call, &found, error);
     if (!status && found < 0)
         status = cloak_album_unknown(queue, album, error);
     return status;
+}
+
+static cloak_status set_queue_paused(cloak_queue *queue, bool paused, cloak_error *error) {
+    const char *argv[] = {paused ? "SET" : "DEL", queue->keys[CLOAK_KEY_PAUSED], "1"};
+    redisReply *reply = NULL;
+    cloak_status status =
+        cloak_redis_call(queue->redis, paused ? 3 : 2, argv, NULL, &reply, error);
+    if (status == CLOAK_OK)
+        freeReplyObject(reply);
+    return status;
+}
+
+static cloak_status set_paused(
+    cloak_queue *queue, const char *album, bool paused, cloak_error *error) {
+    if (!album)
+        return set_queue_paused(queue, paused, error);
+    cloak_status status = cloak_album_check(album, error);
+    if (status)
+        return status;
+    cloak_call call;
+    long long found = 0;
+    cloak_call_begin(&call, queue, &cloak_script_pause);
+    cloak_call_album_key(&call, "album", album);
+    cloak_call_key(&call, CLOAK_KEY_RESUMING);
+    cloak_call_text(&call, album);
+    cloak_call_number(&call, paused);
+    status = cloak_call_integer(&call, &found, error);
+    if (!status && found < 0)
+        status = cloak_album_unknown(queue, album, error);
+    return status;
+}
+
+cloak_status cloak_queue_pause(cloak_queue *queue, const char *album, cloak_error *error) {
+    return set_paused(queue, album, true, error);
+}
+
+cloak_status cloak_queue_resume(cloak_queue *queue, const char *album, cloak_error *error) {
+    return set_paused(queue, album, false, error);
 }
 
 cloak_status cloak_queue_retry(cloak_queue *queue, const char *album, const char *class_word,

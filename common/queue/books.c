@@ -22,7 +22,7 @@ cloak_status cloak_queue_books(
         return status;
     if (reply->type == REDIS_REPLY_ARRAY && reply->elements == 0) {
         status = cloak_album_unknown(queue, album, error);
-    } else if (reply->type != REDIS_REPLY_ARRAY || reply->elements != 12) {
+    } else if (reply->type != REDIS_REPLY_ARRAY || reply->elements != 13) {
         status = cloak_reply_unexpected(queue, "books", error);
     } else {
         cloak_books b = {0};
@@ -32,8 +32,9 @@ cloak_status cloak_queue_books(
             *counts[i] = (uint64_t)reply->element[i]->integer;
         b.sealed = reply->element[8]->integer == 1;
         b.cancel_requested = reply->element[9]->integer == 1;
-        b.seen_bits = (uint64_t)reply->element[10]->integer;
-        b.done_bits = (uint64_t)reply->element[11]->integer;
+        b.paused = reply->element[10]->integer == 1;
+        b.seen_bits = (uint64_t)reply->element[11]->integer;
+        b.done_bits = (uint64_t)reply->element[12]->integer;
         b.balanced = b.total == b.waiting + b.leased + b.delayed + b.done + b.dead + b.cancelled &&
                      b.total == b.seen_bits && b.done == b.done_bits;
         *books = b;

@@ -20,12 +20,13 @@ cloak_status cloak_queue_beat(
 }
 
 cloak_status cloak_queue_load(cloak_queue *queue, cloak_load *load, cloak_error *error) {
-    enum { WAITING, DELAYED, LEASED, WORKERS, COST_MS, OLDEST_MS, COUNT };
+    enum { WAITING, DELAYED, LEASED, WORKERS, COST_MS, OLDEST_MS, PAUSED, COUNT };
     cloak_call call;
     redisReply *reply = NULL;
     cloak_call_begin(&call, queue, &cloak_script_load);
     cloak_call_queue_keys(&call);
     cloak_call_key(&call, CLOAK_KEY_WORKERS);
+    cloak_call_key(&call, CLOAK_KEY_PAUSED);
     cloak_call_text(&call, queue->prefix);
     cloak_call_number(&call, SILENT_MS);
     cloak_status status = cloak_call_run(&call, &reply, error);
@@ -36,7 +37,8 @@ cloak_status cloak_queue_load(cloak_queue *queue, cloak_load *load, cloak_error 
         for (int i = 0; i < COUNT; i++)
             n[i] = reply->element[i]->integer;
         *load = (cloak_load){(uint64_t)n[WAITING], (uint64_t)n[DELAYED], (uint64_t)n[LEASED],
-            (uint64_t)n[WORKERS], (double)n[COST_MS] / 1e3, (double)n[OLDEST_MS] / 1e3};
+            (uint64_t)n[WORKERS], (double)n[COST_MS] / 1e3, (double)n[OLDEST_MS] / 1e3,
+            n[PAUSED] == 1};
     } else {
         status = cloak_reply_unexpected(queue, "load", error);
     }

@@ -56,6 +56,8 @@ bool cloak_redis_broke(const cloak_redis *redis);
     X(CLOAK_KEY_VTIME_INTERACTIVE, "vtime:interactive")                                            \
     X(CLOAK_KEY_VTIME_BULK, "vtime:bulk")                                                          \
     X(CLOAK_KEY_WEIGHTS, "weights")                                                                \
+    X(CLOAK_KEY_PAUSED, "paused")                                                                  \
+    X(CLOAK_KEY_RESUMING, "resuming")                                                              \
     X(CLOAK_KEY_SETTLED, "settled")                                                                \
     X(CLOAK_KEY_SETTLED_OLD, "settled:old")                                                        \
     X(CLOAK_KEY_LOG, "log")                                                                        \
@@ -149,7 +151,7 @@ CLOAK_MUST_CHECK bool cloak_entry_parse_dead(
 /* --- generated from scripts/ --- */
 
 extern cloak_script cloak_script_beat, cloak_script_books, cloak_script_cancel, cloak_script_claim,
-    cloak_script_create, cloak_script_fail, cloak_script_finish, cloak_script_load, cloak_script_recover,
+    cloak_script_create, cloak_script_fail, cloak_script_finish, cloak_script_load, cloak_script_pause, cloak_script_recover,
     cloak_script_release, cloak_script_renew, cloak_script_retry, cloak_script_seal,
     cloak_script_submit;
 

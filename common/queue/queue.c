@@ -20,6 +20,9 @@
  *   vtime:CLASS     hash    virtual times of tenants without one, while the class is busy
  *   weights         hash    tenant -> share, 1 when missing; written by the operator
  *   backlog         string  sum of the albums' `waiting`
+ *   aside:ID        list    entries of a paused album that a claim came upon
+ *   paused          string  exists while the whole queue is paused
+ *   resuming        set     albums whose entries come back from `aside`
  *   settled, settled:old    token -> what became of it (scripts/settled.lua)
  *   log             stream  records of finished photos, about the last 100,000
  *   workers, workers:about  heartbeats
@@ -27,7 +30,7 @@
  * Invariants
  *
  * 1. An index whose bit in `seen` is set is in exactly one state, and has exactly one entry in
- *    the key of that state: a list or `single` (waiting), `leased`, `delayed`, `dead`, or none
+ *    the key of that state: a list, `single` or `aside` (waiting), `leased`, `delayed`, `dead`, or none
  *    (done, cancelled). Why: submit makes an entry only when SETBIT finds the bit clear; every
  *    other script removes the entry from where it found it before it puts it elsewhere; and
  *    scripts run one at a time. After a cancel, entries may lie about whose photos are counted

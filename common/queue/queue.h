@@ -58,7 +58,7 @@ typedef struct {
     uint64_t total, waiting, leased, delayed, done, dead, cancelled; /* photos */
     uint64_t seen_bits, done_bits; /* BITCOUNT of the two bitmaps */
     uint64_t expected; /* photos in the manifest once it is sealed, else 0 */
-    bool sealed, cancel_requested;
+    bool sealed, cancel_requested, paused;
     bool balanced; /* total = the six = seen_bits, done = done_bits */
 } cloak_books;
 
@@ -159,6 +159,14 @@ CLOAK_MUST_CHECK cloak_status cloak_queue_recover(cloak_queue *queue, const char
 CLOAK_MUST_CHECK cloak_status cloak_queue_cancel(
     cloak_queue *queue, const char *album, cloak_error *error);
 
+/* Pauses an album, or the whole queue when `album` is NULL: its photos wait, and no claim gets any; those in
+ * a worker's hands are finished. Idempotent. An album that goes on keeps its photos' order; with each claim 256
+ * of them come back at most. */
+CLOAK_MUST_CHECK cloak_status cloak_queue_pause(
+    cloak_queue *queue, const char *album, cloak_error *error);
+CLOAK_MUST_CHECK cloak_status cloak_queue_resume(
+    cloak_queue *queue, const char *album, cloak_error *error);
+
 /* Puts the album's dead photos back to waiting with fresh counts: those whose error class is
  * `class_word`, or all when it is NULL. `*moved` is their number. */
 CLOAK_MUST_CHECK cloak_status cloak_queue_retry(cloak_queue *queue, const char *album,
@@ -214,6 +222,7 @@ typedef struct {
     double backlog_seconds; /* estimated device time of what waits or is delayed, from the first photos of
                              * each tenant; those of the first 1,000 tenants of a class */
     double oldest_seconds;  /* since the photo was submitted that has waited longest; 0 for none */
+    bool paused;            /* the whole queue; `backlog_seconds` and `oldest_seconds` leave paused albums out */
 } cloak_load;
 
 CLOAK_MUST_CHECK cloak_status cloak_queue_load(

@@ -412,6 +412,74 @@ TEST(workers_beat) {
     cloak_queue_close(q);
 }
 
+TEST(pause_and_resume) {
+    enum { COUNT = 700 }; /* more than come back with one claim */
+    WITH_QUEUE(q);
+    album_id a = make_album(q, "t", "bulk"), b = make_album(q, "t", "bulk");
+    cloak_load load;
+    submit(q, &a, 0, COUNT);
+    submit(q, &b, 0, 2); /* the same tenant's, behind the paused ones */
+    CHECK_OK(cloak_queue_pause(q, a.id, &error));
+    CHECK_OK(cloak_queue_pause(q, a.id, &error));
+    batch other = claim(q, 10, 30);
+    CHECK_INT(other.count, 2);
+    for (size_t i = 0; i < other.count; i++) {
+        CHECK_TEXT(other.jobs[i].album, b.id);
+        finish(q, &other.jobs[i]);
+    }
+    drop(other);
+    CHECK_BOOKS(q, &a, COUNT, 0, 0, 0, 0, 0);
+    submit(q, &a, COUNT, 10); /* a paused album takes photos */
+    batch none = claim(q, 10, 30);
+    CHECK_INT(none.count, 0);
+    drop(none);
+    CHECK_OK(cloak_queue_resume(q, a.id, &error));
+    CHECK_OK(cloak_queue_pause(q, NULL, &error));
+    none = claim(q, 10, 30);
+    CHECK_INT(none.count, 0);
+    drop(none);
+    CHECK_OK(cloak_queue_load(q, &load, &error));
+    CHECK(load.paused && load.waiting == COUNT + 10);
+    CHECK_OK(cloak_queue_resume(q, NULL, &error));
+    bool seen[COUNT + 10] = {false};
+    size_t count = 0;
+    for (int i = 0; i < 1000 && count < COUNT + 10; i++) {
+        batch some = claim(q, 100, 30);
+        for (size_t j = 0; j < some.count; j++) {
+            CHECK(!seen[some.jobs[j].index]);
+            seen[some.jobs[j].index] = true;
+            finish(q, &some.jobs[j]);
+        }
+        count += some.count;
+        drop(some);
+    }
+    CHECK_BOOKS(q, &a, 0, 0, 0, COUNT + 10, 0, 0);
+    CHECK_INT(ask(q, "EXISTS", "resuming", NULL), 0);
+    CHECK(cloak_queue_pause(q, "00000000-0000-0000-0000-000000000000", &error) == CLOAK_E_USAGE);
+    cloak_queue_close(q);
+}
+
+TEST(pause_then_cancel) {
+    WITH_QUEUE(q);
+    album_id a = make_album(q, "t", "bulk");
+    submit(q, &a, 0, 20);
+    CHECK_OK(cloak_queue_pause(q, a.id, &error));
+    batch none = claim(q, 10, 30); /* sets them aside */
+    CHECK_INT(none.count, 0);
+    drop(none);
+    char *aside = cloak_format("aside:%s", a.id);
+    CHECK_INT(ask(q, "LLEN", aside, NULL), 20);
+    CHECK_OK(cloak_queue_cancel(q, a.id, &error));
+    CHECK_BOOKS(q, &a, 0, 0, 0, 0, 0, 20);
+    none = claim(q, 10, 30);
+    CHECK_INT(none.count, 0);
+    drop(none);
+    CHECK_INT(ask(q, "EXISTS", aside, NULL), 0); /* nothing is left about */
+    CHECK_INT(ask(q, "EXISTS", "resuming", NULL), 0);
+    free(aside);
+    cloak_queue_close(q);
+}
+
 TEST(load_says_what_waits) {
     WITH_QUEUE(q);
     cloak_load load;

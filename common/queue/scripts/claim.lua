@@ -1,8 +1,8 @@
 -- Brings back what is due, then leases a batch.
--- KEYS: the queue's nine, weights. ARGV: prefix, token prefix, first sequence, most jobs, most
+-- KEYS: the queue's nine, weights, paused, resuming. ARGV: prefix, token prefix, first sequence, most jobs, most
 -- cost in ms, lease in ms, losses that make a job dead.
 -- Returns {more, now, entry...}: `more` is 1 when the work of one call ended in the middle of a
--- heap of cancelled entries, so that an empty batch does not mean an empty queue.
+-- heap of cancelled or paused entries, so that an empty batch does not mean an empty queue.
 --! include place.lua
 local token, sequence = ARGV[2], tonumber(ARGV[3])
 local most_jobs, most_cost = tonumber(ARGV[4]), tonumber(ARGV[5])
@@ -39,12 +39,40 @@ local function promote()
     write_waiting()
 end
 
--- Puts an entry into the batch. Returns its cost, 0 when it is a cancelled album's (drop it), or
--- nil when it does not fit any more.
+-- What waits of a paused album is set aside when it is come upon, so that it is not in the way of others.
+local aside = {}
+local function write_aside()
+    for id, entries in pairs(aside) do push('RPUSH', prefix .. 'aside:' .. id, entries) end
+end
+
+-- What was set aside of an album that goes on waits again, ahead of younger ones, some with every claim:
+-- from the last to the first, so that the order stays.
+local function bring_back()
+    local id = call('SRANDMEMBER', KEYS[12])
+    if not id then return end
+    local list = prefix .. 'aside:' .. id
+    local entries = call('LRANGE', list, -DUE, -1)
+    call('LTRIM', list, 0, -DUE - 1)
+    for _, entry in ipairs(entries) do
+        local _, _, _, losses = parse(entry)
+        if not album_of(id).gone then wait_again(id, tonumber(losses), entry) end
+    end
+    write_waiting()
+    if #entries < DUE then call('SREM', KEYS[12], id) end
+end
+
+-- Puts an entry into the batch. Returns its cost, 0 when it leaves the list without (a cancelled or a
+-- paused album's), or nil when it does not fit any more.
 local function take(entry)
     local id, index, cost = string.match(entry, '^(%S+) (%d+) %d+ %d+ (%d+)')
     if not id or album_of(id).gone then
         stale = stale + 1
+        return 0
+    end
+    if album_of(id).paused then
+        stale = stale + 1
+        aside[id] = aside[id] or {}
+        table.insert(aside[id], entry)
         return 0
     end
     cost = tonumber(cost)
@@ -161,8 +189,12 @@ end
 
 expire()
 promote()
-take_single()
-if #batch == 0 and take_class('interactive') then take_class('bulk') end
+bring_back()
+if call('EXISTS', KEYS[11]) == 0 then
+    take_single()
+    if #batch == 0 and take_class('interactive') then take_class('bulk') end
+    write_aside()
+end
 if #batch > 0 then lease() end
 write_books()
 local reply = {stale >= STALE and 1 or 0, now}

@@ -22,13 +22,14 @@ local function parse(entry)
 end
 
 -- What moves need of an album, read once per script. `gone`: cancelled or unknown, so that no
--- job of it may wait again.
+-- job of it may wait again. `paused`: its jobs wait, and nobody gets them.
 local albums = {}
 local function album_of(id)
     local album = albums[id]
     if not album then
-        local v = call('HMGET', prefix .. 'album:' .. id, 'class', 'tenant', 'cancel')
-        album = {class = v[1], tenant = v[2], gone = not v[1] or v[3] == '1', change = {}}
+        local v = call('HMGET', prefix .. 'album:' .. id, 'class', 'tenant', 'cancel', 'paused')
+        album = {class = v[1], tenant = v[2], gone = not v[1] or v[3] == '1',
+            paused = v[4] == '1', change = {}}
         albums[id] = album
     end
     return album
