@@ -130,6 +130,17 @@ static void *work_all(void *context) {
     return NULL;
 }
 
+/* Pauses the album now and then, and lets it go on a little later. */
+static void interrupt(storm *st, cloak_queue *queue, int sample) {
+    cloak_error error;
+    cloak_status status = CLOAK_OK;
+    if (st->misbehave && sample % 20 == 8)
+        UNTIL_ANSWERED(status, cloak_queue_pause(queue, st->album, &error));
+    if (st->misbehave && sample % 20 == 10)
+        UNTIL_ANSWERED(status, cloak_queue_resume(queue, st->album, &error));
+    CHECK(!status);
+}
+
 /* Reads the books all the time; ends the storm when everything is done. */
 static void *audit(void *context) {
     storm *st = context;
@@ -144,7 +155,7 @@ static void *audit(void *context) {
         CHECK(!status);
         CHECK(b.balanced);
         CHECK(b.done >= (uint64_t)confirmed); /* what was confirmed stays done */
-        atomic_fetch_add(&st->samples, 1);
+        interrupt(st, queue, atomic_fetch_add(&st->samples, 1));
         if (b.sealed && b.done == b.expected)
             break;
         if (cloak_now() > deadline)
