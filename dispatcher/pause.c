@@ -29,7 +29,8 @@ static cloak_status change_album(const char *argument, const cloak_queue_options
     return status;
 }
 
-static int run(const char *verb, const char *usage, const char *about, Change *change, int argc, char **argv) {
+static int run(const char *verb, const char *usage, const char *about, Change *change, int argc,
+    char **argv) {
     cloak_queue_options o = CLOAK_QUEUE_OPTIONS_DEFAULT;
     bool all = false;
     const cloak_option table[] = {CLOAK_QUEUE_OPTIONS(o),
@@ -42,7 +43,8 @@ static int run(const char *verb, const char *usage, const char *about, Change *c
         return code;
     cloak_status status;
     if (all == (count == 1))
-        status = cloak_fail(&error, CLOAK_E_USAGE, "name an album, or give --all for the whole queue");
+        status = cloak_fail(
+            &error, CLOAK_E_USAGE, "name an album, or give --all for the whole queue");
     else if (all)
         status = change_queue(&o, change, &error);
     else

@@ -49,7 +49,7 @@ cloak_status cloak_settings_preset(
         .max_steps = presets[i].max_steps,
         .restarts = 0,
         .region = 3,
-        .encoder_rounds = 2,
+        .encoder_rounds = 3, /* only photos that resist get so far */
         .polish = 0,
         .diversity = presets[i].diversity,
         .survive = cloak_strdup(presets[i].survive),
