@@ -127,6 +127,7 @@ char *cloak_album_report_json(const cloak_album_report *r, double seconds,
     cJSON_AddNumberToObject(object, "residual", (double)r->residual);
     cJSON_AddNumberToObject(object, "dead", (double)r->books.dead);
     cJSON_AddNumberToObject(object, "cancelled", (double)r->books.cancelled);
+    cJSON_AddBoolToObject(object, "paused", r->books.paused);
     cJSON_AddNumberToObject(object, "skipped", (double)skipped);
     cJSON_AddNumberToObject(
         object, "faces_before", (double)cloak_sums_get(&r->sums, "faces_before"));
@@ -172,7 +173,8 @@ void cloak_album_report_print(
     if (r->books.cancelled)
         fprintf(to, ", %llu cancelled", (unsigned long long)r->books.cancelled);
     if (r->books.total > r->settled)
-        fprintf(to, ", %llu to do", (unsigned long long)(r->books.total - r->settled));
+        fprintf(to, ", %llu to do%s", (unsigned long long)(r->books.total - r->settled),
+            r->books.paused ? ", paused: cloak resume lets them go on" : "");
     fprintf(to, "\n  faces     %lld found before, %lld after (any score above 0.05)\n",
         (long long)before, (long long)after);
     if (isfinite(mean_psnr(&r->sums)))

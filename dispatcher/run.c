@@ -249,6 +249,10 @@ static cloak_status prepare(Run *run, cloak_error *error) {
         status = cloak_queue_recover(run->queue, NULL, false, &moved, error);
     if (status == CLOAK_OK)
         status = cloak_queue_retry(run->queue, run->manifest.id, NULL, &moved, error);
+    if (status == CLOAK_OK) /* the same command again goes on, whatever was paused meanwhile */
+        status = cloak_queue_resume(run->queue, run->manifest.id, error);
+    if (status == CLOAK_OK)
+        status = cloak_queue_resume(run->queue, NULL, error);
     free(settings);
     free(redis_folder);
     return status;

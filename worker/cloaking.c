@@ -3,7 +3,7 @@
  * DESIGN. The first round judges the pixels themselves; most photos survive their encoder then. The
  * verdict is always passed on the bytes that would be delivered: encoded, decoded, looked at. When
  * something is found there, further rounds continue from where the last one stopped with the real
- * encoder in the loop, the second of them with a wider region. Every round's attempt is verified
+ * encoder in the loop, from the second on with a wider region. Every round's attempt is verified
  * alike, the best is kept, and the receipt states what is left on it.
  */
 #include "worker/cloaking.h"

@@ -270,7 +270,7 @@ static cloak_status serve(Worker *worker, cloak_error *error) {
                 cloak_clock_system.sleep(0.2);
             continue;
         }
-        if (status != CLOAK_E_QUEUE)
+        if (status != CLOAK_E_QUEUE || spent(worker))
             return status;
         if (away_since == 0) {
             away_since = cloak_now();

@@ -92,6 +92,7 @@ cloak_status cloak_queue_submit(cloak_queue *queue, const char *album, const clo
     cloak_call_queue_keys(&call);
     cloak_call_album_key(&call, "album", album);
     cloak_call_album_key(&call, "seen", album);
+    cloak_call_key(&call, CLOAK_KEY_PAUSED_ALBUMS);
     cloak_call_text(&call, queue->prefix);
     cloak_call_text(&call, album);
     for (size_t i = 0; i < count; i++) {
@@ -146,6 +147,7 @@ cloak_status cloak_queue_cancel(cloak_queue *queue, const char *album, cloak_err
     cloak_call_album_key(&call, "album", album);
     cloak_call_key(&call, CLOAK_KEY_BACKLOG);
     cloak_call_key(&call, CLOAK_KEY_RESUMING);
+    cloak_call_key(&call, CLOAK_KEY_PAUSED_ALBUMS);
     cloak_call_text(&call, album);
     status = cloak_call_integer(&call, &found, error);
     if (!status && found < 0)
@@ -175,6 +177,7 @@ static cloak_status set_paused(
     cloak_call_begin(&call, queue, &cloak_script_pause);
     cloak_call_album_key(&call, "album", album);
     cloak_call_key(&call, CLOAK_KEY_RESUMING);
+    cloak_call_key(&call, CLOAK_KEY_PAUSED_ALBUMS);
     cloak_call_text(&call, album);
     cloak_call_number(&call, paused);
     status = cloak_call_integer(&call, &found, error);

@@ -27,6 +27,8 @@ cloak_status cloak_queue_load(cloak_queue *queue, cloak_load *load, cloak_error 
     cloak_call_queue_keys(&call);
     cloak_call_key(&call, CLOAK_KEY_WORKERS);
     cloak_call_key(&call, CLOAK_KEY_PAUSED);
+    cloak_call_key(&call, CLOAK_KEY_PAUSED_ALBUMS);
+    cloak_call_key(&call, CLOAK_KEY_RESUMING);
     cloak_call_text(&call, queue->prefix);
     cloak_call_number(&call, SILENT_MS);
     cloak_status status = cloak_call_run(&call, &reply, error);

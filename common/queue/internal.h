@@ -57,6 +57,7 @@ bool cloak_redis_broke(const cloak_redis *redis);
     X(CLOAK_KEY_VTIME_BULK, "vtime:bulk")                                                          \
     X(CLOAK_KEY_WEIGHTS, "weights")                                                                \
     X(CLOAK_KEY_PAUSED, "paused")                                                                  \
+    X(CLOAK_KEY_PAUSED_ALBUMS, "paused:albums")                                                    \
     X(CLOAK_KEY_RESUMING, "resuming")                                                              \
     X(CLOAK_KEY_SETTLED, "settled")                                                                \
     X(CLOAK_KEY_SETTLED_OLD, "settled:old")                                                        \

@@ -4,7 +4,7 @@
  *
  * Keys. All begin with "cloak:{NAME}:". The braces are Redis Cluster's hash tag: every key of a
  * queue lives in one slot, so one script may touch any of them. Scripts declare the keys they know;
- * those that follow from data (`album:ID`, `dead:ID`, `wait:CLASS:TENANT`) share the tag.
+ * those that follow from data (`album:ID`, `dead:ID`, `aside:ID`, `wait:CLASS:TENANT`) share the tag.
  *
  *   album:ID        hash    what the album is, its flags, and its seven counters
  *   seen:ID done:ID bitmap  photos ever submitted; photos done
@@ -21,6 +21,7 @@
  *   weights         hash    tenant -> share, 1 when missing; written by the operator
  *   backlog         string  sum of the albums' `waiting`
  *   aside:ID        list    entries of a paused album that a claim came upon
+ *   paused:albums   set     ids of paused albums
  *   paused          string  exists while the whole queue is paused
  *   resuming        set     albums whose entries come back from `aside`
  *   settled, settled:old    token -> what became of it (scripts/settled.lua)
@@ -73,7 +74,8 @@
  * Photos in `single` go before both: they are few and old.
  *
  * Bounds. No script walks anything that grows without bound: a claim expires at most 256 leases,
- * promotes at most 256 delayed photos and drops at most 2,000 stale entries; retry and recover
+ * promotes at most 256 delayed photos, brings at most 256 back from a pause and drops or sets aside at most
+ * 2,000 entries; a finish has at most 256 jobs; retry and recover
  * go by HSCAN steps; a submission has at most 1,000 photos; unpack() never gets more than 1,024
  * values (Lua's stack takes 8,000). BITCOUNT of a million photos reads 125 kB.
  *

@@ -128,7 +128,7 @@ typedef struct {
 /* Moves leased jobs, of any albums, to done, adds to the sums and appends the records; up to 256 jobs
  * in one script, so that many cost little more than one. `held[i]` tells whether job i was ours or
  * this very token finished it before; for a job that was not, nothing is changed. A sum that would leave
- * 64 bits stays as it is, for all that one script would add to it. On an error up to 256 jobs at a time are
+ * 64 bits stays as it is, though several jobs of one script may have added to it. On an error up to 256 jobs at a time are
  * done or not; call again with all of them. */
 CLOAK_MUST_CHECK cloak_status cloak_queue_finish_many(cloak_queue *queue,
     const cloak_finished *finished, size_t count, bool *held, cloak_error *error);
@@ -160,8 +160,8 @@ CLOAK_MUST_CHECK cloak_status cloak_queue_cancel(
     cloak_queue *queue, const char *album, cloak_error *error);
 
 /* Pauses an album, or the whole queue when `album` is NULL: its photos wait, and no claim gets any; those in
- * a worker's hands are finished. Idempotent. An album that goes on keeps its photos' order; with each claim 256
- * of them come back at most. */
+ * a worker's hands are finished. Idempotent. When an album goes on, with each claim at most 256 of its photos come
+ * back, the last first. */
 CLOAK_MUST_CHECK cloak_status cloak_queue_pause(
     cloak_queue *queue, const char *album, cloak_error *error);
 CLOAK_MUST_CHECK cloak_status cloak_queue_resume(
@@ -219,10 +219,10 @@ CLOAK_MUST_CHECK cloak_status cloak_queue_beat(
 typedef struct {
     uint64_t waiting, delayed, leased; /* photos not yet claimed; to be tried again later; in hand */
     uint64_t workers;                  /* that have beaten within the last 15 s of server time */
-    double backlog_seconds; /* estimated device time of what waits or is delayed, from the first photos of
-                             * each tenant; those of the first 1,000 tenants of a class */
+    double backlog_seconds; /* estimated device time of what waits or is delayed and is not paused, by the mean of
+                             * some photos of each tenant */
     double oldest_seconds;  /* since the photo was submitted that has waited longest; 0 for none */
-    bool paused;            /* the whole queue; `backlog_seconds` and `oldest_seconds` leave paused albums out */
+    bool paused;            /* the whole queue; `backlog_seconds` and `oldest_seconds` leave out what is paused */
 } cloak_load;
 
 CLOAK_MUST_CHECK cloak_status cloak_queue_load(

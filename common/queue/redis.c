@@ -44,6 +44,7 @@ struct cloak_redis {
     double timeout;
     redisContext *context; /* NULL while not connected */
     cloak_wire *wire;      /* over its socket */
+    bool met;              /* a connection has worked before */
     char why[256];         /* what TLS said when the connection broke last, or "" */
     bool repeat;           /* send again over a new connection when the old one broke */
     bool broke;            /* see cloak_redis_broke */
@@ -205,8 +206,12 @@ static cloak_status connect_now(cloak_redis *redis, cloak_error *error) {
         cloak_now() + redis->timeout, &redis->wire, error);
     if (status) {
         redisFree(context);
-        return status;
+        if (status != CLOAK_E_USAGE || !redis->met)
+            return status;
+        const cloak_error bad = *error; /* files that are being replaced are no mistake of the user's */
+        return cloak_fail(error, CLOAK_E_QUEUE, "%s", bad.text);
     }
+    redis->met = true;
     redis->context = context;
     redis->why[0] = 0;
     return log_in(redis, error);

@@ -133,6 +133,12 @@ static cloak_wire_outcome feed(cloak_wire *wire, int returned, double deadline) 
     return result;
 }
 
+/* A key under a password would be asked for on the terminal, past every deadline. */
+static int no_password(char *text, int size, int writing, void *context) {
+    (void)text, (void)size, (void)writing, (void)context;
+    return -1;
+}
+
 /* Files and settings. */
 static cloak_status make_context(
     const cloak_tls_settings *tls, const char *place, SSL_CTX **out, cloak_error *error) {
@@ -141,6 +147,7 @@ static cloak_status make_context(
     if (!context)
         abort(); /* out of memory */
     SSL_CTX_set_min_proto_version(context, TLS1_2_VERSION);
+    SSL_CTX_set_default_passwd_cb(context, no_password);
     SSL_CTX_set_verify(context, SSL_VERIFY_PEER, NULL);
     if (tls->cacert ? !SSL_CTX_load_verify_file(context, tls->cacert)
                     : !SSL_CTX_set_default_verify_paths(context))
@@ -153,7 +160,7 @@ static cloak_status make_context(
     if (!bad)
         return CLOAK_OK;
     const char *reason = ERR_reason_error_string(ERR_peek_last_error());
-    cloak_fail(error, CLOAK_E_USAGE, "%s: cannot use %s for TLS: %s; it must be a PEM file", place,
+    cloak_fail(error, CLOAK_E_USAGE, "%s: cannot use %s for TLS: %s; it must be a PEM file without a password", place,
         bad, reason ? reason : "unknown reason");
     ERR_clear_error();
     SSL_CTX_free(context);
@@ -178,9 +185,9 @@ static cloak_status shake_hands(
         ERR_clear_error();
         returned = SSL_do_handshake(wire->ssl);
         if (returned == 1) {
-            if (flush(wire, deadline) == CLOAK_WIRE_OK)
+            result = flush(wire, deadline);
+            if (result == CLOAK_WIRE_OK)
                 return CLOAK_OK;
-            result = CLOAK_WIRE_BROKEN;
         } else {
             result = feed(wire, returned, deadline);
         }

@@ -116,7 +116,7 @@ cloak_status cloak_settings_check(const cloak_settings *s, cloak_error *error) {
         problem = "max_steps must be 1 to 10000";
     else if (s->restarts < 0 || s->restarts > 100)
         problem = "restarts must be 0 to 100";
-    else if (!(s->region >= 1 && s->region <= 500)) /* the last round doubles it */
+    else if (!(s->region >= 1 && s->region <= 500)) /* later rounds double it */
         problem = "region must be 1 to 500";
     else if (s->encoder_rounds < 0 || s->encoder_rounds > 20)
         problem = "encoder_rounds must be 0 to 20";

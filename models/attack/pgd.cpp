@@ -156,6 +156,7 @@ class Loop {
     std::vector<Found> found_; /* by all targets at this look */
     float clean_sum_ = 0; /* of the scores on the clean photo */
     float score_ = 0, sum_ = 0; /* highest score and sum of scores */
+    bool varied_ = false; /* some of that at another scale: no measure of the photo as it is */
     PgdResult best_;
     float best_sum_ = HUGE_VALF;
     std::vector<float> best_delta_;
@@ -252,6 +253,7 @@ void Loop::compose() {
 void Loop::forget() {
     found_.clear();
     score_ = sum_ = 0;
+    varied_ = false;
     std::fill(gradient_.begin(), gradient_.end(), 0.0f);
 }
 
@@ -316,6 +318,7 @@ bool Loop::look(bool want_gradient, bool everyone) {
         look_at(
             watch, seen, watch.brief ? Precision::brief : Precision::exact, want_gradient);
         watch.looked = is_raw(seen);
+        varied_ = varied_ || (!watch.looked && found_.size() > before);
         watch.sure = watch.looked && !watch.brief;
         watch.resting = found_.size() == before && watches_.size() > 1 ? rest : 0;
     }
@@ -356,7 +359,7 @@ void Loop::widen(int t) {
 }
 
 void Loop::keep_best(int steps) {
-    if (sum_ < best_sum_) {
+    if (sum_ < best_sum_ && !varied_) {
         best_sum_ = sum_;
         best_delta_ = delta_;
         best_.residual_score = score_;

@@ -168,7 +168,7 @@ class Fleet(fleet.Case):
             worker = self.worker(name, *options)
             self.assertEqual(worker.wait().code, 0)
             self.assertEqual(len(self.log(worker, "worker_recycle")), 1)
-            status = self.status(album)  # what it had claimed besides is given back
+            status = self.status(album)
             self.assertEqual((status["waiting"], status["leased"]), (left, 0), name)
         self.work_off(album, "last")
         self.assertEqual(self.status(album)["delivered"], 4)

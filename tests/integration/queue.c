@@ -429,17 +429,36 @@ TEST(pause_and_resume) {
     }
     drop(other);
     CHECK_BOOKS(q, &a, COUNT, 0, 0, 0, 0, 0);
+    CHECK_OK(cloak_queue_load(q, &load, &error));
+    CHECK(load.waiting == COUNT && load.backlog_seconds == 0 && load.oldest_seconds == 0);
+    size_t accepted;
+    uint64_t backlog; /* what is paused does not keep others from submitting */
+    const cloak_job_spec one = {2, 100, "two.jpg"}, more = {COUNT, 100, "more.jpg"};
+    CHECK_OK(cloak_queue_submit(q, b.id, &one, 1, &accepted, &backlog, &error));
+    CHECK_INT(backlog, 1);
+    CHECK_OK(cloak_queue_submit(q, a.id, &more, 1, &accepted, &backlog, &error));
+    CHECK_INT(backlog, COUNT + 2);
+    other = claim(q, 10, 30);
+    CHECK_INT(other.count, 1);
+    finish(q, &other.jobs[0]);
+    drop(other);
     submit(q, &a, COUNT, 10); /* a paused album takes photos */
     batch none = claim(q, 10, 30);
     CHECK_INT(none.count, 0);
     drop(none);
+    none = claim(q, 256, 30);
+    CHECK_INT(none.count, 0);
+    drop(none);
     CHECK_OK(cloak_queue_resume(q, a.id, &error));
+    CHECK_OK(cloak_queue_load(q, &load, &error)); /* all of it still aside: a fleet of none must see it */
+    CHECK_NEAR(load.backlog_seconds, (COUNT + 10) * 0.1, 1e-6);
+    CHECK(load.oldest_seconds > 0);
     CHECK_OK(cloak_queue_pause(q, NULL, &error));
     none = claim(q, 10, 30);
     CHECK_INT(none.count, 0);
     drop(none);
     CHECK_OK(cloak_queue_load(q, &load, &error));
-    CHECK(load.paused && load.waiting == COUNT + 10);
+    CHECK(load.paused && load.waiting == COUNT + 10 && load.backlog_seconds == 0);
     CHECK_OK(cloak_queue_resume(q, NULL, &error));
     bool seen[COUNT + 10] = {false};
     size_t count = 0;
@@ -474,7 +493,9 @@ TEST(pause_then_cancel) {
     none = claim(q, 10, 30);
     CHECK_INT(none.count, 0);
     drop(none);
+    CHECK_OK(cloak_queue_pause(q, a.id, &error)); /* nothing to pause any more */
     CHECK_INT(ask(q, "EXISTS", aside, NULL), 0); /* nothing is left about */
+    CHECK_INT(ask(q, "EXISTS", "paused:albums", NULL), 0);
     CHECK_INT(ask(q, "EXISTS", "resuming", NULL), 0);
     free(aside);
     cloak_queue_close(q);

@@ -171,6 +171,35 @@ TEST(files_that_are_none_are_named) {
         CLOAK_E_USAGE, "client.key");
 }
 
+/* Files are replaced one after the other: who was connected tries again later. */
+TEST(files_that_go_bad_later_are_no_usage_error) {
+    const Secure *s = secure();
+    if (!s)
+        return;
+    cloak_redis *redis;
+    redisReply *reply;
+    char *copy = cloak_format("cp %s/client.crt %s/mine.crt", s->folder, s->folder);
+    char *spoil = cloak_format("echo nothing > %s/mine.crt", s->folder);
+    char *url = cloak_format("rediss://localhost:%d?cacert=%s/ca.crt&cert=%s/mine.crt&key=%s/client.key",
+        s->port, s->folder, s->folder, s->folder);
+    const char *ping_command[] = {"PING"};
+    CHECK(system(copy) == 0);
+    CHECK_OK(cloak_redis_open(url, 5, &redis, &error));
+    CHECK_OK(cloak_redis_call(redis, 1, ping_command, NULL, &reply, &error));
+    freeReplyObject(reply);
+    CHECK(system(spoil) == 0);
+    server_restart(s->server);
+    CHECK_INT(cloak_redis_call(redis, 1, ping_command, NULL, &reply, &error), CLOAK_E_QUEUE);
+    CHECK(error.retryable && strstr(error.text, "mine.crt"));
+    CHECK(system(copy) == 0);
+    CHECK_OK(cloak_redis_call(redis, 1, ping_command, NULL, &reply, &error));
+    freeReplyObject(reply);
+    cloak_redis_close(redis);
+    free(copy);
+    free(spoil);
+    free(url);
+}
+
 TEST(a_frozen_server_is_late) {
     const Secure *s = secure();
     if (!s)

@@ -1,7 +1,7 @@
 --! part
 -- Where jobs are, and the books that say so. For the scripts that move jobs: they declare the
 -- queue's nine keys in this order and give the key prefix as ARGV[1]. Keys that follow from the
--- data, `album:ID`, `dead:ID` and `wait:CLASS:TENANT`, are made from the prefix and so carry the
+-- data, `album:ID`, `dead:ID`, `aside:ID` and `wait:CLASS:TENANT`, are made from the prefix and so carry the
 -- same hash tag: all of a script's keys live in one shard.
 local prefix = ARGV[1]
 local leased, leases, delayed, single, backlog = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
@@ -55,6 +55,17 @@ local function write_books()
         album.change = {}
     end
     if waiting ~= 0 then call('INCRBY', backlog, waiting) end
+end
+
+-- Photos that wait in paused albums, whose ids are in `set` (at most 1,000 are asked), but for one.
+local function paused_waiting(set, but)
+    local sum = 0
+    for _, id in ipairs(call('SRANDMEMBER', set, 1000)) do
+        if id ~= but then
+            sum = sum + tonumber(call('HGET', prefix .. 'album:' .. id, 'waiting') or 0)
+        end
+    end
+    return sum
 end
 
 -- A tenant's list was empty and is not any more: it joins the fair share where it left, but not

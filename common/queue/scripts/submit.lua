@@ -1,5 +1,5 @@
 -- Adds photos to an album, each once ever: the bit of its index in `seen` decides.
--- KEYS: the queue's nine, album, seen. ARGV: prefix, album id, then index, cost, key per photo (at
+-- KEYS: the queue's nine, album, seen, paused:albums. ARGV: prefix, album id, then index, cost, key per photo (at
 -- most 1,000). Returns {accepted, backlog}, or {-1, 0} for an unknown album, {-2, 0} for a
 -- cancelled one.
 --! include place.lua
@@ -22,4 +22,5 @@ if #entries > 0 then
     album.change = {total = #entries, waiting = #entries}
     write_books()
 end
-return {#entries, tonumber(call('GET', backlog) or 0)}
+-- What waits in other albums that are paused is in nobody's way.
+return {#entries, tonumber(call('GET', backlog) or 0) - paused_waiting(KEYS[12], id)}
