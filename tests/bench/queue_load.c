@@ -98,7 +98,7 @@ static void *work_cloak(void *context) {
     cloak_error error;
     cloak_queue *queue;
     cloak_stat stats[MOST_SUMS];
-    char names[MOST_SUMS][16], worker[16];
+    char names[MOST_SUMS][32], worker[32];
     double due = cloak_now();
     for (size_t i = 0; i < load->sums; i++) {
         snprintf(names[i], sizeof names[i], "sum_%zu", i);
