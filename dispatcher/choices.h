@@ -16,7 +16,7 @@ typedef struct {
 #define CLOAK_CHOICES_DEFAULT {"standard", NULL, NULL, NULL, 0, 0, -1, -1, -1, -1, 0, 0}
 #define CLOAK_CHOICES_OPTIONS(c)                                                                   \
     {"preset", "NAME", NULL, CLOAK_OPTION_TEXT, &(c).preset, 0, 0,                                 \
-        "faint, standard, broad or shared"},                                                              \
+        "faint, standard, broad or shared"},                                                       \
         {"eps", "E", NULL, CLOAK_OPTION_EPS, &(c).eps, 0, 0,                                       \
             "largest change of a channel: 0.02 of full scale, or 5/255"},                          \
         {"steps", "N", NULL, CLOAK_OPTION_INT, &(c).steps, 1, 10000, "passes per round, at most"}, \

@@ -118,6 +118,14 @@ cloak_status cloak_queue_submit(cloak_queue *queue, const char *album, const clo
     return status;
 }
 
+/* Runs a script that returns a negative number for an album it does not know. */
+static cloak_status run_on_album(cloak_call *call, const char *album, cloak_error *error) {
+    cloak_queue *queue = call->queue;
+    long long found = 0;
+    cloak_status status = cloak_call_integer(call, &found, error);
+    return !status && found < 0 ? cloak_album_unknown(queue, album, error) : status;
+}
+
 cloak_status cloak_queue_seal(
     cloak_queue *queue, const char *album, uint64_t expected, cloak_error *error) {
     cloak_status status = cloak_album_check(album, error);
@@ -127,14 +135,10 @@ cloak_status cloak_queue_seal(
         return cloak_fail(
             error, CLOAK_E_USAGE, "album %s: an album holds at most 2^31 photos", album);
     cloak_call call;
-    long long found = 0;
     cloak_call_begin(&call, queue, &cloak_script_seal);
     cloak_call_album_key(&call, "album", album);
     cloak_call_number(&call, (int64_t)expected);
-    status = cloak_call_integer(&call, &found, error);
-    if (!status && found < 0)
-        status = cloak_album_unknown(queue, album, error);
-    return status;
+    return run_on_album(&call, album, error);
 }
 
 cloak_status cloak_queue_cancel(cloak_queue *queue, const char *album, cloak_error *error) {
@@ -142,17 +146,13 @@ cloak_status cloak_queue_cancel(cloak_queue *queue, const char *album, cloak_err
     if (status)
         return status;
     cloak_call call;
-    long long found = 0;
     cloak_call_begin(&call, queue, &cloak_script_cancel);
     cloak_call_album_key(&call, "album", album);
     cloak_call_key(&call, CLOAK_KEY_BACKLOG);
     cloak_call_key(&call, CLOAK_KEY_RESUMING);
     cloak_call_key(&call, CLOAK_KEY_PAUSED_ALBUMS);
     cloak_call_text(&call, album);
-    status = cloak_call_integer(&call, &found, error);
-    if (!status && found < 0)
-        status = cloak_album_unknown(queue, album, error);
-    return status;
+    return run_on_album(&call, album, error);
 }
 
 static cloak_status set_queue_paused(cloak_queue *queue, bool paused, cloak_error *error) {
@@ -173,17 +173,13 @@ static cloak_status set_paused(
     if (status)
         return status;
     cloak_call call;
-    long long found = 0;
     cloak_call_begin(&call, queue, &cloak_script_pause);
     cloak_call_album_key(&call, "album", album);
     cloak_call_key(&call, CLOAK_KEY_RESUMING);
     cloak_call_key(&call, CLOAK_KEY_PAUSED_ALBUMS);
     cloak_call_text(&call, album);
     cloak_call_number(&call, paused);
-    status = cloak_call_integer(&call, &found, error);
-    if (!status && found < 0)
-        status = cloak_album_unknown(queue, album, error);
-    return status;
+    return run_on_album(&call, album, error);
 }
 
 cloak_status cloak_queue_pause(cloak_queue *queue, const char *album, cloak_error *error) {

@@ -213,7 +213,6 @@ static cloak_status connect_now(cloak_redis *redis, cloak_error *error) {
     }
     redis->met = true;
     redis->context = context;
-    redis->why[0] = 0;
     return log_in(redis, error);
 }
 

@@ -1,6 +1,6 @@
 -- Adds photos to an album, each once ever: the bit of its index in `seen` decides.
--- KEYS: the queue's nine, album, seen, paused:albums. ARGV: prefix, album id, then index, cost, key per photo (at
--- most 1,000). Returns {accepted, backlog}, or {-1, 0} for an unknown album, {-2, 0} for a
+-- KEYS: the queue's nine, album, seen, paused:albums. ARGV: prefix, album id, then index, cost, key
+-- per photo (at most 1,000). Returns {accepted, backlog}, or {-1, 0} for an unknown album, {-2, 0} for a
 -- cancelled one.
 --! include place.lua
 local id, seen = ARGV[2], KEYS[11]
