@@ -3,20 +3,18 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-#include <cjson/cJSON.h>
+#include <unistd.h>
 
 #include "common/base/alloc.h"
-#include "common/base/digest.h"
+#include "common/base/file.h"
 #include "common/base/text.h"
-#include "common/report/record.h"
-#include "common/store/store.h"
+#include "common/report/delivery.h"
+#include "dispatcher/feeder.h"
 #include "dispatcher/manifest.h"
 #include "dispatcher/report.h"
+#include "dispatcher/state.h"
 #include "dispatcher/target.h"
 #include "dispatcher/verbs.h"
-
-enum { MAX_FILE = 512 << 20, MAX_RECEIPT = 8 << 20 };
 
 typedef struct {
     size_t done, checked, problems;
@@ -29,34 +27,15 @@ static void problem(Tally *tally, const char *key, const char *what) {
     free(shown);
 }
 
-static bool digest_fits(const void *bytes, size_t length, const char *hex) {
-    char computed[CLOAK_DIGEST_SIZE];
-    cloak_digest_hex(bytes, length, computed);
-    return hex && strcmp(computed, hex) == 0;
-}
-
 /* Checks one photo that is booked as done. */
 static void check_delivered(
     cloak_store *store, const char *key, const char *album, Tally *tally) {
     cloak_error error;
     cloak_record record = {0};
-    void *photo = NULL, *receipt = NULL;
-    size_t photo_length = 0, receipt_length = 0;
-    char *receipt_key = cloak_receipt_key(key);
     tally->checked++;
-    if (cloak_store_get(store, key, MAX_FILE, &photo, &photo_length, &error) != CLOAK_OK ||
-        cloak_store_get(store, receipt_key, MAX_RECEIPT, &receipt, &receipt_length, &error) !=
-            CLOAK_OK ||
-        cloak_record_parse(receipt, receipt_key, &record, &error) != CLOAK_OK)
+    if (cloak_delivery_read(store, key, album, &record, &error) != CLOAK_OK)
         problem(tally, key, error.text);
-    else if (!record.album || strcmp(record.album, album) != 0)
-        problem(tally, key, "the receipt belongs to another album");
-    else if (!digest_fits(photo, photo_length, record.sha256_out))
-        problem(tally, key, "the photo is not the one that the receipt describes");
     cloak_record_free(&record);
-    free(photo);
-    free(receipt);
-    free(receipt_key);
 }
 
 static cloak_status check_photos(
@@ -109,9 +88,76 @@ static int report(const cloak_album_target *target, const cloak_books *b, const 
     return fine ? CLOAK_EXIT_OK : CLOAK_EXIT_FAILURE;
 }
 
+/* --- repair -------------------------------------------------------------------------------- */
+
+typedef struct {
+    cloak_queue_options queue;
+    const char *tenant, *job_class;
+    bool repair;
+} Options;
+
+/* The state folder beside the album's destination, as a new string: by what the queue knows, or, where it knows
+ * the album no more, by the argument. */
+static cloak_status find_state(const cloak_album_target *target, const char *argument,
+    char **state, bool *known, cloak_error *error) {
+    cloak_album_spec album = {0};
+    cloak_status status = cloak_queue_album(target->queue, target->id, &album, error);
+    if (status != CLOAK_OK && status != CLOAK_E_USAGE)
+        return status;
+    *known = status == CLOAK_OK;
+    if (status != CLOAK_OK && strcmp(argument, target->id) == 0)
+        return cloak_fail(error, CLOAK_E_USAGE,
+            "the queue does not know album %s any more: name its output folder instead", target->id);
+    char *absolute = *known ? NULL : cloak_path_absolute(argument);
+    *state = cloak_format("%s.cloak", *known ? album.destination : absolute);
+    free(absolute);
+    cloak_album_spec_free(&album);
+    return CLOAK_OK;
+}
+
+/* Gives the queue what the manifest has and it has not: after a failover that lost its tail, or a Redis that was
+ * lost as a whole. Photos that were delivered are recognised by their receipts and not made again. */
+static cloak_status repair(
+    cloak_album_target *target, const char *argument, const Options *o, cloak_error *error) {
+    cloak_manifest manifest = {0};
+    char *state = NULL;
+    int lock = -1;
+    bool known = false;
+    cloak_status status = find_state(target, argument, &state, &known, error);
+    if (status == CLOAK_OK && target->lock < 0)
+        status = cloak_state_lock(state, 20, &lock, error);
+    char *path = state ? cloak_path_join(state, "manifest") : NULL;
+    if (status == CLOAK_OK)
+        status = cloak_manifest_read(path, NULL, NULL, NULL, &manifest, error);
+    if (status == CLOAK_OK && strcmp(manifest.id, target->id) != 0)
+        status = cloak_fail(error, CLOAK_E_USAGE, "%s is the manifest of album %s, not of %s", path,
+            manifest.id, target->id);
+    if (status == CLOAK_OK && !known)
+        status = cloak_feeder_create(target->queue, &manifest, o->tenant, o->job_class, error);
+    cloak_feeder feeder = {.queue = target->queue, .manifest = &manifest, .max_backlog = 100000};
+    if (status == CLOAK_OK)
+        status = cloak_feeder_finish(&feeder, error);
+    if (status == CLOAK_OK)
+        fprintf(stderr, "  repaired: %s%zu of %zu photos were not in the queue and wait now\n",
+            known ? "" : "the album and ", feeder.accepted, manifest.count);
+    cloak_manifest_close(&manifest);
+    if (lock >= 0)
+        close(lock);
+    free(path);
+    free(state);
+    return status;
+}
+
 int cloak_verb_audit(int argc, char **argv) {
-    cloak_queue_options o = CLOAK_QUEUE_OPTIONS_DEFAULT;
-    const cloak_option table[] = {CLOAK_QUEUE_OPTIONS(o), {0}};
+    Options o = {CLOAK_QUEUE_OPTIONS_DEFAULT, "default", "bulk", false};
+    const cloak_option table[] = {CLOAK_QUEUE_OPTIONS(o.queue),
+        {"repair", NULL, NULL, CLOAK_OPTION_FLAG, &o.repair, 0, 0,
+            "first give the queue what it has lost of the album's manifest"},
+        {"tenant", "NAME", NULL, CLOAK_OPTION_TEXT, &o.tenant, 0, 0,
+            "whose album it is, where the queue does not know it any more"},
+        {"class", "NAME", NULL, CLOAK_OPTION_TEXT, &o.job_class, 0, 0,
+            "the same: interactive or bulk"},
+        {0}};
     cloak_album_target target;
     cloak_album_spec album = {0};
     cloak_books books;
@@ -123,15 +169,18 @@ int cloak_verb_audit(int argc, char **argv) {
             "destination with the bytes its receipt states. Exit code 0 when all is well.",
             table, argc, argv, 1, &code))
         return code;
-    cloak_status status = cloak_album_target_open(argv[0], &o, &target, &error);
+    cloak_status status = cloak_album_target_open(argv[0], &o.queue, &target, &error);
     if (status != CLOAK_OK)
         return cloak_verb_fail("audit", &error);
-    status = cloak_queue_books(target.queue, target.id, &books, &error);
+    if (o.repair)
+        status = repair(&target, argv[0], &o, &error);
+    if (status == CLOAK_OK)
+        status = cloak_queue_books(target.queue, target.id, &books, &error);
     if (status == CLOAK_OK)
         status = cloak_queue_album(target.queue, target.id, &album, &error);
     if (status == CLOAK_OK)
         status = check_photos(&target, &album, &tally, &error);
-    code = status == CLOAK_OK ? report(&target, &books, &tally, o.json)
+    code = status == CLOAK_OK ? report(&target, &books, &tally, o.queue.json)
                               : cloak_verb_fail("audit", &error);
     cloak_album_spec_free(&album);
     cloak_album_target_close(&target);

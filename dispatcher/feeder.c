@@ -1,11 +1,16 @@
 /* From the manifest to the queue; see the header. */
 #include "dispatcher/feeder.h"
 
+#include <stdio.h>
+
+#include "common/base/clock.h"
+
 enum {
     BATCH = 1000,
     /* Device time of a photo in milliseconds, as measured for the default model on two CPU cores. A
      * constant, until estimates come from the sizes in the manifest. */
     COST_MS = 4000,
+    PATIENCE = 60, /* seconds without Redis */
 };
 
 cloak_status cloak_feeder_create(cloak_queue *queue, const cloak_manifest *manifest,
@@ -39,6 +44,7 @@ cloak_status cloak_feeder_run(cloak_feeder *feeder, int max_batches, cloak_error
         if (status != CLOAK_OK)
             return status;
         feeder->next += count;
+        feeder->accepted += accepted;
         if (backlog >= feeder->max_backlog)
             return CLOAK_OK;
     }
@@ -48,4 +54,30 @@ cloak_status cloak_feeder_run(cloak_feeder *feeder, int max_batches, cloak_error
         cloak_queue_seal(feeder->queue, manifest->id, manifest->count, error);
     feeder->sealed = status == CLOAK_OK;
     return status;
+}
+
+cloak_status cloak_feeder_finish(cloak_feeder *feeder, cloak_error *error) {
+    double away_since = 0;
+    while (!feeder->sealed) {
+        cloak_status status = cloak_feeder_run(feeder, 100, error);
+        if (status == CLOAK_E_QUEUE && error->retryable) {
+            if (away_since == 0) {
+                away_since = cloak_now();
+                fprintf(stderr, "  %s; waiting\n", error->text);
+            }
+            if (cloak_now() - away_since > PATIENCE)
+                return status;
+            cloak_clock_system.sleep(1);
+            continue;
+        }
+        if (status != CLOAK_OK)
+            return status;
+        away_since = 0;
+        if (!feeder->sealed) {
+            fprintf(stderr, "  %zu of %zu photos submitted; the queue is full, waiting\n",
+                feeder->next, feeder->manifest->count);
+            cloak_clock_system.sleep(5);
+        }
+    }
+    return CLOAK_OK;
 }

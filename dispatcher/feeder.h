@@ -10,6 +10,7 @@ typedef struct {
     const cloak_manifest *manifest;
     size_t next;          /* first photo that was not offered to the queue in this process */
     uint64_t max_backlog; /* photos waiting in the whole queue above which feeding pauses */
+    size_t accepted;      /* photos that the queue did not know yet */
     bool sealed;
 } cloak_feeder;
 
@@ -18,6 +19,10 @@ typedef struct {
  * a feeder that was killed just starts again. */
 CLOAK_MUST_CHECK cloak_status cloak_feeder_run(
     cloak_feeder *feeder, int max_batches, cloak_error *error);
+
+/* Feeds until all is in the queue, waiting while its backlog is full, and through times without Redis of up to
+ * a minute (a restart, a failover). Says on stderr what it waits for. */
+CLOAK_MUST_CHECK cloak_status cloak_feeder_finish(cloak_feeder *feeder, cloak_error *error);
 
 /* Creates the album in the queue as the manifest describes it. */
 CLOAK_MUST_CHECK cloak_status cloak_feeder_create(cloak_queue *queue,

@@ -91,13 +91,17 @@ static cloak_status write_header(cloak_manifest *manifest, cloak_error *error) {
     return status;
 }
 
-/* Compares one field of the header; the text is percent-encoded there when `encoded`. */
-static bool same(const cJSON *header, const char *name, const char *want, bool encoded) {
+/* Compares one field of the header, which is percent-encoded there when `encoded`, to `*want`, or takes it over
+ * where that is NULL. */
+static bool same(const cJSON *header, const char *name, char **want, bool encoded) {
     const cJSON *item = cJSON_GetObjectItemCaseSensitive(header, name);
     char *have = encoded ? (cJSON_IsString(item) ? cloak_text_decode(item->valuestring) : NULL)
                          : cJSON_PrintUnformatted(item);
-    bool equal = have && strcmp(have, want) == 0;
-    free(have);
+    bool equal = have && (!*want || strcmp(have, *want) == 0);
+    if (equal && !*want)
+        *want = have;
+    else
+        free(have);
     return equal;
 }
 
@@ -111,11 +115,11 @@ static cloak_status check_header(cloak_manifest *manifest, const char *line, clo
         strlen(id) != CLOAK_ALBUM_ID_SIZE - 1)
         status = cloak_fail(error, CLOAK_E_USAGE,
             "%s is not a manifest of this version: move it away to start afresh", manifest->path);
-    else if (!same(header, "source", manifest->source, true))
+    else if (!same(header, "source", &manifest->source, true))
         what = "album";
-    else if (!same(header, "destination", manifest->destination, true))
+    else if (!same(header, "destination", &manifest->destination, true))
         what = "destination";
-    else if (!same(header, "settings", manifest->settings, false))
+    else if (!same(header, "settings", &manifest->settings, false))
         what = "settings";
     if (what)
         status = cloak_fail(error, CLOAK_E_USAGE,

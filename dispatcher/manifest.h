@@ -43,7 +43,8 @@ CLOAK_MUST_CHECK cloak_status cloak_manifest_open(const char *path, const char *
     const char *destination, const char *settings, cloak_manifest *manifest, cloak_error *error);
 
 /* Opens an existing manifest to look at it: nothing is written or cut off, so that this may happen
- * while another process appends. */
+ * while another process appends. Source, destination and settings may be NULL: they are then what the manifest
+ * says, and are in `*manifest`. */
 CLOAK_MUST_CHECK cloak_status cloak_manifest_read(const char *path, const char *source,
     const char *destination, const char *settings, cloak_manifest *manifest, cloak_error *error);
 

@@ -330,7 +330,7 @@ static int run_album(Run *run) {
     run->began = cloak_now();
     cloak_status status = prepare(run, &error);
     if (status == CLOAK_OK) {
-        run->feeder = (cloak_feeder){run->queue, &run->manifest, 0, 100000, false};
+        run->feeder = (cloak_feeder){.queue = run->queue, .manifest = &run->manifest, .max_backlog = 100000};
         status = supervise(run, &error);
     }
     if (status == CLOAK_E_INTERRUPTED)

@@ -5,7 +5,6 @@
 
 #include <cjson/cJSON.h>
 
-#include "common/base/clock.h"
 #include "dispatcher/choices.h"
 #include "dispatcher/feeder.h"
 #include "dispatcher/place.h"
@@ -19,23 +18,6 @@ typedef struct {
     const char *tenant, *job_class;
     long backlog;
 } Options;
-
-/* Feeds until all is in the queue, pausing while its backlog is full. */
-static cloak_status feed(cloak_queue *queue, const cloak_manifest *manifest, long backlog,
-    cloak_error *error) {
-    cloak_feeder feeder = {queue, manifest, 0, (uint64_t)backlog, false};
-    while (!feeder.sealed) {
-        cloak_status status = cloak_feeder_run(&feeder, 100, error);
-        if (status != CLOAK_OK)
-            return status;
-        if (!feeder.sealed) {
-            fprintf(stderr, "  %zu of %zu photos submitted; the queue is full, waiting\n",
-                feeder.next, manifest->count);
-            cloak_clock_system.sleep(5);
-        }
-    }
-    return CLOAK_OK;
-}
 
 static cloak_status submit(const Options *o, cloak_place *place, cloak_manifest *manifest,
     cloak_error *error) {
@@ -56,8 +38,9 @@ static cloak_status submit(const Options *o, cloak_place *place, cloak_manifest 
             place->source, manifest, place->leave_out, place->leave_out_count, error);
     if (status == CLOAK_OK)
         status = cloak_feeder_create(queue, manifest, o->tenant, o->job_class, error);
+    cloak_feeder feeder = {.queue = queue, .manifest = manifest, .max_backlog = (uint64_t)o->backlog};
     if (status == CLOAK_OK)
-        status = feed(queue, manifest, o->backlog, error);
+        status = cloak_feeder_finish(&feeder, error);
     cloak_queue_close(queue);
     cloak_settings_free(&settings);
     free(json);

@@ -138,12 +138,15 @@ class Program:
     def __init__(self, folder, name, argv, env=None, preexec=None):
         self.name = name
         self.out, self.err = folder / f"{name}.out", folder / f"{name}.err"
-        with open(self.out, "ab") as out, open(self.err, "ab") as err:
-            self.process = subprocess.Popen(
-                [str(a) if not isinstance(a, bytes) else a for a in argv],
-                stdin=subprocess.DEVNULL, stdout=out, stderr=err, cwd=folder,
-                env=env or environment(), preexec_fn=preexec)
+        self.argv = [str(a) if not isinstance(a, bytes) else a for a in argv]
+        self.place, self.env, self.preexec = folder, env or environment(), preexec
+        self.process = self.launch()
         self.pid = self.process.pid
+
+    def launch(self):
+        with open(self.out, "ab") as out, open(self.err, "ab") as err:
+            return subprocess.Popen(self.argv, stdin=subprocess.DEVNULL, stdout=out, stderr=err,
+                cwd=self.place, env=self.env, preexec_fn=self.preexec)
 
     def alive(self):
         return self.process.poll() is None
@@ -192,6 +195,12 @@ class Redis(Program):
             raise AssertionError(f"redis-server does not start: {self.out.read_text()[-500:]}")
         self.url = f"redis://127.0.0.1:{self.port}/0"
 
+    def restart(self):
+        """Starts it again after it was killed, on its port and data; it need not answer at once."""
+        self.process.wait(10)
+        self.process = self.launch()
+        self.pid = self.process.pid
+
     def ask(self, *words):
         """The first line of the reply to a command, or None."""
         request = f"*{len(words)}\r\n" + "".join(f"${len(w)}\r\n{w}\r\n" for w in words)
@@ -201,6 +210,61 @@ class Redis(Program):
                 return connection.makefile().readline().strip()
         except OSError:
             return None
+
+
+class Sentinels:
+    """A primary, its replica, and three Sentinels that watch over them; all in `place`."""
+
+    def __init__(self, place, *options):
+        need("redis-cli")
+        self.nodes = [place.redis(*options)]
+        self.nodes.append(place.redis(*options, "--replicaof", f"127.0.0.1 {self.nodes[0].port}"))
+        self.ports = []
+        for number in range(3):
+            port = free_port()
+            config = place.folder / f"sentinel-{number}.conf"
+            config.write_text(f"""port {port}
+bind 127.0.0.1
+dir {place.folder}
+sentinel monitor fleet 127.0.0.1 {self.nodes[0].port} 2
+sentinel down-after-milliseconds fleet 1000
+sentinel failover-timeout fleet 6000
+""")
+            place.start(f"sentinel-{number}", ["redis-server", config, "--sentinel"])
+            self.ports.append(port)
+        self.url = "redis+sentinel://" + ",".join(f"127.0.0.1:{p}" for p in self.ports) + "/fleet/0"
+        wait_until(self.ready, "three Sentinels that know each other and the replica")
+
+    def ask(self, *words, port=None):
+        """The reply of the first Sentinel that answers, or of the server at `port`, as lines."""
+        for at in [port] if port else self.ports:
+            done = subprocess.run(["redis-cli", "-p", str(at), *words], capture_output=True, text=True,
+                timeout=20)
+            if done.returncode == 0 and "Could not connect" not in done.stdout:
+                return done.stdout.split("\n")[:-1]
+        return []
+
+    def ready(self):
+        """Whether a failover can be done: the replica is in touch and all Sentinels know of each other."""
+        for port in self.ports:
+            reply = self.ask("SENTINEL", "MASTER", "fleet", port=port)
+            facts = dict(zip(reply[::2], reply[1::2]))
+            if (facts.get("num-other-sentinels"), facts.get("num-slaves"), facts.get("flags")) != (
+                    "2", "1", "master"):
+                return False
+            reply = self.ask("SENTINEL", "REPLICAS", "fleet", port=port)
+            facts = dict(zip(reply[::2], reply[1::2]))
+            if facts.get("flags") != "slave" or facts.get("master-link-status") != "ok":
+                return False
+        return True
+
+    def primary(self):
+        """The node that the Sentinels call the primary."""
+        reply = self.ask("SENTINEL", "get-master-addr-by-name", "fleet")
+        return next((n for n in self.nodes if len(reply) == 2 and str(n.port) == reply[1]), None)
+
+    def other(self, node):
+        return self.nodes[1 - self.nodes.index(node)]
 
 
 def free_port():
@@ -240,6 +304,11 @@ class Place:
     def start_worker(self, url, name, *args):
         return self.start(f"worker-{name}", [BIN / "cloak-worker", "--redis", url, "--name", name,
             "--threads", "1", *args])
+
+    def start_stub_worker(self, url, name, seconds, *args):
+        """The real worker with a model that sleeps so long per photo on average (tests/stub_model.c)."""
+        return self.start(f"stub-{name}", [BIN / "cloak-stub-worker", "--redis", url, "--name", name, *args],
+            environment(CLOAK_STUB_SECONDS=str(seconds)))
 
     def cloak(self, *args, env=None, preexec=None, timeout=None):
         """Runs `cloak` to its end."""

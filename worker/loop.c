@@ -5,6 +5,13 @@
  * steps. Photos that are not finished are given back untouched, neither failed nor lost. A second
  * signal cuts the drain short. A worker that dies without all this loses nothing either: its leases
  * run out and others take over.
+ *
+ * How much is claimed: about two seconds of this device. Estimates of photos are in seconds of a device that
+ * all share; the worker learns its own pace from what they really took.
+ *
+ * A worker whose photos fail one after the other, not by the photos' fault (its device, its disk, its network),
+ * does not run through the queue and use up everybody's retries: it rests after the fifth, twice as long
+ * after each further one, up to a minute, and tries one photo at a time meanwhile.
  */
 #include "worker/loop.h"
 
@@ -22,7 +29,7 @@
 #include "worker/pipeline.h"
 #include "worker/targets.h"
 
-enum { MAX_CLAIM = 8, CLAIM_COST_MS = 2000, MAX_STATS = 8192 };
+enum { MAX_CLAIM = 64, CLAIM_MS = 2000, MAX_STATS = 8192, REST_AFTER = 5, REST_MOST = 60 };
 
 static volatile sig_atomic_t stop_signals;
 
@@ -40,6 +47,9 @@ typedef struct {
     size_t current;     /* the held job in work */
     size_t photos;      /* taken in hand so far */
     double drain_until; /* monotonic; 0 before the first signal */
+    double pace;        /* seconds that photos take for each second of their estimates */
+    int failed;         /* photos in a row that failed by no fault of their own */
+    int rested;         /* for how many of them the worker has rested */
 } Worker;
 
 /* Bytes of memory that the process has in use; 0 when the system does not say. */
@@ -183,6 +193,17 @@ static cloak_status attempt(Worker *worker, const cloak_job *job, cloak_pipeline
     return done;
 }
 
+/* Learns from what became of a photo. */
+static void learn(Worker *worker, const cloak_job *job, cloak_status done, double seconds) {
+    if (done == CLOAK_OK) {
+        double pace = seconds * 1000 / job->cost_ms;
+        worker->failed = worker->rested = 0;
+        worker->pace += 0.2 * ((pace > 1e-3 ? pace : 1e-3) - worker->pace);
+    } else if (done == CLOAK_E_TRANSIENT || done == CLOAK_E_DEVICE || done == CLOAK_E_INTERNAL) {
+        worker->failed++;
+    }
+}
+
 /* Works on one held job and settles it with the queue. */
 static cloak_status handle(Worker *worker, const cloak_job *job, cloak_error *error) {
     cloak_pipeline pipeline = {
@@ -191,8 +212,10 @@ static cloak_status handle(Worker *worker, const cloak_job *job, cloak_error *er
     cloak_record record;
     cloak_record_init(&record);
     Verdict verdict = {.worker = worker, .job = job, .why = &why};
+    double began = cloak_now();
     cloak_status done = attempt(worker, job, &pipeline, &record, &why);
     cloak_status status = CLOAK_OK;
+    learn(worker, job, done, cloak_now() - began);
     if (done == CLOAK_OK)
         status = finish(worker, job, &record, error);
     else if (done == CLOAK_E_FENCED || (done == CLOAK_E_INTERRUPTED && !may_deliver(worker)))
@@ -212,12 +235,34 @@ static cloak_status handle(Worker *worker, const cloak_job *job, cloak_error *er
 
 /* --- the loop ------------------------------------------------------------------------------ */
 
+static bool must_rest(const Worker *worker) {
+    return worker->failed >= REST_AFTER;
+}
+
+/* Waits when photos have failed in a row, but not through a stop signal. */
+static void rest(Worker *worker) {
+    if (!must_rest(worker) || worker->rested == worker->failed)
+        return;
+    worker->rested = worker->failed;
+    double seconds = 1;
+    for (int i = REST_AFTER; i < worker->failed && seconds < REST_MOST; i++)
+        seconds *= 2;
+    seconds = seconds < REST_MOST ? seconds : REST_MOST;
+    cloak_log(CLOAK_LOG_WARN, "worker_rest",
+        "%d photos in a row failed here: resting %.0f s before the next; see device, disk and network",
+        worker->failed, seconds);
+    for (double until = cloak_now() + seconds; !stop_signals && cloak_now() < until;)
+        cloak_clock_system.sleep(0.1);
+}
+
 static cloak_status work_off(
     Worker *worker, cloak_job *jobs, size_t count, double asked, cloak_error *error) {
     cloak_status status = CLOAK_OK;
     size_t i = 0;
     cloak_keeper_hold(worker->keeper, jobs, count, asked);
-    for (; i < count && status == CLOAK_OK && !stop_signals && !spent(worker); i++) {
+    for (; i < count && status == CLOAK_OK && !stop_signals && !spent(worker) &&
+           (i == 0 || !must_rest(worker));
+         i++) {
         worker->current = i;
         if (cloak_keeper_holds(worker->keeper, i))
             status = handle(worker, &jobs[i], error);
@@ -241,8 +286,9 @@ static cloak_status turn(Worker *worker, bool *idle, cloak_error *error) {
     cloak_job *jobs = NULL;
     size_t count = 0;
     double asked = cloak_now();
-    cloak_status status = cloak_queue_claim(worker->queue, worker->options->worker, MAX_CLAIM,
-        CLAIM_COST_MS, worker->options->lease_seconds, &jobs, &count, error);
+    cloak_status status = cloak_queue_claim(worker->queue, worker->options->worker,
+        must_rest(worker) ? 1 : MAX_CLAIM, (uint32_t)(CLAIM_MS / worker->pace),
+        worker->options->lease_seconds, &jobs, &count, error);
     if (status != CLOAK_OK)
         return status;
     *idle = count == 0;
@@ -263,6 +309,7 @@ static cloak_status serve(Worker *worker, cloak_error *error) {
     double away_since = 0;
     while (!stop_signals && !spent(worker)) {
         bool idle = false;
+        rest(worker);
         cloak_status status = turn(worker, &idle, error);
         if (status == CLOAK_OK) {
             away_since = 0;
@@ -301,7 +348,7 @@ static cloak_status connect(Worker *worker, cloak_error *error) {
 
 cloak_status cloak_loop_run(
     cloak_model *model, const cloak_loop_options *options, cloak_error *error) {
-    Worker worker = {.options = options, .targets = {.own = model, .params = options->params}};
+    Worker worker = {.options = options, .pace = 1, .targets = {.own = model, .params = options->params}};
     cloak_model_info info = cloak_model_describe(model);
     char *about = cloak_format("{\"device\":\"%s\",\"model_sha256\":\"%s\",\"build\":\"%s\"}",
         info.device, info.sha256, CLOAK_VERSION);

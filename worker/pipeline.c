@@ -3,6 +3,9 @@
  * DESIGN. The order photo, receipt, finish is what makes a crash harmless: a receipt never precedes
  * its photo, the books never precede the receipt, and each step can be repeated with the same
  * bytes. The lease is checked once more just before the photo is put.
+ *
+ * A photo that was delivered before, by an attempt whose finish got lost (a worker killed between the two, a
+ * Redis that failed over and forgot), is recognised by its receipt and not made again.
  */
 #include "worker/pipeline.h"
 
@@ -14,10 +17,9 @@
 #include "common/base/digest.h"
 #include "common/base/text.h"
 #include "common/photo/photo.h"
+#include "common/report/delivery.h"
 #include "worker/cloaking.h"
 #include "worker/measure.h"
-
-enum { MAX_FILE = 512 << 20 }; /* bytes of one photo's file */
 
 /* Everything of one photo that is in memory. */
 typedef struct {
@@ -77,7 +79,7 @@ static cloak_status load(const cloak_job *job, const cloak_album *album, Work *w
     double start = cloak_now();
     cloak_photo_limits limits = cloak_photo_default_limits();
     cloak_status status = cloak_store_get(
-        album->source, job->key, MAX_FILE, &work->bytes, &work->length, error);
+        album->source, job->key, CLOAK_PHOTO_FILE_MAX, &work->bytes, &work->length, error);
     record->seconds_fetch = cloak_now() - start;
     if (status != CLOAK_OK)
         return status;
@@ -165,8 +167,25 @@ static cloak_status deliver(const cloak_pipeline *pipeline, const cloak_job *job
     return status;
 }
 
+/* Whether this very photo of this very album lies in the destination already; `*record` is then its receipt. */
+static bool delivered_before(
+    const cloak_job *job, const cloak_album *album, cloak_record *record) {
+    cloak_record receipt;
+    if (cloak_delivery_read(album->destination, job->key, job->album, &receipt, NULL) != CLOAK_OK)
+        return false;
+    if (receipt.index != (int64_t)job->index) { /* of an earlier version of the photo */
+        cloak_record_free(&receipt);
+        return false;
+    }
+    cloak_record_free(record);
+    *record = receipt;
+    return true;
+}
+
 cloak_status cloak_pipeline_run(const cloak_pipeline *pipeline, const cloak_job *job,
     const cloak_album *album, cloak_record *record, cloak_error *error) {
+    if (delivered_before(job, album, record))
+        return CLOAK_OK;
     Work work = {.name = cloak_text_encode(job->key)};
     double began = cloak_now();
     const cloak_truth *truth = album->labels ? cloak_labels_find(album->labels, job->key) : NULL;

@@ -2,6 +2,9 @@
  *
  *   redis://[[user]:password@]host[:port][/db]      host may be an IPv6 address in brackets
  *   rediss://…[?cacert=FILE&cert=FILE&key=FILE]     the same through TLS
+ *   redis+sentinel://[[user]:password@]host[:port][,host[:port]…]/NAME[/db]
+ *                                                   the primary that these Sentinels call NAME
+ *   rediss+sentinel://…[?cacert=FILE&cert=FILE&key=FILE]   both through TLS
  *   unix://[[user]:password@]/path/to/socket[?db=N]
  *
  * User, password and path are percent-decoded, so that a password may hold any character.
@@ -16,7 +19,8 @@
 
 #define FORMS                                                                                      \
     "expected redis://[user:password@]host[:port][/db], rediss://…[?cacert=FILE&cert=FILE&key=FILE] " \
-    "for TLS, or unix:///path/to/socket[?db=N]"
+    "for TLS, redis+sentinel://[user:password@]host[:port][,host…]/NAME[/db] for Sentinels, or "     \
+    "unix:///path/to/socket[?db=N]"
 
 static cloak_status bad(cloak_error *error, const char *what) {
     return cloak_fail(error, CLOAK_E_USAGE, "bad Redis URL: %s; " FORMS, what);
@@ -44,8 +48,9 @@ static cloak_status parse_login(char *text, cloak_address *out, cloak_error *err
     return *out->password ? CLOAK_OK : bad(error, "the password is empty");
 }
 
-/* "host[:port]" or "[v6][:port]", `text` is altered. */
-static cloak_status parse_host(char *text, cloak_address *out, cloak_error *error) {
+/* "host[:port]" or "[v6][:port]", `text` is altered. `*out` is a new string. */
+static cloak_status parse_host(
+    char *text, int usual_port, char **out, int *out_port, cloak_error *error) {
     char *host = text, *port = NULL;
     if (*text == '[') {
         char *close = strchr(text, ']');
@@ -60,28 +65,63 @@ static cloak_status parse_host(char *text, cloak_address *out, cloak_error *erro
     }
     if (!*host)
         return bad(error, "the host is missing");
-    out->port = port ? parse_number(port, 65535) : 6379;
-    if (out->port < 1)
+    *out_port = port ? parse_number(port, 65535) : usual_port;
+    if (*out_port < 1)
         return bad(error, "the port is not a number from 1 to 65535");
-    out->host = cloak_strdup(host);
+    *out = cloak_strdup(host);
     return CLOAK_OK;
+}
+
+static cloak_status parse_db(const char *text, cloak_address *out, cloak_error *error) {
+    out->db = *text ? parse_number(text, 99999) : 0;
+    return out->db >= 0 ? CLOAK_OK
+                        : bad(error, "what follows the last '/' must be the number of a database "
+                                     "(a '/' in a password is written %2F)");
 }
 
 static cloak_status parse_redis(char *rest, cloak_address *out, cloak_error *error) {
     char *slash = strchr(rest, '/');
     if (slash) {
         *slash++ = 0;
-        out->db = *slash ? parse_number(slash, 99999) : 0;
-        if (out->db < 0)
-            return bad(error, "what follows the host must be the number of a database "
-                              "(a '/' in a password is written %2F)");
+        cloak_status status = parse_db(slash, out, error);
+        if (status)
+            return status;
     }
     char *at = strrchr(rest, '@');
     if (at)
         *at = 0;
-    cloak_status status = parse_host(at ? at + 1 : rest, out, error);
+    cloak_status status = parse_host(at ? at + 1 : rest, 6379, &out->host, &out->port, error);
     if (!status && at)
         status = parse_login(rest, out, error);
+    return status;
+}
+
+static cloak_status parse_sentinels(char *rest, cloak_address *out, cloak_error *error) {
+    char *slash = strchr(rest, '/'), *at, *next = NULL;
+    if (!slash)
+        return bad(error, "a '/' and the name that the Sentinels give to the primary are missing");
+    *slash++ = 0;
+    char *db = strchr(slash, '/');
+    if (db)
+        *db++ = 0;
+    out->service = cloak_text_decode(slash);
+    if (!out->service || !*out->service)
+        return bad(error, "the name that the Sentinels give to the primary is empty or holds a bad %-escape");
+    cloak_status status = db ? parse_db(db, out, error) : CLOAK_OK;
+    if (!status && (at = strrchr(rest, '@'))) {
+        *at = 0;
+        status = parse_login(rest, out, error);
+        rest = at + 1;
+    }
+    for (char *host = strtok_r(rest, ",", &next); host && !status; host = strtok_r(NULL, ",", &next)) {
+        if (out->sentinel_count == CLOAK_SENTINELS_MAX)
+            return bad(error, "there are too many Sentinels");
+        cloak_sentinel *sentinel = &out->sentinels[out->sentinel_count];
+        status = parse_host(host, 26379, &sentinel->host, &sentinel->port, error);
+        out->sentinel_count += !status;
+    }
+    if (!status && !out->sentinel_count)
+        return bad(error, "the host is missing");
     return status;
 }
 
@@ -107,12 +147,13 @@ static cloak_status parse_files(char *text, cloak_address *out, cloak_error *err
     return CLOAK_OK;
 }
 
-static cloak_status parse_tls(char *rest, cloak_address *out, cloak_error *error) {
+static cloak_status parse_tls(char *rest, cloak_address *out, cloak_error *error,
+    cloak_status (*parse)(char *, cloak_address *, cloak_error *)) {
     char *query = strrchr(rest, '?');
     if (query)
         *query++ = 0;
     out->tls = true;
-    cloak_status status = parse_redis(rest, out, error);
+    cloak_status status = parse(rest, out, error);
     return status || !query ? status : parse_files(query, out, error);
 }
 
@@ -145,6 +186,25 @@ static cloak_status parse_unix(char *rest, cloak_address *out, cloak_error *erro
     return CLOAK_OK;
 }
 
+static char *place_of(const cloak_address *a, const char *host, int port) {
+    return cloak_format(strchr(host, ':') ? "redis%s://[%s]:%d/%d" : "redis%s://%s:%d/%d",
+        a->tls ? "s" : "", host, port, a->db);
+}
+
+static char *place_of_sentinels(const cloak_address *a) {
+    char *place = cloak_format("redis%s+sentinel://", a->tls ? "s" : "");
+    for (size_t i = 0; i < a->sentinel_count; i++) {
+        const cloak_sentinel *s = &a->sentinels[i];
+        char *longer = cloak_format(strchr(s->host, ':') ? "%s%s[%s]:%d" : "%s%s%s:%d", place,
+            i ? "," : "", s->host, s->port);
+        free(place);
+        place = longer;
+    }
+    char *whole = cloak_format("%s/%s/%d", place, a->service, a->db);
+    free(place);
+    return whole;
+}
+
 cloak_status cloak_address_parse(const char *url, cloak_address *address, cloak_error *error) {
     cloak_address out = {0};
     cloak_status status;
@@ -154,9 +214,14 @@ cloak_status cloak_address_parse(const char *url, cloak_address *address, cloak_
     else if (strncmp(copy, "unix://", 7) == 0)
         status = parse_unix(copy + 7, &out, error);
     else if (strncmp(copy, "rediss://", 9) == 0)
-        status = parse_tls(copy + 9, &out, error);
+        status = parse_tls(copy + 9, &out, error, parse_redis);
+    else if (strncmp(copy, "redis+sentinel://", 17) == 0)
+        status = parse_sentinels(copy + 17, &out, error);
+    else if (strncmp(copy, "rediss+sentinel://", 18) == 0)
+        status = parse_tls(copy + 18, &out, error, parse_sentinels);
     else
-        status = bad(error, "it must begin with redis://, rediss:// or unix://");
+        status = bad(error,
+            "it must begin with redis://, rediss://, redis+sentinel://, rediss+sentinel:// or unix://");
     free(copy);
     if (status) {
         cloak_address_clear(&out);
@@ -166,17 +231,29 @@ cloak_status cloak_address_parse(const char *url, cloak_address *address, cloak_
         out.place = cloak_format("unix://%s?db=%d", out.path, out.db);
     else if (out.path)
         out.place = cloak_format("unix://%s", out.path);
+    else if (out.host)
+        out.place = place_of(&out, out.host, out.port);
     else
-        out.place = cloak_format(strchr(out.host, ':') ? "redis%s://[%s]:%d/%d" : "redis%s://%s:%d/%d",
-            out.tls ? "s" : "", out.host, out.port, out.db);
+        out.place = place_of_sentinels(&out);
     *address = out;
     return CLOAK_OK;
+}
+
+void cloak_address_sentinel(const cloak_address *address, size_t i, cloak_address *out) {
+    *out = (cloak_address){.host = cloak_strdup(address->sentinels[i].host),
+        .port = address->sentinels[i].port, .tls = address->tls,
+        .cacert = cloak_strdup(address->cacert), .cert = cloak_strdup(address->cert),
+        .key = cloak_strdup(address->key)};
+    out->place = cloak_format("Sentinel %s:%d", out->host, out->port);
 }
 
 void cloak_address_clear(cloak_address *address) {
     /* The password does not stay behind in freed memory. */
     if (address->password)
         explicit_bzero(address->password, strlen(address->password));
+    for (size_t i = 0; i < address->sentinel_count; i++)
+        free(address->sentinels[i].host);
+    free(address->service);
     free(address->host);
     free(address->path);
     free(address->cacert);

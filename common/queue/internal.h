@@ -7,9 +7,19 @@
 
 /* --- address.c: a Redis URL taken apart --- */
 
+enum { CLOAK_SENTINELS_MAX = 16 };
+
 typedef struct {
-    char *host; /* NULL for a unix socket */
+    char *host;
     int port;
+} cloak_sentinel;
+
+typedef struct {
+    char *host; /* NULL for a unix socket and for Sentinels */
+    int port;
+    cloak_sentinel sentinels[CLOAK_SENTINELS_MAX]; /* who know where the primary is */
+    size_t sentinel_count;                         /* 0: none are asked */
+    char *service;                                 /* what they call it, else NULL */
     char *path; /* of the unix socket, else NULL */
     int db;
     char *user, *password; /* decoded; NULL when the URL has none */
@@ -24,6 +34,10 @@ CLOAK_MUST_CHECK cloak_status cloak_address_parse(
     const char *url, cloak_address *address, cloak_error *error);
 void cloak_address_clear(cloak_address *address);
 
+/* The address of the i-th Sentinel itself, with the TLS files but without user and password, as new
+ * strings. */
+void cloak_address_sentinel(const cloak_address *address, size_t i, cloak_address *out);
+
 /* --- advice.c: what an error reply means and what to do --- */
 
 /* Fills `error` from the error reply `text` of the server `place`. Returns CLOAK_E_QUEUE. */
@@ -35,11 +49,21 @@ bool cloak_advice_reconnect(const char *text);
 
 /* --- redis.c, beyond redis.h --- */
 
+/* As cloak_redis_open with an address, which is taken over. */
+cloak_redis *cloak_redis_open_address(cloak_address *address, double timeout);
+
 /* Whether a command is sent once more when its connection breaks; see the essay in redis.c. */
 void cloak_redis_set_repeat(cloak_redis *redis, bool repeat);
 
 /* Whether the last call failed because a connection that had worked broke. */
 bool cloak_redis_broke(const cloak_redis *redis);
+
+/* --- sentinel.c --- */
+
+/* Asks the Sentinels of the address, from the `*first`-th on, where the primary is; `*first` becomes the one
+ * that knew. `*host` is a new string. CLOAK_E_QUEUE when none knows; each has `timeout` seconds at most. */
+CLOAK_MUST_CHECK cloak_status cloak_sentinel_find(const cloak_address *address, double timeout,
+    size_t *first, char **host, int *port, cloak_error *error);
 
 /* --- queue.c --- */
 

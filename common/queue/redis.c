@@ -39,6 +39,9 @@
 #include "common/queue/internal.h"
 #include "common/queue/wire.h"
 
+/* A Sentinel that is not there must not use up the time for one that is. */
+#define SENTINEL_SECONDS 1.0
+
 struct cloak_redis {
     cloak_address address;
     double timeout;
@@ -48,7 +51,17 @@ struct cloak_redis {
     char why[256];         /* what TLS said when the connection broke last, or "" */
     bool repeat;           /* send again over a new connection when the old one broke */
     bool broke;            /* see cloak_redis_broke */
+    size_t sentinel;       /* the one that knew the primary last */
 };
+
+cloak_redis *cloak_redis_open_address(cloak_address *address, double timeout) {
+    cloak_redis *redis = cloak_alloc(sizeof *redis);
+    redis->address = *address;
+    redis->timeout = timeout;
+    redis->repeat = true;
+    *address = (cloak_address){0};
+    return redis;
+}
 
 cloak_status cloak_redis_open(
     const char *url, double timeout, cloak_redis **redis, cloak_error *error) {
@@ -59,11 +72,7 @@ cloak_status cloak_redis_open(
     cloak_status status = cloak_address_parse(url, &address, error);
     if (status)
         return status;
-    cloak_redis *made = cloak_alloc(sizeof *made);
-    made->address = address;
-    made->timeout = timeout;
-    made->repeat = true;
-    *redis = made;
+    *redis = cloak_redis_open_address(&address, timeout);
     return CLOAK_OK;
 }
 
@@ -182,26 +191,48 @@ static cloak_status log_in(cloak_redis *redis, cloak_error *error) {
     return status;
 }
 
-static cloak_status connect_now(cloak_redis *redis, cloak_error *error) {
+/* What a Sentinel knows may be a few seconds old: the server is asked itself. One that may not say (ACL) is
+ * believed; a write would tell. */
+static cloak_status confirm_primary(cloak_redis *redis, cloak_error *error) {
+    redisReply *reply = NULL;
+    cloak_wire_outcome result = exchange(redis, 1, (const char *[]){"ROLE"}, NULL, &reply);
+    if (result != CLOAK_WIRE_OK)
+        return fail_exchange(redis, result, error);
+    cloak_status status = CLOAK_OK;
+    if (reply->type == REDIS_REPLY_ERROR && strncmp(reply->str, "NOPERM", 6) != 0)
+        status = cloak_advice_fail(redis->address.place, reply->str, error);
+    else if (reply->type == REDIS_REPLY_ARRAY && reply->elements > 0 &&
+             reply->element[0]->type == REDIS_REPLY_STRING && strcmp(reply->element[0]->str, "slave") == 0)
+        status = cloak_fail(error, CLOAK_E_QUEUE,
+            "%s: the server that the Sentinels name is a replica: a failover is under way",
+            redis->address.place);
+    if (status)
+        disconnect(redis);
+    freeReplyObject(reply);
+    return status;
+}
+
+/* Opens the connection, plain or through TLS. */
+static cloak_status open_wire(cloak_redis *redis, const char *host, int port, cloak_error *error) {
     const cloak_address *a = &redis->address;
     struct timeval limit = {(time_t)redis->timeout,
         (suseconds_t)((redis->timeout - (double)(time_t)redis->timeout) * 1e6)};
     redisContext *context = a->path ? redisConnectUnixWithTimeout(a->path, limit)
-                                    : redisConnectWithTimeout(a->host, a->port, limit);
+                                    : redisConnectWithTimeout(host, port, limit);
     if (!context)
         abort(); /* out of memory, small allocation: see alloc.h */
     if (context->err) {
         cloak_fail(error, CLOAK_E_QUEUE,
-            "%s: cannot connect: %s; is the server running, and is this its address?", a->place,
-            context->errstr);
+            "%s: cannot connect%s%s: %s; is the server running, and is this its address?", a->place,
+            a->host || a->path ? "" : " to ", a->host || a->path ? "" : host, context->errstr);
         redisFree(context);
         return CLOAK_E_QUEUE;
     }
     /* Programs we start must not hold the connection open. */
     fcntl(context->fd, F_SETFD, FD_CLOEXEC);
-    if (a->host)
+    if (host)
         redisEnableKeepAlive(context); /* a courtesy to idle connections; timeouts do without */
-    const cloak_tls_settings tls = {a->host, a->cacert, a->cert, a->key};
+    const cloak_tls_settings tls = {host, a->cacert, a->cert, a->key};
     cloak_status status = cloak_wire_open(context->fd, a->tls ? &tls : NULL, a->place,
         cloak_now() + redis->timeout, &redis->wire, error);
     if (status) {
@@ -213,7 +244,25 @@ static cloak_status connect_now(cloak_redis *redis, cloak_error *error) {
     }
     redis->met = true;
     redis->context = context;
-    return log_in(redis, error);
+    return CLOAK_OK;
+}
+
+static cloak_status connect_now(cloak_redis *redis, cloak_error *error) {
+    const cloak_address *a = &redis->address;
+    char *host = cloak_strdup(a->host);
+    int port = a->port;
+    cloak_status status = CLOAK_OK;
+    if (a->sentinel_count)
+        status = cloak_sentinel_find(a, redis->timeout < SENTINEL_SECONDS ? redis->timeout : SENTINEL_SECONDS,
+            &redis->sentinel, &host, &port, error);
+    if (!status)
+        status = open_wire(redis, host, port, error);
+    free(host);
+    if (!status)
+        status = log_in(redis, error);
+    if (!status && a->sentinel_count)
+        status = confirm_primary(redis, error);
+    return status;
 }
 
 /* Sends a command, connecting first and once again as the essay says. On CLOAK_OK there is a

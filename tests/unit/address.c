@@ -45,8 +45,33 @@ TEST(good_urls) {
     check_address("unix:///a%20b", 0, 0, "/a b", 0, 0, 0, "unix:///a b");
 }
 
+TEST(sentinels) {
+    cloak_address a, one;
+    CHECK_OK(cloak_address_parse(
+        "rediss+sentinel://u:p%2Cw@a,[::1]:7,b:8/my%20primary/3?cacert=/ca", &a, &error));
+    CHECK(!a.host && !a.path && a.tls);
+    CHECK_INT(a.sentinel_count, 3);
+    CHECK_TEXT(a.sentinels[1].host, "::1");
+    CHECK_INT(a.sentinels[0].port, 26379);
+    CHECK_INT(a.sentinels[2].port, 8);
+    CHECK_TEXT(a.service, "my primary");
+    CHECK_TEXT(a.password, "p,w");
+    CHECK_INT(a.db, 3);
+    CHECK_TEXT(a.place, "rediss+sentinel://a:26379,[::1]:7,b:8/my primary/3");
+    cloak_address_sentinel(&a, 2, &one);
+    CHECK_TEXT(one.host, "b");
+    CHECK_INT(one.port, 8);
+    CHECK(one.tls && !one.password && !one.sentinel_count);
+    CHECK_TEXT(one.cacert, "/ca");
+    cloak_address_clear(&one);
+    cloak_address_clear(&a);
+}
+
 TEST(bad_urls_tell_no_secret) {
-    static const char *const urls[] = {"", "host", "http://sesame@host", "rediss://u:sesame@host?ca=sesame",
+    static const char *const urls[] = {"redis+sentinel://u:sesame@h", "redis+sentinel://u:sesame@h/",
+        "redis+sentinel://u:sesame@/fleet", "redis+sentinel://u:sesame@h,,:9/fleet", "redis+sentinel://h/fleet/x",
+        "redis+sentinel://1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17/fleet",
+        "", "host", "http://sesame@host", "rediss://u:sesame@host?ca=sesame",
         "rediss://host?cert=/sesame", "rediss://host?cacert=", "rediss://host?cacert=/a&cacert=/sesame",
         "redis://", "redis://:sesame@", "redis://u:sesame@:7000", "redis://sesame@host",
         "redis://u:@host", "redis://u:sesame%zz@host", "redis://u:sesame%00@host",

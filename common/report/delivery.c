@@ -1,0 +1,46 @@
+/* Delivered photos and their receipts; see the header. */
+#include "common/report/delivery.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/base/digest.h"
+
+enum { MAX_RECEIPT = 8 << 20 };
+
+static cloak_status check_photo(
+    cloak_store *store, const char *key, const char *want, cloak_error *error) {
+    void *photo = NULL;
+    size_t length = 0;
+    char hex[CLOAK_DIGEST_SIZE];
+    cloak_status status = cloak_store_get(store, key, CLOAK_PHOTO_FILE_MAX, &photo, &length, error);
+    if (status != CLOAK_OK)
+        return status;
+    cloak_digest_hex(photo, length, hex);
+    free(photo);
+    return want && strcmp(hex, want) == 0
+               ? CLOAK_OK
+               : cloak_fail(error, CLOAK_E_PERMANENT, "the photo is not the one that the receipt describes");
+}
+
+cloak_status cloak_delivery_read(cloak_store *store, const char *key, const char *album,
+    cloak_record *record, cloak_error *error) {
+    void *text = NULL;
+    size_t length = 0;
+    cloak_record read = {0};
+    char *receipt = cloak_receipt_key(key);
+    cloak_status status = cloak_store_get(store, receipt, MAX_RECEIPT, &text, &length, error);
+    if (status == CLOAK_OK)
+        status = cloak_record_parse(text, receipt, &read, error);
+    if (status == CLOAK_OK && (!read.album || strcmp(read.album, album) != 0))
+        status = cloak_fail(error, CLOAK_E_PERMANENT, "the receipt belongs to another album");
+    if (status == CLOAK_OK)
+        status = check_photo(store, key, read.sha256_out, error);
+    free(receipt);
+    free(text);
+    if (status == CLOAK_OK)
+        *record = read;
+    else
+        cloak_record_free(&read);
+    return status;
+}
