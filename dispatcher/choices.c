@@ -30,6 +30,10 @@ cloak_status cloak_choices_settings(
         free(s.survive);
         s.survive = cloak_strdup(strcmp(choices->survive, "none") == 0 ? "" : choices->survive);
     }
+    if (choices->metadata) {
+        free(s.metadata);
+        s.metadata = cloak_strdup(choices->metadata);
+    }
     s.polish = choices->polish;
     s.seed = choices->seed;
     if (choices->labels) {

@@ -6,14 +6,14 @@
 #include "common/report/settings.h"
 
 typedef struct {
-    const char *preset, *labels, *survive, *targets;
+    const char *preset, *labels, *survive, *targets, *metadata;
     double eps, region;           /* 0: the preset's */
     double diversity;             /* -1: the preset's */
     long steps, restarts, rounds; /* -1: the preset's */
     long polish, seed;
 } cloak_choices;
 
-#define CLOAK_CHOICES_DEFAULT {"standard", NULL, NULL, NULL, 0, 0, -1, -1, -1, -1, 0, 0}
+#define CLOAK_CHOICES_DEFAULT {"standard", NULL, NULL, NULL, NULL, 0, 0, -1, -1, -1, -1, 0, 0}
 #define CLOAK_CHOICES_OPTIONS(c)                                                                   \
     {"preset", "NAME", NULL, CLOAK_OPTION_TEXT, &(c).preset, 0, 0,                                 \
         "faint, standard, broad or shared"},                                                       \
@@ -34,6 +34,8 @@ typedef struct {
             "changes to survive: jpeg75,x0.6,x0.6+jpeg75,view0.75 and their kin; none"},           \
         {"targets", "NAMES", NULL, CLOAK_OPTION_TEXT, &(c).targets, 0, 0,                          \
             "detectors to hide from besides: all that are installed, none, names or FILE.onnx"},   \
+        {"metadata", "POLICY", NULL, CLOAK_OPTION_TEXT, &(c).metadata, 0, 0,                       \
+            "safe: capture date, exposure, copyright stay; keep: places, names, captions, too; none"}, \
         {"seed", "N", NULL, CLOAK_OPTION_INT, &(c).seed, 0, 9007199254740991.0,                    \
             "of random starts"},                                                                   \
         {"labels", "FILE", NULL, CLOAK_OPTION_TEXT, &(c).labels, 0, 0,                             \

@@ -175,6 +175,33 @@ class Program:
                 pass
 
 
+def redis_reply(stream):
+    """One reply: text, a number or a list; an error is an exception, a broken stream EOFError."""
+    line = stream.readline()
+    if not line.endswith(b"\r\n"):
+        raise EOFError("the connection ended")
+    kind, rest = line[:1], line[1:-2].decode(errors="surrogateescape")
+    if kind == b"-":
+        raise ValueError(rest)
+    if kind == b"$":
+        return stream.read(int(rest) + 2)[:-2].decode(errors="surrogateescape") if int(rest) >= 0 else None
+    if kind == b"*":
+        return [redis_reply(stream) for _ in range(int(rest))]
+    return int(rest) if kind == b":" else rest
+
+
+def redis_call(port, *words):
+    """The reply to a command; None when nobody answers within 2 s, or answers with an error."""
+    words = [str(w) for w in words]
+    request = f"*{len(words)}\r\n" + "".join(f"${len(w)}\r\n{w}\r\n" for w in words)
+    try:
+        with socket.create_connection(("127.0.0.1", port), 2) as connection:
+            connection.sendall(request.encode())
+            return redis_reply(connection.makefile("rb"))
+    except (OSError, EOFError, ValueError):
+        return None
+
+
 class Redis(Program):
     """A private redis-server on a free TCP port."""
 
@@ -188,7 +215,7 @@ class Redis(Program):
             super().__init__(folder, f"redis-{self.port}", ["redis-server", "--port",
                 str(self.port), "--bind", "127.0.0.1", "--dir", data, "--save", "", "--appendonly",
                 "yes", "--daemonize", "no", *options])
-            wait_until(lambda: not self.alive() or self.ask("PING") == "+PONG", "redis-server")
+            wait_until(lambda: not self.alive() or self.ask("PING") == "PONG", "redis-server")
             if self.alive():  # else another took the port meanwhile: draw again
                 break
         else:
@@ -202,21 +229,14 @@ class Redis(Program):
         self.pid = self.process.pid
 
     def ask(self, *words):
-        """The first line of the reply to a command, or None."""
-        request = f"*{len(words)}\r\n" + "".join(f"${len(w)}\r\n{w}\r\n" for w in words)
-        try:
-            with socket.create_connection(("127.0.0.1", self.port), 5) as connection:
-                connection.sendall(request.encode())
-                return connection.makefile().readline().strip()
-        except OSError:
-            return None
+        """The reply to a command, or None; see redis_call."""
+        return redis_call(self.port, *words)
 
 
 class Sentinels:
     """A primary, its replica, and three Sentinels that watch over them; all in `place`."""
 
     def __init__(self, place, *options):
-        need("redis-cli")
         self.nodes = [place.redis(*options)]
         self.nodes.append(place.redis(*options, "--replicaof", f"127.0.0.1 {self.nodes[0].port}"))
         self.ports = []
@@ -235,33 +255,28 @@ sentinel failover-timeout fleet 6000
         self.url = "redis+sentinel://" + ",".join(f"127.0.0.1:{p}" for p in self.ports) + "/fleet/0"
         wait_until(self.ready, "three Sentinels that know each other and the replica")
 
-    def ask(self, *words, port=None):
-        """The reply of the first Sentinel that answers, or of the server at `port`, as lines."""
-        for at in [port] if port else self.ports:
-            done = subprocess.run(["redis-cli", "-p", str(at), *words], capture_output=True, text=True,
-                timeout=20)
-            if done.returncode == 0 and "Could not connect" not in done.stdout:
-                return done.stdout.split("\n")[:-1]
-        return []
+    def ask(self, *words):
+        """The reply of the first Sentinel that gives one, or None."""
+        return next(filter(None, (redis_call(port, *words) for port in self.ports)), None)
 
     def ready(self):
         """Whether a failover can be done: the replica is in touch and all Sentinels know of each other."""
         for port in self.ports:
-            reply = self.ask("SENTINEL", "MASTER", "fleet", port=port)
+            reply = redis_call(port, "SENTINEL", "MASTER", "fleet") or []
             facts = dict(zip(reply[::2], reply[1::2]))
             if (facts.get("num-other-sentinels"), facts.get("num-slaves"), facts.get("flags")) != (
                     "2", "1", "master"):
                 return False
-            reply = self.ask("SENTINEL", "REPLICAS", "fleet", port=port)
-            facts = dict(zip(reply[::2], reply[1::2]))
+            replicas = redis_call(port, "SENTINEL", "REPLICAS", "fleet") or [[]]
+            facts = dict(zip(replicas[0][::2], replicas[0][1::2]))
             if facts.get("flags") != "slave" or facts.get("master-link-status") != "ok":
                 return False
         return True
 
     def primary(self):
         """The node that the Sentinels call the primary."""
-        reply = self.ask("SENTINEL", "get-master-addr-by-name", "fleet")
-        return next((n for n in self.nodes if len(reply) == 2 and str(n.port) == reply[1]), None)
+        reply = self.ask("SENTINEL", "get-master-addr-by-name", "fleet") or [None, None]
+        return next((n for n in self.nodes if str(n.port) == reply[1]), None)
 
     def other(self, node):
         return self.nodes[1 - self.nodes.index(node)]

@@ -90,6 +90,9 @@ static cloak_status load(const cloak_job *job, const cloak_album *album, Work *w
     record->seconds_decode = cloak_now() - start;
     if (status != CLOAK_OK)
         return status;
+    cloak_metadata_policy policy = CLOAK_METADATA_NONE; /* the settings were checked: it is one of the words */
+    (void)cloak_metadata_parse(album->settings.metadata, &policy);
+    cloak_photo_keep_metadata(work->bytes, work->length, policy, &work->photo);
     cloak_record_set(&record->format, cloak_format_word(work->photo.format));
     record->width = work->photo.width;
     record->height = work->photo.height;

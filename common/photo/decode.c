@@ -29,6 +29,7 @@ void cloak_photo_free(cloak_photo *photo) {
     free(photo->rgb);
     free(photo->alpha);
     free(photo->icc);
+    cloak_photo_drop_metadata(photo);
     *photo = (cloak_photo){0};
 }
 

@@ -1,7 +1,8 @@
 /* From pixels back to a file of the same format.
  *
  * The image handed to libvips is made from raw pixels and holds the colour profile as its only
- * field, so nothing of the source can pass; what libvips adds by itself is weeded from its output.
+ * field, so nothing of the source can pass; what libvips adds by itself is weeded from its output, and what is
+ * to be kept of the metadata is put in last.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -9,6 +10,7 @@
 
 #include "common/base/alloc.h"
 #include "common/photo/library.h"
+#include "common/photo/metadata.h"
 #include "common/photo/parts.h"
 
 enum { LEAST_QUALITY = 90 };
@@ -101,6 +103,8 @@ cloak_status cloak_photo_encode(
     g_free(saved);
     if (weeded && photo->format == CLOAK_FORMAT_JPEG)
         weeded = add_jfif(weeded, &weeded_length);
+    if (weeded)
+        weeded = cloak_metadata_embed(photo, weeded, &weeded_length);
     if (!weeded)
         return cloak_fail(error, CLOAK_E_TRANSIENT, "the photo needs more memory than is free");
     *bytes = weeded;

@@ -7,7 +7,7 @@
 
 #include "common/base/log.h"
 #include "common/base/text.h"
-#include "common/photo/photo.h"
+#include "common/photo/metadata.h"
 
 /* Warnings of libvips, libjpeg and libpng would go to stderr as plain text. What matters comes back
  * as an error as well. */
@@ -40,6 +40,7 @@ cloak_status cloak_photo_init(const char *program, cloak_error *error) {
                 "this libvips has no %s: install one with JPEG, PNG and WebP", allowed[i]);
         vips_operation_block_set(allowed[i], FALSE);
     }
+    cloak_metadata_start();
     vips_cache_set_max(0);
     vips_concurrency_set(1); /* photos are the unit of parallelism, not their strips */
     return CLOAK_OK;

@@ -34,6 +34,19 @@ typedef struct {
     int max_side;        /* default 32,000 */
 } cloak_photo_limits;
 
+/* What may stay of EXIF, XMP and IPTC. In no mode a second picture: thumbnails, previews, maker notes, depth and
+ * gain maps, motion photos.
+ *   none  nothing
+ *   safe  capture date, exposure, camera and lens model, author and copyright
+ *   keep  everything else, too: places, serial numbers, names and regions of faces, captions */
+typedef enum { CLOAK_METADATA_NONE, CLOAK_METADATA_SAFE, CLOAK_METADATA_KEEP } cloak_metadata_policy;
+
+/* Blocks that were let pass and written anew; NULL where there are none. */
+typedef struct {
+    uint8_t *exif, *xmp, *iptc;
+    size_t exif_length, xmp_length, iptc_length;
+} cloak_metadata;
+
 typedef struct {
     int width, height; /* after orientation */
     uint8_t *rgb;      /* height × width × 3 */
@@ -43,6 +56,7 @@ typedef struct {
     cloak_format_id format;
     int quality;       /* JPEG: the source's estimated quality 1…100, 0 unknown; else 0 */
     bool lossless;     /* the source was stored without loss (PNG, lossless WebP) */
+    cloak_metadata metadata; /* is written by encode and clean; empty after decode */
 } cloak_photo;
 
 /* Starts the image library for this process: untrusted loaders blocked, caches off, one thread.
@@ -69,7 +83,16 @@ cloak_photo_limits cloak_photo_default_limits(void);
 CLOAK_MUST_CHECK cloak_status cloak_photo_decode(const void *bytes, size_t length,
     const char *name, const cloak_photo_limits *limits, cloak_photo *photo, cloak_error *error);
 
-/* Encodes the photo in its own format, with its ICC profile and alpha and no other metadata:
+/* Takes from the file that `photo` was decoded from what the policy lets pass, for encode and clean to write.
+ * Metadata that make no sense are left out. Any thread, after cloak_photo_init. */
+void cloak_photo_keep_metadata(
+    const void *bytes, size_t length, cloak_metadata_policy policy, cloak_photo *photo);
+void cloak_photo_drop_metadata(cloak_photo *photo);
+
+/* The policy of a word; false, with `policy` unaltered, for any other. Any thread. */
+bool cloak_metadata_parse(const char *word, cloak_metadata_policy *policy);
+
+/* Encodes the photo in its own format, with its ICC profile, alpha and kept metadata:
  * JPEG 4:4:4, baseline, optimised Huffman tables, at the source's quality but at least 90; PNG; WebP
  * lossless when the source was, else at 90 (a WebP does not tell its quality). A JPEG with alpha is
  * CLOAK_E_USAGE. The same photo gives the same bytes. `*bytes` is a new block (free()). Any
@@ -77,7 +100,7 @@ CLOAK_MUST_CHECK cloak_status cloak_photo_decode(const void *bytes, size_t lengt
 CLOAK_MUST_CHECK cloak_status cloak_photo_encode(
     const cloak_photo *photo, void **bytes, size_t *length, cloak_error *error);
 
-/* The photo without its metadata: the file's coded pixels are copied as they are, with its ICC
+/* The photo with no metadata but those kept: the file's coded pixels are copied as they are, with its ICC
  * profile. Only a photo whose metadata turn it is encoded anew, upright. `source` are the bytes that
  * `photo` was decoded from. `*bytes` is a new block (free()). Any thread. */
 CLOAK_MUST_CHECK cloak_status cloak_photo_clean(const void *source, size_t source_length,

@@ -55,7 +55,7 @@ cloak_status cloak_settings_preset(
         .survive = cloak_strdup(presets[i].survive),
         .targets = cloak_targets_text(&list),
         .seed = 0,
-        .metadata = cloak_strdup("none"),
+        .metadata = cloak_strdup("safe"),
         .labels = cloak_strdup(""),
     };
     cloak_targets_free(&list);
@@ -126,8 +126,9 @@ cloak_status cloak_settings_check(const cloak_settings *s, cloak_error *error) {
         problem = "diversity must be 0 to 1";
     else if (s->seed < 0)
         problem = "seed must not be negative";
-    else if (strcmp(s->metadata, "none") != 0)
-        problem = "metadata: this version knows \"none\"";
+    else if (strcmp(s->metadata, "none") != 0 && strcmp(s->metadata, "safe") != 0 &&
+             strcmp(s->metadata, "keep") != 0)
+        problem = "metadata must be none, safe or keep";
     if (problem)
         return cloak_fail(error, CLOAK_E_USAGE, "settings: %s", problem);
     cloak_target_list targets;

@@ -19,7 +19,7 @@
     X(STRING, survive, "changes that the cloak is to survive after delivery, or empty")            \
     X(STRING, targets, "further detectors to hide from, NAME@MARK (targets.h), or empty")          \
     X(INT, seed, "of random starts")                                                               \
-    X(STRING, metadata, "metadata policy")                                                         \
+    X(STRING, metadata, "what may stay of EXIF, XMP and IPTC: none, safe or keep")                                                         \
     X(STRING, labels, "path of a ground truth file, or empty")
 
 typedef struct {

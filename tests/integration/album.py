@@ -24,7 +24,7 @@ STAGES = ["queue_wait", "fetch", "decode", "detect", "attack", "encode", "verify
 IOUS = [f"{i / 10:.1f}" for i in range(3, 11)]
 # What must not be in a delivered file: tags of exiftool that tell of it.
 PRIVATE = ["GPSLatitude", "GPSPosition", "ThumbnailImage", "ThumbnailLength", "PreviewImage",
-    "Orientation", "Make", "SerialNumber", "UserComment"]
+    "Orientation", "SerialNumber", "UserComment"]
 
 
 def pixels(path):
@@ -204,15 +204,14 @@ class Delivery(fleet.Case):
         self.assertEqual(cloaked.shape, (150, 140, 3))
         self.assertGreater(psnr(upright.astype(int), cloaked), 30)
 
-    def test_no_metadata_is_left(self):
+    def test_nothing_private_is_left(self):
         self.assertIn("GPSLatitude", tags(self.album / "sub/d.jpg"))
         self.assertIn("ThumbnailImage", tags(self.album / "e.jpg"))
         for key in PHOTOS:
             with self.subTest(key):
                 left = tags(self.out / key)
                 self.assertEqual([t for t in PRIVATE if t in left], [])
-                with Image.open(self.out / key) as image:
-                    self.assertEqual(dict(image.getexif()), {})
+                self.assertEqual(left.get("Make"), tags(self.album / key).get("Make"))
 
     def test_photo_without_a_face_keeps_its_pixels(self):
         receipt = fleet.receipts(self.out)["e.jpg"]

@@ -93,7 +93,7 @@ class Failover(fleet.Case):
         worker.signal(signal.SIGTERM)
         self.assertEqual(worker.wait().code, 0)
         kept = fleet.snapshot(self.out)
-        self.assertEqual(redis.ask("FLUSHALL"), "+OK")
+        self.assertEqual(redis.ask("FLUSHALL"), "OK")
         lost = self.place.cloak("audit", album, "--repair", env=env)
         self.assert_code(lost, 2)
         self.assertIn("name its output folder", lost.err)

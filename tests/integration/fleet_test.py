@@ -221,7 +221,7 @@ class Fleet(fleet.Case):
                 self.assertIn("maxmemory-policy is allkeys-lru", result.err)
                 self.assertIn("noeviction", result.err)
                 self.assertIn(str(wrong.port), result.err)
-        self.assertEqual(wrong.ask("DBSIZE"), ":0")
+        self.assertEqual(wrong.ask("DBSIZE"), 0)
         self.assertEqual(list(self.out.glob("**/*")), [])
         self.assertFalse((self.folder / "out.cloak/manifest").exists())
 

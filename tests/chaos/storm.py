@@ -1,0 +1,476 @@
+#!/usr/bin/python3
+"""A fleet in a storm: what is killed, stopped, cut off and filled up, and that no photo is lost for it.
+
+    tests/chaos/storm.py [--minutes M] [--workers N] [--kills K] [--lease S] [--seed S] [--json]
+
+The real dispatcher, the real worker with a model that sleeps (tests/stub_model.c), and two real Redis
+servers under three Sentinels. Three tenants hand over album after album while a generator, whose seed is
+printed, does this to them: SIGKILL to workers and dispatchers; SIGSTOP to a worker until its lease has run
+out; SIGKILL to the primary, at times with a replica that was held still before, so that the end of its log
+is lost; a primary held still; all connections cut; a full disk. Checked:
+
+* at every sample (half a second) every album's books balance, and no lease is older than its bound;
+* every photo that appears in an output folder has at once the bytes that an undisturbed worker made of it;
+* a killed worker's photos are out of its hands within the lease and five seconds, times without a primary not counted;
+* at the end every photo is delivered once, with its receipt, and counted once.
+
+Without arguments it is short, for the test run. The full disk needs the right to mount a tmpfs.
+"""
+import argparse
+import collections
+import json
+import os
+import pathlib
+import random
+import shutil
+import signal
+import struct
+import subprocess
+import sys
+import threading
+import time
+import zlib
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+import fleet  # noqa: E402
+
+KINDS = 48           # different photos; albums are hard links to them
+TENANTS = ("anna", "bert", "cleo")
+KEY = "cloak:{default}:"
+
+
+def png(seed):
+    """A small picture, dark in the middle in four of five: what the sleeping model takes for a face."""
+    draw, size = random.Random(seed), 40
+    level = 96 if seed % 5 else 150
+    rows = b"".join(b"\0" + bytes(level + draw.randrange(8) for _ in range(3 * size)) for _ in range(size))
+    def chunk(kind, data):
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+    return (b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", size, size, 8, 2, 0, 0, 0))
+            + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b""))
+
+
+class Album:
+    """One album, its dispatcher, and what is known of its output."""
+
+    def __init__(self, storm, number, photos):
+        self.number, self.tenant = number, TENANTS[number % len(TENANTS)]
+        self.source, self.out = storm.disk / f"album-{number}", storm.disk / f"out-{number}"
+        self.source.mkdir()
+        self.keys = {}
+        for i in range(photos):
+            kind = storm.random.randrange(KINDS)
+            os.link(storm.kinds[kind], self.source / f"{i:05}.png")
+            self.keys[f"{i:05}.png"] = kind
+        self.seen = {}      # output file: (inode, time of change) when it was checked last
+        self.id = None
+        self.dispatcher = None
+        self.accepted = False  # the dispatcher has ended well
+        self.through = False  # all of it was delivered when it was looked at last
+
+    def fed(self):
+        """Whether all of it was handed over, as far as the dispatcher knows."""
+        if self.dispatcher and not self.dispatcher.alive():
+            self.accepted = self.accepted or self.dispatcher.process.returncode == 0
+        return self.accepted
+
+
+class Storm:
+    def __init__(self, options):
+        self.o = options
+        self.random = random.Random(options.seed)
+        self.place = fleet.Place()
+        self.disk = self.place.folder / "disk"
+        self.disk.mkdir()
+        self.can_fill = self.mount()
+        self.count = collections.Counter()
+        self.wrong = []
+        self.workers, self.albums = {}, []
+        self.delays = []        # from a worker's death until nobody held a photo in its name
+        self.dark = 0.0         # time without a primary so far
+        self.dark_since = None
+        self.lock = threading.Lock()
+        self.names = iter(range(10**6))
+        self.photos = 0
+
+    # --- the place ---
+
+    def mount(self):
+        """A disk of our own, so that it can be filled."""
+        done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1g", "none", self.disk], capture_output=True)
+        return done.returncode == 0
+
+    def close(self):
+        for program in self.place.programs:
+            program.end()
+        if self.can_fill:
+            subprocess.run(["umount", "-l", self.disk], capture_output=True)
+        self.place.close()
+
+    def complain(self, text):
+        with self.lock:
+            self.wrong.append(text)
+        print("  WRONG: " + text, file=sys.stderr, flush=True)
+
+    def make_kinds(self):
+        folder = self.disk / "kinds"
+        folder.mkdir()
+        self.kinds = []
+        for i in range(KINDS):
+            self.kinds.append(folder / f"{i}.png")
+            self.kinds[i].write_bytes(png(i))
+
+    def undisturbed(self):
+        """What a worker in peace makes of each kind."""
+        server, out = self.place.redis(), self.disk / "calm"
+        env = fleet.environment(CLOAK_REDIS=server.url)
+        worker = self.place.start_stub_worker(server.url, "calm", 0)
+        done = self.place.cloak("submit", self.disk / "kinds", out, *fleet.FAST, env=env)
+        assert done.code == 0, str(done)
+        fleet.wait_until(lambda: sum(1 for _ in out.glob("*.cloak.json")) == KINDS, "the kinds in peace")
+        self.want = {i: fleet.sha256(out / f"{i}.png") for i in range(KINDS)}
+        faces = sum(r["outcome"] == "cloaked" for r in fleet.receipts(out).values())
+        assert 0 < faces < KINDS, faces
+        worker.end()
+        server.end()
+
+    # --- the fleet ---
+
+    def add_worker(self):
+        name = f"w{next(self.names)}"
+        self.workers[name] = self.place.start_stub_worker(self.group.url, name, self.o.seconds, "--lease",
+            self.o.lease, "--patience", "120", "--log-level", "warn")
+
+    def submit(self, album):
+        env = fleet.environment(CLOAK_REDIS=self.group.url)
+        album.dispatcher = self.place.start_cloak("submit", album.source, album.out, *fleet.FAST, "--tenant",
+            album.tenant, "--backlog", str(4 * self.o.workers + 100), env=env)
+
+    def add_album(self):
+        album = Album(self, len(self.albums), self.o.photos)
+        self.photos += self.o.photos
+        self.submit(album)
+        self.albums.append(album)
+
+    def tend(self):
+        """Restarts dispatchers that were killed or gave up, and adds an album when one is through."""
+        for album in self.albums:
+            if not album.fed() and not album.dispatcher.alive():
+                self.submit(album)
+        active = [a for a in self.albums if not a.through]
+        if time.monotonic() < self.until and len(active) < len(TENANTS):
+            self.add_album()
+
+    # --- what is done to it ---
+
+    def primary(self):
+        return fleet.wait_until(self.group.primary, "a primary", pause=0.2)
+
+    def kill_worker(self):
+        name = self.random.choice(sorted(self.workers))
+        victim = self.workers.pop(name)
+        victim.process.kill()
+        victim.process.wait()
+        threading.Thread(target=self.follow_death, args=(name,), daemon=True).start()
+        self.add_worker()
+
+    def stop_worker(self):
+        """A worker that is stopped with photos in hand and goes on when they are others' by its lease."""
+        for name in self.random.sample(sorted(self.workers), len(self.workers)):
+            worker = self.workers[name]
+            worker.signal(signal.SIGSTOP)
+            if self.held_by({name}):
+                break
+            worker.signal(signal.SIGCONT)
+        else:
+            return False
+        timer = threading.Timer(self.o.lease * 1.3, worker.signal, (signal.SIGCONT,))
+        timer.daemon = True
+        timer.start()
+
+    def kill_dispatcher(self):
+        alive = [a for a in self.albums if a.dispatcher.alive()]
+        if not alive:
+            return False
+        self.random.choice(alive).dispatcher.process.kill()
+
+    def kill_primary(self, lose=False):
+        """The primary dies and the replica takes over; with `lose` it had heard nothing for a moment."""
+        if not self.group.ready():
+            return False
+        old = self.primary()
+        replica = self.group.other(old)
+        if lose:
+            replica.signal(signal.SIGSTOP)
+            time.sleep(0.6)
+        with self.lock:
+            self.dark_since = time.monotonic()
+        old.process.kill()
+        if lose:
+            replica.signal(signal.SIGCONT)
+        fleet.wait_until(lambda: self.group.primary() is replica and
+            (replica.ask("ROLE") or [""])[0] == "master", "the replica in the primary's place", pause=0.1)
+        with self.lock:
+            self.dark += time.monotonic() - self.dark_since
+            self.dark_since = None
+        old.restart()
+        for album in self.albums:
+            if lose and not album.through and album.fed():
+                self.repair(album)
+
+    def repair(self, album):
+        env = fleet.environment(CLOAK_REDIS=self.group.url)
+        done = self.place.cloak("audit", album.out, "--repair", "--tenant", album.tenant, env=env)
+        if "repaired" not in done.err:
+            self.count["repairs that have to wait"] += 1
+            album.accepted = False  # its dispatcher is started again, which does the same
+        elif "repaired: 0 of" not in done.err:
+            self.count["repairs that found something"] += 1
+
+    def lose_tail(self):
+        return self.kill_primary(lose=True)
+
+    def freeze_primary(self):
+        node = self.primary()
+        node.signal(signal.SIGSTOP)
+        time.sleep(self.random.uniform(0.2, 0.7))
+        node.signal(signal.SIGCONT)
+
+    def cut_connections(self):
+        fleet.redis_call(self.primary().port, "CLIENT", "KILL", "TYPE", "normal")
+
+    def fill_disk(self):
+        if not self.can_fill:
+            return False
+        ballast = self.disk / "ballast"
+        with open(ballast, "wb") as file:
+            try:
+                while True:
+                    file.write(bytes(1 << 20))
+                    file.flush()
+            except OSError:
+                pass
+            try:
+                file.close()
+            except OSError:
+                pass
+        time.sleep(self.random.uniform(0.5, 2))
+        ballast.unlink()
+
+    EVENTS = (("kill_worker", 60), ("stop_worker", 8), ("kill_dispatcher", 14), ("kill_primary", 4), ("lose_tail", 4),
+        ("freeze_primary", 4), ("cut_connections", 4), ("fill_disk", 2))
+
+    def rage(self):
+        """Events until the time is over and each kind has happened; at least o.kills of them are SIGKILLs."""
+        names, weights = zip(*self.EVENTS)
+        first = list(names)
+        self.random.shuffle(first)
+        end = self.until + (self.until - time.monotonic())  # twice the time at most
+        pause = (self.until - time.monotonic()) / (self.o.kills * sum(weights) / (sum(weights) - 18))
+        while time.monotonic() < end:
+            kills = sum(self.count[k] for k in ("kill_worker", "kill_dispatcher", "kill_primary", "lose_tail"))
+            if time.monotonic() > self.until and kills >= self.o.kills and not first:
+                return
+            began = time.monotonic()
+            name = first.pop() if first else self.random.choices(names, weights)[0]
+            if getattr(self, name)() is not False:
+                self.count[name] += 1
+            elif name not in self.count and (name != "fill_disk" or self.can_fill):
+                first.insert(0, name)  # not possible just now
+            self.tend()
+            time.sleep(max(0, pause * self.random.uniform(0.5, 1.5) - (time.monotonic() - began)))
+
+    # --- what is checked ---
+
+    def held_by(self, names):
+        """The jobs that the queue's books show in these workers' hands; None without a primary."""
+        node = self.group.primary()
+        leased = node.ask("HGETALL", KEY + "leased") if node else None
+        if leased is None:
+            return None
+        return {job for job, lease in zip(leased[::2], leased[1::2]) if lease.split(".")[0] in names}
+
+    def follow_death(self, name):
+        """How long the queue's books show photos in the hands of a worker that is dead."""
+        began, dark, last = time.monotonic(), self.dark, 0.0
+        while time.monotonic() - began < 4 * self.o.lease + 60 and not self.stopping:
+            held = self.held_by({name})
+            if held == set():
+                break
+            last = time.monotonic() - began if held else last
+            time.sleep(0.25)
+        waited = last - (self.dark - dark)
+        self.delays.append(waited)
+        if waited > self.o.lease + 5:
+            self.complain(f"photos of the dead worker {name} came back after {waited:.1f} s")
+
+    def sample(self):
+        env = fleet.environment(CLOAK_REDIS=self.group.url)
+        while not self.stopping:
+            ended = [a for a in self.albums if a.through]
+            for album in [a for a in self.albums if not a.through] + ended[-1:]:
+                album.id = album.id or self.id_of(album)
+                if album.id:
+                    self.sample_books(album, env)
+                self.look(album)
+            self.sample_leases()
+            time.sleep(0.5)
+
+    def id_of(self, album):
+        try:
+            with open(f"{album.out}.cloak/manifest") as manifest:
+                return json.loads(manifest.readline())["album"]
+        except (OSError, ValueError):
+            return None
+
+    def sample_books(self, album, env):
+        done = subprocess.run([fleet.BIN / "cloak", "status", album.id, "--json"], env=env, capture_output=True,
+            text=True, timeout=60)
+        if done.returncode in (1, 2):  # no primary just now, or the album is not there yet
+            self.count["samples that Redis did not answer"] += 1
+            return
+        books = json.loads(done.stdout.strip().splitlines()[-1])
+        self.count["samples"] += 1
+        if not books["books_balanced"] or books["total"] > self.o.photos:
+            self.complain(f"the books of album {album.number} do not balance: {done.stdout}")
+        album.through = books["delivered"] == self.o.photos and album.fed()
+
+    def sample_leases(self):
+        """No lease that has run out stays in the books: the next claim takes it back."""
+        node = self.group.primary()
+        if not node:
+            return
+        first, now = node.ask("ZRANGE", KEY + "leases", 0, 0, "WITHSCORES"), node.ask("TIME")
+        if first and now and (node.ask("ROLE") or [""])[0] == "master":
+            over = int(now[0]) - float(first[1]) / 1000
+            self.oldest = max(self.oldest, over)
+            if over > 20:
+                self.complain(f"the lease of {first[0]} ran out {over:.0f} s ago")
+
+    def look(self, album):
+        """Checks the bytes of what is new in an output folder."""
+        try:
+            entries = list(os.scandir(album.out))
+        except OSError:
+            return
+        for entry in entries:
+            if not entry.name.endswith(".png"):
+                continue
+            try:
+                info = entry.stat()
+                if album.seen.get(entry.name) != (info.st_ino, info.st_mtime_ns):
+                    self.count["delivered again"] += entry.name in album.seen
+                    if fleet.sha256(entry.path) != self.want[album.keys[entry.name]]:
+                        self.complain(f"{entry.path} has other bytes")
+                    album.seen[entry.name] = (info.st_ino, info.st_mtime_ns)
+            except OSError:
+                pass  # it is being replaced
+
+    def settle(self):
+        """After the storm: everything comes to its end without help but `submit`, `repair` and `retry`."""
+        env = fleet.environment(CLOAK_REDIS=self.group.url)
+        fleet.wait_until(self.group.ready, "a primary and a replica")
+        for album in self.albums:
+            until = time.monotonic() + fleet.PATIENCE
+            while not self.settled(album, env):
+                if time.monotonic() > until:
+                    self.complain(f"album {album.number} does not come to its end")
+                    break
+                time.sleep(0.5)
+
+    def settled(self, album, env):
+        if not album.fed():
+            if not album.dispatcher.alive():
+                self.submit(album)
+            return False
+        done = self.place.cloak("status", album.id or self.id_of(album), "--json", env=env)
+        if done.code == 2 or (done.code in (0, 3, 4) and done.json["total"] < self.o.photos):
+            self.repair(album)
+            return False
+        if done.code not in (0, 3, 4):
+            return False
+        if done.json["dead"] and done.json["delivered"] + done.json["dead"] == self.o.photos:
+            self.count["retried after too many losses or failures"] += done.json["dead"]
+            self.place.cloak("retry", album.id, env=env)
+        return done.json["delivered"] == self.o.photos
+
+    def verify(self):
+        env = fleet.environment(CLOAK_REDIS=self.group.url)
+        losses = 0
+        for album in self.albums:
+            audit = self.place.cloak("audit", album.id, "--json", env=env)
+            if audit.code or audit.json["checked"] != self.o.photos:
+                self.complain(f"audit of album {album.number}: {audit}")
+            books = self.place.cloak("status", album.id, "--json", env=env).json
+            faces = sum(kind % 5 != 0 for kind in album.keys.values())
+            if (books["delivered"], books["cloaked"], books["no_face"], books["faces_before"], books["faces_after"]) != (
+                    self.o.photos, faces, self.o.photos - faces, faces, 0):
+                self.complain(f"album {album.number} is counted wrong: {books}")
+            for key, kind in album.keys.items():
+                if fleet.sha256(album.out / key) != self.want[kind]:
+                    self.complain(f"{album.out / key} has other bytes")
+            found = {p.name for p in album.out.iterdir()}
+            if found != set(album.keys) | {k + ".cloak.json" for k in album.keys}:
+                self.complain(f"album {album.number} has other files: {sorted(found ^ set(album.keys))[:5]}")
+            losses += sum(r["losses"] for r in fleet.receipts(album.out).values())
+        self.count["losses in receipts"] = losses
+        self.count["fenced"] = sum(p.text().count('"photo_fenced"') for p in self.place.programs
+            if p.name.startswith("stub-"))
+
+    def run(self):
+        self.stopping = False
+        self.oldest = 0.0
+        self.make_kinds()
+        self.undisturbed()
+        self.group = fleet.Sentinels(self.place, "--appendfsync", "everysec")
+        for _ in range(self.o.workers):
+            self.add_worker()
+        began = time.monotonic()
+        self.until = began + self.o.minutes * 60
+        self.tend()
+        sampler = threading.Thread(target=self.sample, daemon=True)
+        sampler.start()
+        self.rage()
+        self.settle()
+        self.stopping = True
+        sampler.join(60)
+        self.verify()
+        return {"seed": self.o.seed, "minutes": round((time.monotonic() - began) / 60, 1), "workers": self.o.workers,
+            "photos": self.photos, "albums": len(self.albums), "wrong": len(self.wrong),
+            "kills": sum(self.count[k] for k in ("kill_worker", "kill_dispatcher", "kill_primary", "lose_tail")),
+            "back_after_s": round(max(self.delays, default=0), 1), "oldest_lease_over_s": round(self.oldest, 1),
+            "dark_s": round(self.dark, 1), **self.count}
+
+
+def parse():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--minutes", type=float, default=0.75)
+    parser.add_argument("--workers", type=int, default=12)
+    parser.add_argument("--kills", type=int, default=20)
+    parser.add_argument("--photos", type=int, default=400, help="per album")
+    parser.add_argument("--seconds", type=float, default=0.4, help="that a photo takes on average")
+    parser.add_argument("--lease", type=float, default=6)
+    parser.add_argument("--seed", type=int, default=int(os.environ.get("CLOAK_SEED") or 7))
+    parser.add_argument("--json", action="store_true")
+    return parser.parse_args()
+
+
+def main():
+    options = parse()
+    if not shutil.which("redis-server"):
+        print("skipped: redis-server is not installed", file=sys.stderr)
+        return 77
+    print(f"  seed {options.seed}", file=sys.stderr, flush=True)
+    storm = Storm(options)
+    try:
+        result = storm.run()
+    finally:
+        storm.close()
+    if not storm.can_fill:
+        print("  no full disk: this user may not mount a tmpfs", file=sys.stderr)
+    print(json.dumps(result, indent=None if options.json else 1))
+    return 1 if storm.wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
