@@ -320,10 +320,10 @@ class Place:
         return self.start(f"worker-{name}", [BIN / "cloak-worker", "--redis", url, "--name", name,
             "--threads", "1", *args])
 
-    def start_stub_worker(self, url, name, seconds, *args):
+    def start_stub_worker(self, url, name, seconds, *args, **env):
         """The real worker with a model that sleeps so long per photo on average (tests/stub_model.c)."""
         return self.start(f"stub-{name}", [BIN / "cloak-stub-worker", "--redis", url, "--name", name, *args],
-            environment(CLOAK_STUB_SECONDS=str(seconds)))
+            environment(CLOAK_STUB_SECONDS=str(seconds), **env))
 
     def cloak(self, *args, env=None, preexec=None, timeout=None):
         """Runs `cloak` to its end."""

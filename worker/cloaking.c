@@ -5,6 +5,10 @@
  * something is found there, further rounds continue from where the last one stopped with the real
  * encoder in the loop, from the second on with a wider region. Every round's attempt is verified
  * alike, the best is kept, and the receipt states what is left on it.
+ *
+ * A JPEG is first coded as it was: the blocks that the cloak has not touched stay as they are, the others get the
+ * file's own tables and subsampling (cloak_photo_patch). That keeps the file's size and the quality of all the rest.
+ * When a cloak does not survive that in all rounds, the photo as a whole is coded finely, in further rounds.
  */
 #include "worker/cloaking.h"
 
@@ -19,6 +23,9 @@
 typedef struct {
     const cloak_photo *photo; /* source of format, profile and alpha */
     const char *name;
+    const void *source; /* the bytes it was decoded from */
+    size_t source_length;
+    bool fine; /* the whole photo anew, and not only the changed blocks */
 } Codec;
 
 typedef struct {
@@ -38,10 +45,15 @@ static size_t rgb_size(const cloak_photo *photo) {
     return (size_t)photo->width * (size_t)photo->height * 3;
 }
 
-/* Encodes `rgb` as the photo's delivered file would be. */
-static cloak_status encode(const cloak_photo *photo, const uint8_t *rgb, void **bytes,
-    size_t *length, cloak_error *error) {
-    cloak_photo copy = *photo; /* borrows everything but the pixels */
+/* Encodes `rgb` as the photo's delivered file would be. Where blocks cannot be replaced, that is from then on the
+ * whole photo. */
+static cloak_status encode(
+    Codec *codec, const uint8_t *rgb, void **bytes, size_t *length, cloak_error *error) {
+    cloak_photo copy = *codec->photo; /* borrows everything but the pixels */
+    if (!codec->fine && cloak_photo_patch(codec->source, codec->source_length, codec->photo, rgb, bytes,
+                            length, NULL) == CLOAK_OK)
+        return CLOAK_OK;
+    codec->fine = true;
     copy.rgb = (uint8_t *)rgb;
     return cloak_photo_encode(&copy, bytes, length, error);
 }
@@ -64,13 +76,13 @@ static cloak_status decode(const void *bytes, size_t length, const char *name,
     return CLOAK_OK;
 }
 
-static cloak_status codec(
+static cloak_status pass_codec(
     void *context, const cloak_image *image, uint8_t *out, cloak_error *error) {
-    const Codec *codec = context;
+    Codec *codec = context;
     void *bytes = NULL;
     size_t length = 0;
     uint8_t *rgb = NULL;
-    cloak_status status = encode(codec->photo, image->rgb, &bytes, &length, error);
+    cloak_status status = encode(codec, image->rgb, &bytes, &length, error);
     if (status == CLOAK_OK)
         status = decode(bytes, length, codec->name, codec->photo, &rgb, error);
     if (status == CLOAK_OK)
@@ -99,23 +111,25 @@ cloak_status cloak_cloaking_verify(const cloak_target_set *targets, const void *
 }
 
 /* Applies, encodes and verifies one attack's result. `attempt` is filled on success. */
-static cloak_status deliverable(const cloak_target_set *targets, const cloak_photo *photo, const char *name,
+static cloak_status deliverable(const cloak_target_set *targets, Codec *codec,
     const cloak_attack_result *result, cloak_record *record, cloak_cloaking *attempt,
     cloak_error *error) {
+    const cloak_photo *photo = codec->photo;
     cloak_image image = {photo->rgb, photo->width, photo->height};
     double start = cloak_now();
     cloak_status status = CLOAK_OK;
     attempt->rgb = cloak_try_alloc(rgb_size(photo));
     if (!attempt->rgb)
-        return fail_named(error, CLOAK_E_DEVICE, name, "out of memory");
+        return fail_named(error, CLOAK_E_DEVICE, codec->name, "out of memory");
     status = cloak_model_apply(&image, result, attempt->rgb, error);
     record->seconds_attack += cloak_now() - start;
     start = cloak_now();
     if (status == CLOAK_OK)
-        status = encode(photo, attempt->rgb, &attempt->bytes, &attempt->length, error);
+        status = encode(codec, attempt->rgb, &attempt->bytes, &attempt->length, error);
+    attempt->fine = codec->fine;
     record->seconds_encode += cloak_now() - start;
     if (status == CLOAK_OK)
-        status = cloak_cloaking_verify(targets, attempt->bytes, attempt->length, name, photo, record,
+        status = cloak_cloaking_verify(targets, attempt->bytes, attempt->length, codec->name, photo, record,
             &attempt->decoded, &attempt->found, error);
     if (status != CLOAK_OK)
         cloak_cloaking_free(attempt);
@@ -130,7 +144,7 @@ static bool better(const cloak_cloaking *a, const cloak_cloaking *b) {
 }
 
 static cloak_attack_params params_for(const cloak_target_set *targets,
-    const cloak_settings *settings, const cloak_findings *before, const Survival *survival, int round, Codec *context) {
+    const cloak_settings *settings, const cloak_findings *before, const Survival *survival, int round, Codec *codec) {
     cloak_attack_params params = cloak_attack_default_params();
     params.clean = &before->all;
     params.others = targets->others;
@@ -145,50 +159,62 @@ static cloak_attack_params params_for(const cloak_target_set *targets,
     params.transform_count = survival->count;
     params.seed = (uint64_t)settings->seed;
     if (round > 0) {
-        params.codec = codec;
-        params.codec_context = context;
+        params.codec = pass_codec;
+        params.codec_context = codec;
     }
     return params;
 }
 
-cloak_status cloak_cloaking_run(const cloak_target_set *targets, const cloak_photo *photo,
-    const char *name, const cloak_settings *settings, const cloak_findings *before, cloak_stop stop,
-    void *stop_context, cloak_record *record, cloak_cloaking *cloaking, cloak_error *error) {
-    Codec context = {photo, name};
-    cloak_image image = {photo->rgb, photo->width, photo->height};
+/* One round: attacks from where the last one stopped (`warm`), and keeps the attempt if it is the best so far. */
+static cloak_status attempt_round(const cloak_target_set *targets, const cloak_attack_params *params, int round,
+    Codec *codec, cloak_attack_result *warm, cloak_record *record, cloak_cloaking *best, cloak_error *error) {
+    cloak_image image = {codec->photo->rgb, codec->photo->width, codec->photo->height};
+    cloak_attack_result result = {0};
+    cloak_cloaking attempt = {0};
+    double start = cloak_now();
+    cloak_status status = cloak_model_attack(targets->own, &image, 1, params, warm, &result, error);
+    record->seconds_attack += cloak_now() - start;
+    if (status != CLOAK_OK)
+        return status;
+    record->steps += result.steps;
+    record->restarts += result.restarts;
+    record->encoder_rounds = round;
+    record->grid_width = result.grid_width;
+    record->grid_height = result.grid_height;
+    status = deliverable(targets, codec, &result, record, &attempt, error);
+    cloak_attack_result_free(warm);
+    *warm = result;
+    if (status == CLOAK_OK && better(&attempt, best)) {
+        cloak_cloaking_free(best);
+        *best = attempt;
+    } else {
+        cloak_cloaking_free(&attempt);
+    }
+    return status;
+}
+
+cloak_status cloak_cloaking_run(const cloak_target_set *targets, const cloak_source *source,
+    const cloak_settings *settings, const cloak_findings *before, cloak_stop stop, void *stop_context,
+    cloak_record *record, cloak_cloaking *cloaking, cloak_error *error) {
+    Codec codec = {source->photo, source->name, source->bytes, source->length, false};
     cloak_attack_result warm = {0};
     cloak_cloaking best = {0};
     Survival survival;
+    int rounds = (int)settings->encoder_rounds;
     cloak_status status =
         cloak_transforms_parse(settings->survive, survival.transforms, &survival.count, error);
     record->steps = record->restarts = record->encoder_rounds = 0;
-    for (int round = 0; round <= settings->encoder_rounds && status == CLOAK_OK; round++) {
-        cloak_attack_params params = params_for(targets, settings, before, &survival, round, &context);
-        cloak_attack_result result = {0};
-        cloak_cloaking attempt = {0};
+    for (int round = 0; round <= rounds && status == CLOAK_OK; round++) {
+        cloak_attack_params params = params_for(targets, settings, before, &survival, round, &codec);
         params.stop = stop;
         params.stop_context = stop_context;
-        double start = cloak_now();
-        status = cloak_model_attack(targets->own, &image, 1, &params, &warm, &result, error);
-        record->seconds_attack += cloak_now() - start;
-        if (status != CLOAK_OK)
-            break;
-        record->steps += result.steps;
-        record->restarts += result.restarts;
-        record->encoder_rounds = round;
-        record->grid_width = result.grid_width;
-        record->grid_height = result.grid_height;
-        status = deliverable(targets, photo, name, &result, record, &attempt, error);
-        cloak_attack_result_free(&warm);
-        warm = result;
-        if (status == CLOAK_OK && better(&attempt, &best)) {
-            cloak_cloaking_free(&best);
-            best = attempt;
-        } else {
-            cloak_cloaking_free(&attempt);
-        }
+        status = attempt_round(targets, &params, round, &codec, &warm, record, &best, error);
         if (status == CLOAK_OK && best.found.all.count == 0)
             break;
+        if (round == rounds && !codec.fine) { /* as many again, with the whole photo coded finely */
+            codec.fine = true;
+            rounds += settings->encoder_rounds ? (int)settings->encoder_rounds : 1;
+        }
     }
     cloak_attack_result_free(&warm);
     if (status == CLOAK_OK)

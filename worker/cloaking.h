@@ -14,15 +14,23 @@ typedef struct {
     uint8_t *rgb;     /* perturbed pixels before encoding */
     uint8_t *decoded; /* pixels of the decoded file */
     cloak_findings found; /* on the decoded file */
+    bool fine; /* the whole photo was coded anew, and not only the blocks that have changed */
 } cloak_cloaking;
+
+/* A photo, where it comes from, and its key. All borrowed. */
+typedef struct {
+    const cloak_photo *photo;
+    const void *bytes; /* that it was decoded from */
+    size_t length;
+    const char *name;
+} cloak_source;
 
 /* Attacks the photo until none of the targets finds anything on its decoded encoding, or the settings' rounds are
  * used up; then the best attempt (fewest found, then lowest score) is the result. Adds to the
  * record's steps, restarts, rounds, grid and seconds. `before` is what is found on the photo; `stop`
  * is asked between steps. */
 CLOAK_MUST_CHECK cloak_status cloak_cloaking_run(const cloak_target_set *targets,
-    const cloak_photo *photo, const char *name, const cloak_settings *settings,
-    const cloak_findings *before,
+    const cloak_source *source, const cloak_settings *settings, const cloak_findings *before,
     cloak_stop stop, void *stop_context, cloak_record *record, cloak_cloaking *cloaking,
     cloak_error *error);
 

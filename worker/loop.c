@@ -7,7 +7,8 @@
  * run out and others take over.
  *
  * How much is claimed: about two seconds of this device. Estimates of photos are in seconds of a device that
- * all share; the worker learns its own pace from what they really took.
+ * all share; the worker learns its own pace from what they really took. Photos are not alike, and a batch may turn
+ * out to be more: after two seconds what was not begun is given back, so that nobody waits for it at the end.
  *
  * A worker whose photos fail one after the other, not by the photos' fault (its device, its disk, its network),
  * does not run through the queue and use up everybody's retries: it rests after the fifth, twice as long
@@ -260,8 +261,9 @@ static cloak_status work_off(
     cloak_status status = CLOAK_OK;
     size_t i = 0;
     cloak_keeper_hold(worker->keeper, jobs, count, asked);
+    const double until = cloak_now() + CLAIM_MS / 1000.0;
     for (; i < count && status == CLOAK_OK && !stop_signals && !spent(worker) &&
-           (i == 0 || !must_rest(worker));
+           (i == 0 || (!must_rest(worker) && cloak_now() < until));
          i++) {
         worker->current = i;
         if (cloak_keeper_holds(worker->keeper, i))

@@ -96,8 +96,6 @@ static cloak_status load(const cloak_job *job, const cloak_album *album, Work *w
     cloak_record_set(&record->format, cloak_format_word(work->photo.format));
     record->width = work->photo.width;
     record->height = work->photo.height;
-    if (cloak_photo_encode_quality(&work->photo) > 0)
-        record->quality = cloak_photo_encode_quality(&work->photo);
     return CLOAK_OK;
 }
 
@@ -118,6 +116,7 @@ static cloak_status cloak_it(const cloak_pipeline *pipeline, const cloak_job *jo
     const cloak_album *album, const cloak_truth *truth, Work *work, cloak_record *record,
     cloak_error *error) {
     cloak_image image = {work->photo.rgb, work->photo.width, work->photo.height};
+    const cloak_source source = {&work->photo, work->bytes, work->length, job->key};
     double start = cloak_now();
     cloak_status status =
         cloak_target_set_detect(pipeline->targets, &image, NULL, &work->before, error);
@@ -125,11 +124,13 @@ static cloak_status cloak_it(const cloak_pipeline *pipeline, const cloak_job *jo
     if (status == CLOAK_OK)
         status = work->before.all.count == 0
                      ? pass_through(pipeline, job, work, record, error)
-                     : cloak_cloaking_run(pipeline->targets, &work->photo, job->key,
-                           &album->settings, &work->before, pipeline->stop,
-                           pipeline->stop_context, record, &work->result, error);
+                     : cloak_cloaking_run(pipeline->targets, &source, &album->settings, &work->before,
+                           pipeline->stop, pipeline->stop_context, record, &work->result, error);
     if (status != CLOAK_OK)
         return status;
+    int quality = work->result.fine ? cloak_photo_encode_quality(&work->photo) : work->photo.quality;
+    if (quality > 0)
+        record->quality = quality;
     if (*album->settings.survive && work->before.all.count > 0) {
         start = cloak_now();
         cloak_image delivered = {work->result.decoded, image.width, image.height};

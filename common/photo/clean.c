@@ -6,13 +6,30 @@
 #include "common/photo/metadata.h"
 #include "common/photo/parts.h"
 
+uint8_t *cloak_jpeg_upright(const void *bytes, size_t length, size_t *upright_length) {
+    cloak_survey survey = cloak_survey_read(CLOAK_FORMAT_JPEG, bytes, length);
+    size_t weeded_length = 0;
+    uint8_t *weeded = cloak_weed(CLOAK_FORMAT_JPEG, bytes, length, &weeded_length);
+    if (!weeded || survey.orientation == 1) {
+        *upright_length = weeded_length;
+        return weeded;
+    }
+    uint8_t *turned = cloak_turn_jpeg(weeded, weeded_length, survey.orientation, upright_length);
+    free(weeded);
+    return turned;
+}
+
 cloak_status cloak_photo_clean(const void *source, size_t source_length, const cloak_photo *photo,
     void **bytes, size_t *length, cloak_error *error) {
     cloak_survey survey = cloak_survey_read(photo->format, source, source_length);
-    if (survey.orientation != 1) /* what says so goes away: the pixels themselves must turn */
-        return cloak_photo_encode(photo, bytes, length, error);
     size_t cleaned_length = 0;
-    uint8_t *cleaned = cloak_weed(photo->format, source, source_length, &cleaned_length);
+    uint8_t *cleaned = photo->format == CLOAK_FORMAT_JPEG
+                           ? cloak_jpeg_upright(source, source_length, &cleaned_length)
+                       : survey.orientation == 1
+                           ? cloak_weed(photo->format, source, source_length, &cleaned_length)
+                           : NULL;
+    if (!cleaned && survey.orientation != 1) /* what says so goes away: the pixels themselves must turn */
+        return cloak_photo_encode(photo, bytes, length, error);
     if (cleaned)
         cleaned = cloak_metadata_embed(photo, cleaned, &cleaned_length);
     if (!cleaned)

@@ -59,6 +59,14 @@ cloak_survey cloak_survey_read(cloak_format_id format, const void *bytes, size_t
 CLOAK_MUST_CHECK uint8_t *cloak_weed(
     cloak_format_id format, const void *bytes, size_t length, size_t *weeded_length);
 
+/* A JPEG without its metadata and upright, its coded pixels turned block by block where they lie on a side. A new
+ * block (free()), or NULL without memory, or where its sides are no whole number of blocks. */
+CLOAK_MUST_CHECK uint8_t *cloak_jpeg_upright(const void *bytes, size_t length, size_t *upright_length);
+
+/* Turns a JPEG as the EXIF orientation (2…8) asks for, without loss; NULL when that cannot be done. */
+CLOAK_MUST_CHECK uint8_t *cloak_turn_jpeg(
+    const uint8_t *jpeg, size_t length, int orientation, size_t *turned_length);
+
 /* The orientation in an EXIF block (a TIFF header, with or without "Exif\0\0" before it): 1…8; 1
  * when it holds none or makes no sense. */
 int cloak_orientation_read(const uint8_t *exif, size_t length);

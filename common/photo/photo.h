@@ -100,8 +100,15 @@ bool cloak_metadata_parse(const char *word, cloak_metadata_policy *policy);
 CLOAK_MUST_CHECK cloak_status cloak_photo_encode(
     const cloak_photo *photo, void **bytes, size_t *length, cloak_error *error);
 
+/* Other pixels (`rgb`, of the photo's size) over the photo's own JPEG: blocks of which no pixel differs from
+ * photo->rgb keep their coefficients to the bit, the others are coded with the file's own tables and subsampling.
+ * `source` are the bytes that `photo` was decoded from. CLOAK_E_USAGE where that cannot be done: no JPEG, CMYK, one that
+ * is stored on its side and whose sides are no whole number of blocks. `*bytes` is a new block (free()). Any thread. */
+CLOAK_MUST_CHECK cloak_status cloak_photo_patch(const void *source, size_t source_length,
+    const cloak_photo *photo, const uint8_t *rgb, void **bytes, size_t *length, cloak_error *error);
+
 /* The photo with no metadata but those kept: the file's coded pixels are copied as they are, with its ICC
- * profile. Only a photo whose metadata turn it is encoded anew, upright. `source` are the bytes that
+ * profile. A photo whose metadata turn it is turned block by block where that can be done, else encoded anew, upright. `source` are the bytes that
  * `photo` was decoded from. `*bytes` is a new block (free()). Any thread. */
 CLOAK_MUST_CHECK cloak_status cloak_photo_clean(const void *source, size_t source_length,
     const cloak_photo *photo, void **bytes, size_t *length, cloak_error *error);

@@ -1,0 +1,223 @@
+/* Other pixels over a JPEG's own blocks: what has not changed keeps its coefficients, what has is coded as the
+ * file is; and files whose blocks cannot be replaced are refused. */
+#include <stdio.h>
+
+#include <jpeglib.h>
+
+#include "tests/unit/samples.h"
+
+static cloak_error error;
+
+typedef struct {
+    int width, height, quality, sampling; /* sampling: 1 or 2, both ways */
+    bool grey, progressive;
+} kind;
+
+/* A JPEG by libjpeg itself. */
+static bytes make_jpeg(kind k) {
+    struct jpeg_compress_struct c;
+    struct jpeg_error_mgr errors;
+    unsigned char *out = NULL;
+    unsigned long length = 0;
+    cloak_photo p = make_photo(CLOAK_FORMAT_JPEG, k.width, k.height, false);
+    c.err = jpeg_std_error(&errors);
+    jpeg_create_compress(&c);
+    jpeg_mem_dest(&c, &out, &length);
+    c.image_width = (JDIMENSION)k.width;
+    c.image_height = (JDIMENSION)k.height;
+    c.input_components = 3;
+    c.in_color_space = JCS_RGB;
+    jpeg_set_defaults(&c);
+    if (k.grey)
+        jpeg_set_colorspace(&c, JCS_GRAYSCALE);
+    else
+        c.comp_info[0].h_samp_factor = c.comp_info[0].v_samp_factor = k.sampling;
+    jpeg_set_quality(&c, k.quality, TRUE);
+    if (k.progressive)
+        jpeg_simple_progression(&c);
+    jpeg_start_compress(&c, TRUE);
+    for (int y = 0; y < k.height; y++) {
+        JSAMPROW row = p.rgb + (size_t)y * (size_t)k.width * 3;
+        jpeg_write_scanlines(&c, &row, 1);
+    }
+    jpeg_finish_compress(&c);
+    jpeg_destroy_compress(&c);
+    cloak_photo_free(&p);
+    bytes b = {0};
+    put(&b, out, length);
+    free(out);
+    return b;
+}
+
+typedef struct {
+    struct jpeg_decompress_struct d;
+    struct jpeg_error_mgr errors;
+    jvirt_barray_ptr *blocks;
+} coefficients;
+
+static void open_coefficients(bytes file, coefficients *c) {
+    c->d.err = jpeg_std_error(&c->errors);
+    jpeg_create_decompress(&c->d);
+    jpeg_mem_src(&c->d, file.data, file.length);
+    jpeg_read_header(&c->d, TRUE);
+    c->blocks = jpeg_read_coefficients(&c->d);
+}
+
+static const JCOEF *block(coefficients *c, int component, JDIMENSION x, JDIMENSION y) {
+    return c->d.mem->access_virt_barray((j_common_ptr)&c->d, c->blocks[component], y, 1, FALSE)[0][x];
+}
+
+/* Checks that two files differ in just those blocks that lie over the rectangle, and are coded alike. */
+static void check_blocks(bytes a, bytes b, int x0, int y0, int x1, int y1) {
+    coefficients ca, cb;
+    open_coefficients(a, &ca);
+    open_coefficients(b, &cb);
+    CHECK_INT(cb.d.num_components, ca.d.num_components);
+    CHECK_INT(cb.d.progressive_mode, ca.d.progressive_mode);
+    int differing = 0;
+    for (int i = 0; i < ca.d.num_components; i++) {
+        const jpeg_component_info *p = &ca.d.comp_info[i], *q = &cb.d.comp_info[i];
+        CHECK(p->h_samp_factor == q->h_samp_factor && p->v_samp_factor == q->v_samp_factor);
+        CHECK(memcmp(p->quant_table->quantval, q->quant_table->quantval, sizeof p->quant_table->quantval) == 0);
+        const int w = 8 * ca.d.max_h_samp_factor / p->h_samp_factor, h = 8 * ca.d.max_v_samp_factor / p->v_samp_factor;
+        for (JDIMENSION y = 0; y < p->height_in_blocks; y++)
+            for (JDIMENSION x = 0; x < p->width_in_blocks; x++) {
+                bool over = (int)x * w < x1 && (int)(x + 1) * w > x0 && (int)y * h < y1 && (int)(y + 1) * h > y0;
+                bool same = memcmp(block(&ca, i, x, y), block(&cb, i, x, y), sizeof(JBLOCK)) == 0;
+                if (!over && !same)
+                    check_failed(__FILE__, __LINE__, "%dx%d: block %u,%u of component %d has changed", (int)ca.d.image_width, (int)ca.d.image_height, x, y, i);
+                differing += !same;
+            }
+    }
+    CHECK((differing > 0) == (x1 > x0));
+    jpeg_destroy_decompress(&ca.d);
+    jpeg_destroy_decompress(&cb.d);
+}
+
+/* Lifts a rectangle of the photo and lays it over the file. */
+static bytes patched(bytes file, const cloak_photo *photo, int x0, int y0, int x1, int y1, int lift) {
+    const size_t size = (size_t)photo->width * (size_t)photo->height * 3;
+    uint8_t *rgb = cloak_alloc(size);
+    bytes out = {0};
+    memcpy(rgb, photo->rgb, size);
+    for (int y = y0; y < y1; y++)
+        for (int i = 3 * x0; i < 3 * x1; i++)
+            rgb[3 * y * photo->width + i] = (uint8_t)(rgb[3 * y * photo->width + i] + lift);
+    void *data = NULL;
+    CHECK_OK(cloak_photo_patch(file.data, file.length, photo, rgb, &data, &out.length, &error));
+    out.data = data;
+    free(rgb);
+    return out;
+}
+
+static double mean_of(const cloak_photo *p, int x0, int y0, int x1, int y1) {
+    double sum = 0;
+    for (int y = y0; y < y1; y++)
+        for (int i = 3 * x0; i < 3 * x1; i++)
+            sum += p->rgb[3 * y * p->width + i];
+    return sum / (3.0 * (x1 - x0) * (y1 - y0));
+}
+
+TEST(only_changed_blocks_differ) {
+    static const kind kinds[] = {{96, 80, 75, 2, false, false}, {96, 80, 92, 1, false, true},
+        {101, 67, 85, 2, false, true}, {97, 50, 80, 1, true, false}};
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
+        bytes file = make_jpeg(kinds[i]);
+        cloak_photo before = decode(file);
+        bytes out = patched(file, &before, 30, 20, 58, 44, 20);
+        check_blocks(file, out, 30, 20, 58, 44);
+        cloak_photo after = decode(out);
+        CHECK_NEAR(mean_of(&after, 33, 23, 55, 41) - mean_of(&before, 33, 23, 55, 41), 20, 2);
+        CHECK_NEAR(mean_of(&after, 70, 0, 96, 44), mean_of(&before, 70, 0, 96, 44), 1e-9);
+        CHECK(out.length < file.length * 5 / 4);
+        cloak_photo_free(&after);
+        cloak_photo_free(&before);
+        free(out.data);
+        free(file.data);
+    }
+}
+
+TEST(nothing_changed_nothing_lost) {
+    bytes file = make_jpeg((kind){96, 80, 75, 2, false, false});
+    cloak_photo before = decode(file);
+    bytes out = patched(file, &before, 0, 0, 0, 0, 0);
+    check_blocks(file, out, 0, 0, 0, 0);
+    cloak_photo_free(&before);
+    free(out.data);
+    free(file.data);
+}
+
+TEST(profile_stays) {
+    bytes file = make_jpeg((kind){64, 64, 80, 2, false, false}), icc = icc_profile("RGB "), head = {0};
+    put(&head, "ICC_PROFILE\0\1\1", 14);
+    put(&head, icc.data, icc.length);
+    bytes source = with_segment(file, 0xe2, head.data, head.length);
+    cloak_photo before = decode(source);
+    CHECK_INT(before.icc_length, icc.length);
+    bytes out = patched(source, &before, 8, 8, 24, 24, 12);
+    cloak_photo after = decode(out);
+    CHECK_INT(after.icc_length, icc.length);
+    CHECK(memcmp(after.icc, icc.data, icc.length) == 0);
+    cloak_photo_free(&after);
+    cloak_photo_free(&before);
+    free(out.data);
+    free(source.data);
+    free(head.data);
+    free(icc.data);
+    free(file.data);
+}
+
+TEST(turned_without_loss_where_blocks_allow) {
+    for (int orientation = 2; orientation <= 8; orientation++) {
+        bytes file = make_jpeg((kind){96, 80, 75, 2, false, false}), exif = exif_block(orientation, false, "x");
+        bytes source = with_exif(file, exif);
+        cloak_photo before = decode(source);
+        bytes same = patched(source, &before, 0, 0, 0, 0, 0);
+        cloak_photo after = decode(same);
+        CHECK(after.width == before.width && after.height == before.height);
+        /* a transposed inverse DCT rounds otherwise by a level or two, a turn the wrong way by far more */
+        CHECK(cloak_photo_psnr(before.rgb, after.rgb, (size_t)before.width * (size_t)before.height * 3) > 50);
+        void *cleaned = NULL;
+        size_t length = 0;
+        CHECK_OK(cloak_photo_clean(source.data, source.length, &before, &cleaned, &length, &error));
+        check_blocks(same, (bytes){cleaned, length}, 0, 0, 0, 0);
+        bytes out = patched(source, &before, 16, 16, 40, 48, 12);
+        check_blocks(same, out, 16, 16, 40, 48);
+        free(cleaned);
+        free(out.data);
+        free(same.data);
+        cloak_photo_free(&after);
+        cloak_photo_free(&before);
+        free(source.data);
+        free(exif.data);
+        free(file.data);
+    }
+}
+
+static void check_refused(bytes file) {
+    cloak_photo photo = decode(file);
+    void *out = NULL;
+    size_t length = 0;
+    CHECK_INT(cloak_photo_patch(file.data, file.length, &photo, photo.rgb, &out, &length, &error), CLOAK_E_USAGE);
+    CHECK(!out);
+    CHECK_OK(cloak_photo_clean(file.data, file.length, &photo, &out, &length, &error));
+    free(out);
+    cloak_photo_free(&photo);
+}
+
+TEST(what_cannot_be_patched_is_refused) {
+    bytes png = encoded_sample(CLOAK_FORMAT_PNG, 40, 30, false);
+    check_refused(png);
+    bytes odd = make_jpeg((kind){90, 70, 75, 2, false, false}), exif = exif_block(6, true, "x");
+    bytes turned = with_exif(odd, exif);
+    check_refused(turned);
+    uint8_t levels[4 * 4 * 4];
+    memset(levels, 90, sizeof levels);
+    bytes cmyk = flat_jpeg(4, 4, 4, levels, NULL, 0, 0);
+    check_refused(cmyk);
+    free(cmyk.data);
+    free(turned.data);
+    free(exif.data);
+    free(odd.data);
+    free(png.data);
+}
