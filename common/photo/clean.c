@@ -22,13 +22,15 @@ uint8_t *cloak_jpeg_upright(const void *bytes, size_t length, size_t *upright_le
 cloak_status cloak_photo_clean(const void *source, size_t source_length, const cloak_photo *photo,
     void **bytes, size_t *length, cloak_error *error) {
     cloak_survey survey = cloak_survey_read(photo->format, source, source_length);
+    const bool is_row = photo->format == CLOAK_FORMAT_PNG || photo->format == CLOAK_FORMAT_WEBP;
     size_t cleaned_length = 0;
     uint8_t *cleaned = photo->format == CLOAK_FORMAT_JPEG
                            ? cloak_jpeg_upright(source, source_length, &cleaned_length)
-                       : survey.orientation == 1
+                       : survey.orientation == 1 && is_row
                            ? cloak_weed(photo->format, source, source_length, &cleaned_length)
                            : NULL;
-    if (!cleaned && survey.orientation != 1) /* what says so goes away: the pixels themselves must turn */
+    /* what turns it goes away: the pixels themselves must turn; HEIC, AVIF and TIFF are no rows of parts to weed */
+    if (!cleaned && (survey.orientation != 1 || (photo->format != CLOAK_FORMAT_JPEG && !is_row)))
         return cloak_photo_encode(photo, bytes, length, error);
     if (cleaned)
         cleaned = cloak_metadata_embed(photo, cleaned, &cleaned_length);

@@ -4,7 +4,7 @@
  * survey of the container, which refuses what is too large, animated or broken before anything is
  * allocated for it; a weeded copy, so that libvips sees pixels and colour only; libvips with one
  * named loader, failing on errors; and its rows, copied one strip at a time into blocks whose size
- * was checked. What libvips finds must agree with the survey, or the file lies to one of the two.
+ * was checked. HEIC and AVIF are libheif's (heif.c). What libvips finds must agree with the survey, or the file lies to one of the two.
  */
 #include <inttypes.h>
 #include <stdlib.h>
@@ -13,6 +13,7 @@
 
 #include "common/base/alloc.h"
 #include "common/base/text.h"
+#include "common/photo/heif.h"
 #include "common/photo/library.h"
 #include "common/photo/parts.h"
 #include "common/photo/upright.h"
@@ -47,6 +48,9 @@ static cloak_status judge(const cloak_survey *survey, const cloak_photo_limits *
     if (survey->animated)
         return fail(error, CLOAK_E_PERMANENT, name,
             "is animated: only still photos are supported; export a still, or leave it out");
+    if (survey->pages)
+        return fail(error, CLOAK_E_PERMANENT, name,
+            "has several pages: save each as a photo of its own, or leave it out");
     if (survey->width == 0 || survey->height == 0)
         return fail(error, CLOAK_E_PERMANENT, name,
             "is truncated or corrupt: it announces no size; replace it with an intact copy");
@@ -78,6 +82,9 @@ static VipsImage *open_image(cloak_format_id format, void *bytes, size_t length)
     else if (format == CLOAK_FORMAT_WEBP)
         failed = vips_webpload_buffer(bytes, length, &image, "access", VIPS_ACCESS_SEQUENTIAL,
             "fail-on", VIPS_FAIL_ON_ERROR, NULL);
+    else if (format == CLOAK_FORMAT_TIFF)
+        failed = vips_tiffload_buffer(bytes, length, &image, "access", VIPS_ACCESS_SEQUENTIAL,
+            "fail-on", VIPS_FAIL_ON_ERROR, NULL);
     return failed ? NULL : image;
 }
 
@@ -92,9 +99,7 @@ static int leave_cmyk(VipsImage **image) {
     return 0;
 }
 
-/* The length of a profile of an RGB space as its header states it, or 0 when it is none
- * (ICC.1:2022, 7.2). What lies behind that length is not colour and does not pass. */
-static size_t rgb_profile_length(const uint8_t *icc, size_t length) {
+size_t cloak_rgb_profile_length(const uint8_t *icc, size_t length) {
     if (length < 132 || memcmp(icc + 16, "RGB ", 4) != 0 || memcmp(icc + 36, "acsp", 4) != 0)
         return 0;
     size_t stated = CLOAK_FOUR(icc[0], icc[1], icc[2], icc[3]);
@@ -110,7 +115,7 @@ static cloak_status keep_profile(
         vips_error_clear();
         return CLOAK_OK;
     }
-    length = rgb_profile_length(icc, length);
+    length = cloak_rgb_profile_length(icc, length);
     if (length == 0)
         return CLOAK_OK;
     photo->icc = cloak_try_alloc(length);
@@ -158,7 +163,8 @@ static cloak_status decode_weeded(void *bytes, size_t length, const cloak_survey
     if (!image)
         return cloak_library_fail(
             error, CLOAK_E_PERMANENT, name, "is truncated or corrupt", replace_it);
-    bool jpeg = photo->format == CLOAK_FORMAT_JPEG, cmyk = jpeg && image->Bands == 4;
+    bool jpeg = photo->format == CLOAK_FORMAT_JPEG;
+    bool cmyk = image->Bands == 4 && (jpeg || image->Type == VIPS_INTERPRETATION_CMYK);
     if ((uint64_t)image->Xsize != survey->width || (uint64_t)image->Ysize != survey->height) {
         status = fail(error, CLOAK_E_PERMANENT, name,
             "is corrupt: it announces two different sizes; replace it with an intact copy");
@@ -195,18 +201,24 @@ cloak_status cloak_photo_decode(const void *bytes, size_t length, const char *na
     cloak_format_id format = cloak_photo_sniff(bytes, length);
     if (format == CLOAK_FORMAT_UNKNOWN)
         return fail(error, CLOAK_E_PERMANENT, name,
-            "holds no JPEG, PNG or WebP data, whatever its name says: convert it, or leave it out");
+            "holds no photo of a known format, whatever its name says: convert it, or leave it out");
     cloak_survey survey = cloak_survey_read(format, bytes, length);
     cloak_status status = judge(&survey, limits ? limits : &defaults, name, error);
     if (status != CLOAK_OK)
         return status;
+    photo->format = format;
+    photo->quality = survey.quality;
+    photo->lossless = survey.lossless;
+    if (format == CLOAK_FORMAT_HEIC || format == CLOAK_FORMAT_AVIF) {
+        status = cloak_heif_decode(bytes, length, name, photo, error);
+        if (status != CLOAK_OK)
+            cloak_photo_free(photo);
+        return status;
+    }
     size_t weeded_length;
     uint8_t *weeded = cloak_weed(format, bytes, length, &weeded_length);
     if (!weeded)
         return fail(error, CLOAK_E_TRANSIENT, name, "needs more memory than is free");
-    photo->format = format;
-    photo->quality = survey.quality;
-    photo->lossless = survey.lossless;
     status = decode_weeded(weeded, weeded_length, &survey, name, photo, error);
     free(weeded);
     vips_error_clear(); /* warnings about photos that were fine in the end stay there otherwise */

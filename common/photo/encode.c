@@ -9,6 +9,7 @@
 #include <vips/vips.h>
 
 #include "common/base/alloc.h"
+#include "common/photo/heif.h"
 #include "common/photo/library.h"
 #include "common/photo/metadata.h"
 #include "common/photo/parts.h"
@@ -16,6 +17,8 @@
 enum { LEAST_QUALITY = 90 };
 
 int cloak_photo_encode_quality(const cloak_photo *photo) {
+    if (photo->format == CLOAK_FORMAT_HEIC || photo->format == CLOAK_FORMAT_AVIF)
+        return CLOAK_HEIF_QUALITY;
     bool lossy = photo->format == CLOAK_FORMAT_JPEG ||
                  (photo->format == CLOAK_FORMAT_WEBP && !photo->lossless);
     if (!lossy)
@@ -58,6 +61,9 @@ static int save(const cloak_photo *photo, VipsImage *image, void **bytes, size_t
     if (photo->format == CLOAK_FORMAT_PNG) /* filters make photos a third smaller */
         return vips_pngsave_buffer(
             image, bytes, length, "compression", 6, "filter", VIPS_FOREIGN_PNG_FILTER_ALL, NULL);
+    if (photo->format == CLOAK_FORMAT_TIFF)
+        return vips_tiffsave_buffer(image, bytes, length, "compression", VIPS_FOREIGN_TIFF_COMPRESSION_DEFLATE,
+            "predictor", VIPS_FOREIGN_TIFF_PREDICTOR_HORIZONTAL, NULL);
     if (photo->lossless)
         return vips_webpsave_buffer(image, bytes, length, "lossless", TRUE, NULL);
     return vips_webpsave_buffer(
@@ -87,8 +93,10 @@ cloak_status cloak_photo_encode(
     if (photo->format == CLOAK_FORMAT_UNKNOWN ||
         (photo->format == CLOAK_FORMAT_JPEG && photo->alpha))
         return cloak_fail(error, CLOAK_E_USAGE,
-            "cannot encode a photo %s: choose JPEG (without alpha), PNG or WebP",
+            "cannot encode a photo %s: choose JPEG (without alpha), PNG, WebP, HEIC, AVIF or TIFF",
             photo->alpha ? "with alpha as JPEG" : "of unknown format");
+    if (photo->format == CLOAK_FORMAT_HEIC || photo->format == CLOAK_FORMAT_AVIF)
+        return cloak_heif_encode(photo, bytes, length, error);
     void *saved = NULL;
     size_t saved_length = 0, weeded_length = 0;
     VipsImage *image = wrap(photo);
@@ -103,7 +111,7 @@ cloak_status cloak_photo_encode(
     g_free(saved);
     if (weeded && photo->format == CLOAK_FORMAT_JPEG)
         weeded = add_jfif(weeded, &weeded_length);
-    if (weeded)
+    if (weeded && photo->format != CLOAK_FORMAT_TIFF)
         weeded = cloak_metadata_embed(photo, weeded, &weeded_length);
     if (!weeded)
         return cloak_fail(error, CLOAK_E_TRANSIENT, "the photo needs more memory than is free");

@@ -23,7 +23,7 @@ cloak_status cloak_photo_init(const char *program, cloak_error *error) {
     /* all operations that could be reached from a file's bytes, by the names of their classes */
     static const char *const allowed[] = {"VipsForeignLoadJpegBuffer", "VipsForeignLoadPngBuffer",
         "VipsForeignLoadWebpBuffer", "VipsForeignSaveJpegBuffer", "VipsForeignSavePngBuffer",
-        "VipsForeignSaveWebpBuffer"};
+        "VipsForeignSaveWebpBuffer", "VipsForeignLoadTiffBuffer", "VipsForeignSaveTiffBuffer"};
     g_log_set_handler("VIPS", G_LOG_LEVEL_WARNING | G_LOG_LEVEL_MESSAGE, take_message, NULL);
     if (VIPS_INIT(program)) {
         char *detail = vips_error_buffer_copy();
@@ -37,7 +37,7 @@ cloak_status cloak_photo_init(const char *program, cloak_error *error) {
     for (size_t i = 0; i < sizeof allowed / sizeof *allowed; i++) {
         if (!g_type_from_name(allowed[i]))
             return cloak_fail(error, CLOAK_E_INTERNAL,
-                "this libvips has no %s: install one with JPEG, PNG and WebP", allowed[i]);
+                "this libvips has no %s: install one with JPEG, PNG, WebP and TIFF", allowed[i]);
         vips_operation_block_set(allowed[i], FALSE);
     }
     cloak_metadata_start();

@@ -2,10 +2,10 @@
  *
  * JPEG: APP1 "Exif" (EXIF 2.32, 4.7.2), APP1 with Adobe's namespace (XMP specification part 3), APP13 with
  * Photoshop's resource 1028. PNG: eXIf, and iTXt "XML:com.adobe.xmp". WebP: chunks EXIF and XMP, announced in
- * VP8X (RFC 9649). IPTC is written to JPEG only. The second part of an XMP packet that is longer than a
+ * VP8X (RFC 9649). HEIC and AVIF are libheif's (heif.c); a TIFF keeps none. IPTC is written to JPEG only. The second part of an XMP packet that is longer than a
  * segment does not pass.
  */
-#include "common/photo/metadata.h"
+#include "common/photo/heif.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -87,6 +87,14 @@ static void find_in_chunks(const cloak_part *part, cloak_blocks *blocks) {
 void cloak_photo_keep_metadata(
     const void *bytes, size_t length, cloak_metadata_policy policy, cloak_photo *photo) {
     cloak_blocks blocks = {0};
+    if (photo->format == CLOAK_FORMAT_HEIC || photo->format == CLOAK_FORMAT_AVIF) {
+        cloak_photo_drop_metadata(photo);
+        cloak_heif_blocks(bytes, length, &blocks);
+        cloak_metadata_filter(&blocks, policy, photo);
+        free((uint8_t *)blocks.exif);
+        free((uint8_t *)blocks.xmp);
+        return;
+    }
     cloak_parts parts = cloak_parts_of(photo->format, bytes, length);
     cloak_part part;
     cloak_photo_drop_metadata(photo);

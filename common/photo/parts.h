@@ -1,4 +1,5 @@
-/* Private to this folder. A photo's file as a row of parts: JPEG segments, PNG chunks, WebP chunks.
+/* Private to this folder. A photo's file as a row of parts: JPEG segments, PNG chunks, WebP chunks; and what its
+ * container says of it.
  *
  * libvips decodes and encodes; these few functions look at the container around the pixels: what
  * the file announces before anything is allocated, and which parts of it may pass.
@@ -47,15 +48,21 @@ typedef struct {
     uint64_t width, height; /* as stored, before orientation; 0 when nothing was announced */
     int orientation;        /* EXIF: 1…8, 1 when there is none */
     int quality;            /* JPEG: estimated from its tables, 0 unknown */
-    bool animated;          /* more than one picture to show */
+    bool animated;          /* more than one picture to show, one after the other */
+    bool pages;             /* or side by side */
     bool lossless;
     bool damaged; /* ends early, or a checksum of its pixels is wrong (PNG) */
 } cloak_survey;
 
 cloak_survey cloak_survey_read(cloak_format_id format, const void *bytes, size_t length);
+cloak_survey cloak_tiff_survey(const void *bytes, size_t length); /* what it does for a TIFF */
+
+/* The length of a profile of an RGB space as its header states it, or 0 when it is none
+ * (ICC.1:2022, 7.2). What lies behind that length is not colour and does not pass. */
+size_t cloak_rgb_profile_length(const uint8_t *icc, size_t length);
 
 /* A copy that holds only what pixels and colour need: no EXIF, XMP, IPTC, thumbnails, comments,
- * text, unknown parts, nothing behind the end. A new block (free()), or NULL without memory. */
+ * text, unknown parts, nothing behind the end. HEIC, AVIF and TIFF are no rows of parts: all of them. A new block (free()), or NULL without memory. */
 CLOAK_MUST_CHECK uint8_t *cloak_weed(
     cloak_format_id format, const void *bytes, size_t length, size_t *weeded_length);
 

@@ -1,6 +1,6 @@
 /* From a file's bytes to upright pixels and back.
  *
- * Formats in this version: JPEG, PNG, WebP (still). Decoding is hardened: only these loaders are
+ * Formats in this version: JPEG, PNG, WebP, HEIC, AVIF, TIFF, one still picture each. Decoding is hardened: only these loaders are
  * allowed, dimensions and bytes have limits, a truncated or corrupt file is an error. Metadata
  * policy of this version: everything is dropped except the ICC profile, orientation is applied to
  * the pixels.
@@ -21,7 +21,10 @@
     X(CLOAK_FORMAT_UNKNOWN, "unknown", "")                                                         \
     X(CLOAK_FORMAT_JPEG, "jpeg", "jpg")                                                            \
     X(CLOAK_FORMAT_PNG, "png", "png")                                                              \
-    X(CLOAK_FORMAT_WEBP, "webp", "webp")
+    X(CLOAK_FORMAT_WEBP, "webp", "webp")                                                           \
+    X(CLOAK_FORMAT_HEIC, "heic", "heic")                                                           \
+    X(CLOAK_FORMAT_AVIF, "avif", "avif")                                                           \
+    X(CLOAK_FORMAT_TIFF, "tiff", "tif")
 
 typedef enum {
 #define X(name, word, extension) name,
@@ -63,7 +66,7 @@ typedef struct {
  * Call once, before threads start. */
 CLOAK_MUST_CHECK cloak_status cloak_photo_init(const char *program, cloak_error *error);
 
-/* The format that the first bytes of a file announce. 16 bytes are enough. Any thread. */
+/* The format that the first bytes of a file announce. 128 bytes are enough. Any thread. */
 cloak_format_id cloak_photo_sniff(const void *bytes, size_t length);
 
 /* The word of a format ("jpeg"); static storage. */
@@ -94,8 +97,8 @@ bool cloak_metadata_parse(const char *word, cloak_metadata_policy *policy);
 
 /* Encodes the photo in its own format, with its ICC profile, alpha and kept metadata:
  * JPEG 4:4:4, baseline, optimised Huffman tables, at the source's quality but at least 90; PNG; WebP
- * lossless when the source was, else at 90 (a WebP does not tell its quality). A JPEG with alpha is
- * CLOAK_E_USAGE. The same photo gives the same bytes. `*bytes` is a new block (free()). Any
+ * lossless when the source was, else at 90 (a WebP does not tell its quality); HEIC 4:2:0 and AVIF 4:4:4 at 80; TIFF
+ * with deflate, without metadata. A JPEG with alpha is CLOAK_E_USAGE. The same photo gives the same bytes. `*bytes` is a new block (free()). Any
  * thread. */
 CLOAK_MUST_CHECK cloak_status cloak_photo_encode(
     const cloak_photo *photo, void **bytes, size_t *length, cloak_error *error);
@@ -108,7 +111,7 @@ CLOAK_MUST_CHECK cloak_status cloak_photo_patch(const void *source, size_t sourc
     const cloak_photo *photo, const uint8_t *rgb, void **bytes, size_t *length, cloak_error *error);
 
 /* The photo with no metadata but those kept: the file's coded pixels are copied as they are, with its ICC
- * profile. A photo whose metadata turn it is turned block by block where that can be done, else encoded anew, upright. `source` are the bytes that
+ * profile. HEIC, AVIF and TIFF are encoded anew. A photo whose metadata turn it is turned block by block where that can be done, else encoded anew, upright. `source` are the bytes that
  * `photo` was decoded from. `*bytes` is a new block (free()). Any thread. */
 CLOAK_MUST_CHECK cloak_status cloak_photo_clean(const void *source, size_t source_length,
     const cloak_photo *photo, void **bytes, size_t *length, cloak_error *error);

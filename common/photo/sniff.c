@@ -2,7 +2,7 @@
 #include <string.h>
 #include <strings.h>
 
-#include "common/photo/photo.h"
+#include "common/photo/heif.h"
 
 cloak_format_id cloak_photo_sniff(const void *bytes, size_t length) {
     static const uint8_t png[8] = {0x89, 'P', 'N', 'G', '\r', '\n', 0x1a, '\n'};
@@ -13,7 +13,9 @@ cloak_format_id cloak_photo_sniff(const void *bytes, size_t length) {
         return CLOAK_FORMAT_PNG;
     if (length >= 12 && memcmp(p, "RIFF", 4) == 0 && memcmp(p + 8, "WEBP", 4) == 0)
         return CLOAK_FORMAT_WEBP;
-    return CLOAK_FORMAT_UNKNOWN;
+    if (length >= 8 && (memcmp(p, "II*\0", 4) == 0 || memcmp(p, "MM\0*", 4) == 0))
+        return CLOAK_FORMAT_TIFF;
+    return cloak_heif_sniff(p, length);
 }
 
 const char *cloak_format_word(cloak_format_id format) {
@@ -32,15 +34,13 @@ static const struct {
     const char *extensions;
     const char *reason;
 } kinds[] = {
-    {" jpg jpeg jpe jfif png webp ", NULL},
+    {" jpg jpeg jpe jfif png webp heic heif hif avif tif tiff ", NULL},
     {" cr2 cr3 crw nef nrw arw srf sr2 dng orf rw2 rwl raf pef ptx srw 3fr fff iiq mos mef mrw erf"
      " x3f kdc dcr gpr raw ",
         "RAW photos are not supported; export them as JPEG first"},
-    {" heic heif hif ", "HEIC photos are not supported; convert them to JPEG first"},
-    {" avif avifs ", "AVIF photos are not supported; convert them to JPEG or WebP first"},
+    {" avifs heics ", "animations are not supported; export a still"},
     {" jxl ", "JPEG XL photos are not supported; convert them to JPEG first"},
     {" jp2 j2k jpf jpx ", "JPEG 2000 photos are not supported; convert them to JPEG first"},
-    {" tif tiff ", "TIFF photos are not supported; convert them to PNG first"},
     {" bmp dib ", "BMP pictures are not supported; convert them to PNG first"},
     {" psd psb xcf ", "editor files are not supported; export them as JPEG or PNG first"},
     {" gif ", "GIF pictures are not supported; convert them to PNG first"},

@@ -3,6 +3,7 @@
  * the header, so limits have to be checked from here. */
 #include <string.h>
 
+#include "common/photo/heif.h"
 #include "common/photo/parts.h"
 
 /* CRC-32 as PNG uses it (ISO 3309), four bits at a time. Needed because libvips stops reading
@@ -118,6 +119,10 @@ static void survey_webp(const cloak_part *part, cloak_survey *survey, bool *seen
 }
 
 cloak_survey cloak_survey_read(cloak_format_id format, const void *bytes, size_t length) {
+    if (format == CLOAK_FORMAT_TIFF)
+        return cloak_tiff_survey(bytes, length);
+    if (format == CLOAK_FORMAT_HEIC || format == CLOAK_FORMAT_AVIF)
+        return cloak_heif_survey(bytes, length);
     cloak_survey survey = {.orientation = 1, .lossless = format == CLOAK_FORMAT_PNG};
     cloak_parts parts = cloak_parts_of(format, bytes, length);
     cloak_part part;

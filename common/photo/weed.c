@@ -83,6 +83,11 @@ uint8_t *cloak_weed(
     uint8_t *out = cloak_try_alloc(length);
     if (!out)
         return NULL;
+    if (format != CLOAK_FORMAT_JPEG && format != CLOAK_FORMAT_PNG && format != CLOAK_FORMAT_WEBP) {
+        memcpy(out, bytes, length);
+        *weeded_length = length;
+        return out;
+    }
     cloak_parts parts = cloak_parts_of(format, bytes, length);
     size_t used = (size_t)(parts.at - (const uint8_t *)bytes);
     memcpy(out, bytes, used);

@@ -40,7 +40,7 @@
     X(STRING, key, "key", "",                                                                      \
         "Path of the photo below source and destination, UTF-8; other bytes, control characters "  \
         "and `%` are percent-encoded")                                                             \
-    X(STRING, format, "format", "", "`jpeg`, `png` or `webp`")                                     \
+    X(STRING, format, "format", "", "`jpeg`, `png`, `webp`, `heic`, `avif` or `tiff`") \
     X(STRING, source, "source", "URL", "Store the photo came from")                                \
     X(STRING, destination, "destination", "URL", "Store it was delivered to")                      \
     X(STRING, preset, "preset", "", "Name of the preset the settings started from")                \

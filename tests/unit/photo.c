@@ -11,6 +11,12 @@ TEST(bytes_tell_the_format) {
     CHECK_INT(cloak_photo_sniff("RIFF\0\0\0\0WEBPVP8 ", 16), CLOAK_FORMAT_WEBP);
     CHECK_INT(cloak_photo_sniff("RIFF\0\0\0\0WAVEfmt ", 16), CLOAK_FORMAT_UNKNOWN);
     CHECK_INT(cloak_photo_sniff("RIFF\0\0\0\0WEB", 11), CLOAK_FORMAT_UNKNOWN);
+    CHECK_INT(cloak_photo_sniff("\0\0\0\x14""ftypheic\0\0\0\0mif1", 20), CLOAK_FORMAT_HEIC);
+    CHECK_INT(cloak_photo_sniff("\0\0\0\x18""ftypmif1\0\0\0\0miafavif", 24), CLOAK_FORMAT_AVIF);
+    CHECK_INT(cloak_photo_sniff("\0\0\0\x14""ftypmp42\0\0\0\0isom", 20), CLOAK_FORMAT_UNKNOWN);
+    CHECK_INT(cloak_photo_sniff("\0\0\0\x10""ftypmp42\0\0\0\0heic", 20), CLOAK_FORMAT_UNKNOWN);
+    CHECK_INT(cloak_photo_sniff("II*\0\x08\0\0\0", 8), CLOAK_FORMAT_TIFF);
+    CHECK_INT(cloak_photo_sniff("MM\0*\0\0\0\x08", 8), CLOAK_FORMAT_TIFF);
     CHECK_INT(cloak_photo_sniff("\xff\xd8", 2), CLOAK_FORMAT_UNKNOWN);
     CHECK_INT(cloak_photo_sniff("", 0), CLOAK_FORMAT_UNKNOWN);
     CHECK_TEXT(cloak_format_word(CLOAK_FORMAT_WEBP), "webp");
@@ -19,14 +25,12 @@ TEST(bytes_tell_the_format) {
 
 TEST(names_tell_what_is_skipped) {
     static const char *const photos[] = {
-        "a.jpg", "b/c.JPEG", "x.y.Jpe", "d.jfif", "e.png", "f.WebP"};
+        "a.jpg", "b/c.JPEG", "x.y.Jpe", "d.jfif", "e.png", "f.WebP", "IMG_1.HEIC", "a.avif", "b.Tif", "c.tiff"};
     for (size_t i = 0; i < sizeof photos / sizeof *photos; i++)
         CHECK(cloak_photo_skip_reason(photos[i]) == NULL);
     CHECK(strstr(cloak_photo_skip_reason("a.CR2"), "RAW"));
     CHECK(strstr(cloak_photo_skip_reason("a.dng"), "RAW"));
-    CHECK(strstr(cloak_photo_skip_reason("IMG_1.HEIC"), "HEIC"));
-    CHECK(strstr(cloak_photo_skip_reason("a.avif"), "AVIF"));
-    CHECK(strstr(cloak_photo_skip_reason("a.tif"), "TIFF"));
+    CHECK(strstr(cloak_photo_skip_reason("a.heics"), "animations"));
     CHECK(strstr(cloak_photo_skip_reason("a.gif"), "GIF"));
     CHECK(strstr(cloak_photo_skip_reason("a.MOV"), "video"));
     CHECK_TEXT(cloak_photo_skip_reason("album/._a.jpg"), "a hidden file");
@@ -48,8 +52,8 @@ static void check_same_pixels(const cloak_photo *a, const cloak_photo *b) {
 }
 
 TEST(lossless_formats_give_the_same_pixels) {
-    static const cloak_format_id formats[] = {CLOAK_FORMAT_PNG, CLOAK_FORMAT_WEBP};
-    for (int i = 0; i < 4; i++) {
+    static const cloak_format_id formats[] = {CLOAK_FORMAT_PNG, CLOAK_FORMAT_WEBP, CLOAK_FORMAT_TIFF};
+    for (int i = 0; i < 6; i++) {
         cloak_photo source = make_photo(formats[i / 2], 61, 47, i % 2);
         bytes file = encode(&source);
         cloak_photo back = decode(file);
@@ -80,6 +84,23 @@ TEST(lossy_formats_come_close) {
         CHECK((back.alpha != NULL) == (i == 2));
         if (back.alpha) /* alpha itself is kept without loss */
             CHECK(memcmp(back.alpha, source.alpha, pixels) == 0);
+        cloak_photo_free(&source);
+        cloak_photo_free(&back);
+        free(file.data);
+    }
+}
+
+TEST(heic_and_avif_come_close) {
+    for (int i = 0; i < 4; i++) {
+        cloak_photo source = make_photo(i < 2 ? CLOAK_FORMAT_HEIC : CLOAK_FORMAT_AVIF, 161, 121, i % 2);
+        bytes file = encode(&source);
+        cloak_photo back = decode(file);
+        CHECK_INT(back.format, source.format);
+        CHECK_INT(back.width, 161);
+        CHECK_INT(back.height, 121);
+        CHECK(!back.lossless && cloak_photo_encode_quality(&back) == 80);
+        CHECK(cloak_photo_psnr(source.rgb, back.rgb, 3 * 161 * 121) > 34);
+        CHECK((back.alpha != NULL) == i % 2);
         cloak_photo_free(&source);
         cloak_photo_free(&back);
         free(file.data);
@@ -290,7 +311,7 @@ TEST(orientation_is_applied_to_png_and_webp) {
 
 TEST(the_colour_profile_stays) {
     bytes icc = icc_profile("RGB ");
-    for (int format = CLOAK_FORMAT_JPEG; format <= CLOAK_FORMAT_WEBP; format++)
+    for (int format = CLOAK_FORMAT_JPEG; format <= CLOAK_FORMAT_TIFF; format++)
         for (int lossless = 0; lossless < 2; lossless++) {
             cloak_photo p = make_photo((cloak_format_id)format, 20, 10, false);
             p.lossless = lossless;
@@ -349,8 +370,8 @@ static void *encode_often(void *photo) {
 }
 
 TEST(the_same_photo_gives_the_same_bytes) {
-    for (int i = 0; i < 4; i++) {
-        cloak_photo p = make_photo((cloak_format_id)(1 + i % 3), 200, 150, i % 3 > 0);
+    for (int i = 0; i < 7; i++) {
+        cloak_photo p = make_photo((cloak_format_id)(1 + i % 6), 200, 150, i % 6 > 0);
         p.lossless = i % 3 > 0 && i < 3;
         pthread_t threads[2];
         void *digests[2];

@@ -31,11 +31,11 @@ static void check_refused(bytes file, const cloak_photo_limits *limits, const ch
 TEST(files_that_are_no_photos) {
     start_library();
     check_refused((bytes){NULL, 0}, NULL, "is empty");
-    check_refused((bytes){(uint8_t *)"Dear diary, today", 17}, NULL, "holds no JPEG");
+    check_refused((bytes){(uint8_t *)"Dear diary, today", 17}, NULL, "holds no photo");
     check_refused((bytes){(uint8_t *)"\xff\xd8\xff", 3}, NULL, "announces no size");
     check_refused((bytes){(uint8_t *)"\x89PNG\r\n\x1a\n", 8}, NULL, "announces no size");
     check_refused((bytes){(uint8_t *)"RIFF\4\0\0\0WEBP", 12}, NULL, "announces no size");
-    check_refused((bytes){(uint8_t *)"GIF89a\1\0\1\0\0\0\0;", 14}, NULL, "holds no JPEG");
+    check_refused((bytes){(uint8_t *)"GIF89a\1\0\1\0\0\0\0;", 14}, NULL, "holds no photo");
 }
 
 static long peak_kib(void) {
@@ -235,6 +235,42 @@ TEST(random_damage_does_no_harm) {
     }
 }
 
+TEST(random_damage_to_heic_avif_and_tiff_does_no_harm) {
+    static const cloak_format_id formats[] = {CLOAK_FORMAT_HEIC, CLOAK_FORMAT_AVIF, CLOAK_FORMAT_TIFF};
+    uint32_t state = 11;
+    for (int kind = 0; kind < 3; kind++) {
+        bytes whole = encoded_sample(formats[kind], 64, 48, false);
+        int taken = 0;
+        for (int i = 0; i < 400; i++) {
+            bytes bad = {0};
+            put(&bad, whole.data, whole.length);
+            size_t reach = next_random(&state) % 2 ? 400 : bad.length;
+            for (int k = 0; k < 6; k++)
+                bad.data[next_random(&state) % (reach < bad.length ? reach : bad.length)] ^=
+                    (uint8_t)(1u << next_random(&state) % 8);
+            if (next_random(&state) % 8 == 0)
+                bad.length = 12 + next_random(&state) % (bad.length - 12);
+            taken += survives(bad);
+            free(bad.data);
+        }
+        CHECK(taken < 400);
+        free(whole.data);
+    }
+}
+
+TEST(several_pages_are_refused) {
+    bytes whole = encoded_sample(CLOAK_FORMAT_TIFF, 16, 16, false), two = {0};
+    uint32_t folder = (uint32_t)whole.data[4] | (uint32_t)whole.data[5] << 8 | (uint32_t)whole.data[6] << 16;
+    put(&two, whole.data, whole.length);
+    size_t entries = two.data[folder] | (size_t)two.data[folder + 1] << 8, next = folder + 2 + entries * 12;
+    CHECK(memcmp(two.data, "II", 2) == 0 && two.length >= next + 4);
+    for (int i = 0; i < 4; i++) /* the folder behind the last is the first again */
+        two.data[next + (size_t)i] = (uint8_t)(folder >> (8 * i));
+    check_refused(two, NULL, "has several pages");
+    free(two.data);
+    free(whole.data);
+}
+
 TEST(a_flipped_bit_in_a_png_is_noticed) {
     bytes whole = encoded_sample(CLOAK_FORMAT_PNG, 16, 16, false);
     start_library();
@@ -259,7 +295,7 @@ TEST(two_sizes_in_one_file_are_refused) {
     free(file.data);
 }
 
-/* Whatever a file's bytes look like, only three loaders may ever see them. */
+/* Whatever a file's bytes look like, only four loaders may ever see them. */
 TEST(other_loaders_are_blocked) {
     static const char ppm[] = "P6\n1 1\n255\nabc";
     static const char gif[] =

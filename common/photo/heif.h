@@ -1,0 +1,28 @@
+/* Private to this folder. HEIC and AVIF, by libheif in both directions. */
+#ifndef CLOAK_PHOTO_HEIF_H
+#define CLOAK_PHOTO_HEIF_H
+
+#include "common/photo/metadata.h"
+#include "common/photo/parts.h"
+
+/* HEIC or AVIF by the brands in a file's first box, else CLOAK_FORMAT_UNKNOWN. */
+cloak_format_id cloak_heif_sniff(const uint8_t *bytes, size_t length);
+
+/* Size of the primary picture, upright, before any pixel is decoded. */
+cloak_survey cloak_heif_survey(const void *bytes, size_t length);
+
+/* Fills size, rgb, alpha and icc from the primary picture; other pictures of the file are left. More than 8 bits
+ * become 8. */
+CLOAK_MUST_CHECK cloak_status cloak_heif_decode(
+    const void *bytes, size_t length, const char *name, cloak_photo *photo, cloak_error *error);
+
+/* EXIF and XMP of the primary picture; exif and xmp are new blocks, which the caller frees. */
+void cloak_heif_blocks(const void *bytes, size_t length, cloak_blocks *blocks);
+
+/* Encodes with profile, alpha and kept metadata. */
+CLOAK_MUST_CHECK cloak_status cloak_heif_encode(
+    const cloak_photo *photo, void **bytes, size_t *length, cloak_error *error);
+
+enum { CLOAK_HEIF_QUALITY = 80 }; /* the file does not tell its own */
+
+#endif
