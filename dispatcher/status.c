@@ -2,8 +2,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include <cjson/cJSON.h>
-
+#include "dispatcher/overview.h"
 #include "dispatcher/report.h"
 #include "dispatcher/target.h"
 #include "dispatcher/verbs.h"
@@ -42,93 +41,24 @@ static int show_album(const char *argument, const cloak_queue_options *o, bool d
     return code;
 }
 
-enum { MOST_ALBUMS = 50 };
-
-typedef struct {
-    size_t count;
-    char ids[MOST_ALBUMS][CLOAK_ALBUM_ID_SIZE];
-    cloak_books books[MOST_ALBUMS];
-} Albums;
-
-static void keep_id(void *context, const char *id) {
-    Albums *albums = context;
-    if (albums->count < MOST_ALBUMS)
-        snprintf(albums->ids[albums->count++], CLOAK_ALBUM_ID_SIZE, "%s", id);
-}
-
-static cloak_status read_queue(
-    const cloak_queue_options *o, cloak_load *load, Albums *albums, cloak_error *error) {
-    cloak_queue *queue;
-    cloak_status status = cloak_queue_open(o->redis, o->queue, 10, &queue, error);
-    if (status != CLOAK_OK)
-        return status;
-    status = cloak_queue_load(queue, load, error);
-    if (status == CLOAK_OK)
-        status = cloak_queue_albums(queue, MOST_ALBUMS, keep_id, albums, error);
-    for (size_t i = 0; i < albums->count && status == CLOAK_OK; i++)
-        status = cloak_queue_books(queue, albums->ids[i], &albums->books[i], error);
-    cloak_queue_close(queue);
-    return status;
-}
-
-static void print_queue(const char *name, const cloak_load *load, const Albums *albums) {
-    fprintf(stderr,
-        "  queue %s%s: %llu workers; %llu photos wait, about %.0f s of device time, the oldest for "
-        "%.0f s; %llu in hand\n",
-        name, load->paused ? " (paused)" : "", (unsigned long long)load->workers,
-        (unsigned long long)(load->waiting + load->delayed), load->backlog_seconds,
-        load->oldest_seconds, (unsigned long long)load->leased);
-    for (size_t i = 0; i < albums->count; i++) {
-        const cloak_books *b = &albums->books[i];
-        printf("%s  %llu photos: %llu done, %llu waiting, %llu in hand, %llu dead, %llu "
-               "cancelled%s%s\n",
-            albums->ids[i], (unsigned long long)b->total, (unsigned long long)b->done,
-            (unsigned long long)(b->waiting + b->delayed), (unsigned long long)b->leased,
-            (unsigned long long)b->dead, (unsigned long long)b->cancelled,
-            b->paused ? ", paused" : "", b->balanced ? "" : "  BOOKS DO NOT BALANCE");
-    }
-}
-
-static void print_queue_json(const char *name, const cloak_load *load, const Albums *albums) {
-    cJSON *object = cJSON_CreateObject(), *list;
-    cJSON_AddStringToObject(object, "queue", name);
-    cJSON_AddBoolToObject(object, "paused", load->paused);
-    cJSON_AddNumberToObject(object, "workers", (double)load->workers);
-    cJSON_AddNumberToObject(object, "waiting", (double)(load->waiting + load->delayed));
-    cJSON_AddNumberToObject(object, "leased", (double)load->leased);
-    cJSON_AddNumberToObject(object, "backlog_seconds", load->backlog_seconds);
-    cJSON_AddNumberToObject(object, "oldest_seconds", load->oldest_seconds);
-    list = cJSON_AddArrayToObject(object, "albums");
-    for (size_t i = 0; i < albums->count; i++) {
-        const cloak_books *b = &albums->books[i];
-        cJSON *album = cJSON_CreateObject();
-        cJSON_AddStringToObject(album, "album", albums->ids[i]);
-        cJSON_AddNumberToObject(album, "total", (double)b->total);
-        cJSON_AddNumberToObject(album, "waiting", (double)(b->waiting + b->delayed));
-        cJSON_AddNumberToObject(album, "leased", (double)b->leased);
-        cJSON_AddNumberToObject(album, "delivered", (double)b->done);
-        cJSON_AddNumberToObject(album, "dead", (double)b->dead);
-        cJSON_AddNumberToObject(album, "cancelled", (double)b->cancelled);
-        cJSON_AddBoolToObject(album, "paused", b->paused);
-        cJSON_AddBoolToObject(album, "books_balanced", b->balanced);
-        cJSON_AddItemToArray(list, album);
-    }
-    char *text = cJSON_PrintUnformatted(object);
-    printf("%s\n", text ? text : "{}");
-    free(text);
-    cJSON_Delete(object);
-}
-
 static int show_queue(const cloak_queue_options *o) {
-    cloak_load load;
-    Albums albums = {0};
+    cloak_overview overview = {0};
+    cloak_queue *queue = NULL;
     cloak_error error = {0};
-    if (read_queue(o, &load, &albums, &error) != CLOAK_OK)
+    cloak_status status = cloak_queue_open(o->redis, o->queue, 10, &queue, &error);
+    if (status == CLOAK_OK)
+        status = cloak_overview_read(queue, o->queue, 50, &overview, &error);
+    cloak_queue_close(queue);
+    if (status != CLOAK_OK)
         return cloak_verb_fail("status", &error);
-    if (o->json)
-        print_queue_json(o->queue, &load, &albums);
-    else
-        print_queue(o->queue, &load, &albums);
+    if (o->json) {
+        char *json = cloak_overview_json(&overview);
+        printf("%s\n", json);
+        free(json);
+    } else {
+        cloak_overview_print(&overview);
+    }
+    cloak_overview_free(&overview);
     return CLOAK_EXIT_OK;
 }
 

@@ -161,6 +161,8 @@ static cloak_status finish(
     if (status == CLOAK_OK)
         status = settle(&verdict, tell_finished, error);
     if (status == CLOAK_OK)
+        cloak_metrics_record(worker->options->metrics, record);
+    if (status == CLOAK_OK)
         cloak_log(CLOAK_LOG_INFO, "photo_done", "%s %s, %lld steps, %.2f s", record->job,
             record->outcome,
             record->steps == CLOAK_RECORD_NO_INT ? 0LL : (long long)record->steps,
@@ -196,6 +198,8 @@ static cloak_status attempt(Worker *worker, const cloak_job *job, cloak_pipeline
 
 /* Learns from what became of a photo. */
 static void learn(Worker *worker, const cloak_job *job, cloak_status done, double seconds) {
+    if (done != CLOAK_OK && done != CLOAK_E_FENCED && done != CLOAK_E_INTERRUPTED && done != CLOAK_E_QUEUE)
+        cloak_metrics_add(worker->options->metrics, CLOAK_METRIC_FAILURES, cloak_status_word(done), 1);
     if (done == CLOAK_OK) {
         double pace = seconds * 1000 / job->cost_ms;
         worker->failed = worker->rested = 0;
@@ -226,6 +230,7 @@ static cloak_status handle(Worker *worker, const cloak_job *job, cloak_error *er
     else
         status = settle(&verdict, tell_failed, error);
     if (status == CLOAK_E_FENCED) {
+        cloak_metrics_add(worker->options->metrics, CLOAK_METRIC_FENCED, NULL, 1);
         cloak_log(CLOAK_LOG_WARN, "photo_fenced", "%s:%u is another worker's now", job->album,
             job->index);
         status = CLOAK_OK;
@@ -252,6 +257,7 @@ static void rest(Worker *worker) {
     cloak_log(CLOAK_LOG_WARN, "worker_rest",
         "%d photos in a row failed here: resting %.0f s before the next; see device, disk and network",
         worker->failed, seconds);
+    cloak_metrics_add(worker->options->metrics, CLOAK_METRIC_RESTS, NULL, 1);
     for (double until = cloak_now() + seconds; !stop_signals && cloak_now() < until;)
         cloak_clock_system.sleep(0.1);
 }
@@ -271,7 +277,9 @@ static cloak_status work_off(
         worker->photos++;
     }
     cloak_keeper_drop(worker->keeper);
+    cloak_metrics_set(worker->options->metrics, CLOAK_METRIC_MEMORY, NULL, (double)memory_in_use());
     if (i < count) { /* give the rest back, whatever became of this one */
+        cloak_metrics_add(worker->options->metrics, CLOAK_METRIC_RELEASED, NULL, (double)(count - i));
         cloak_error second;
         cloak_status released =
             cloak_queue_release(worker->queue, jobs + i, count - i, &second);
@@ -293,6 +301,7 @@ static cloak_status turn(Worker *worker, bool *idle, cloak_error *error) {
         worker->options->lease_seconds, &jobs, &count, error);
     if (status != CLOAK_OK)
         return status;
+    cloak_metrics_observe(worker->options->metrics, CLOAK_METRIC_CLAIMS, NULL, cloak_now() - asked);
     *idle = count == 0;
     if (count)
         status = work_off(worker, jobs, count, asked, error);

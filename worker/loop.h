@@ -3,6 +3,7 @@
 #define CLOAK_WORKER_LOOP_H
 
 #include "common/base/status.h"
+#include "common/report/metrics.h"
 #include "models/cloak_model.h"
 
 typedef struct {
@@ -13,6 +14,7 @@ typedef struct {
     cloak_model_params params; /* for the targets of albums */
     size_t most_photos;    /* after which the worker ends, to be started afresh; 0: no such bound */
     size_t most_memory;    /* bytes resident, the same; looked at after each photo */
+    cloak_metrics *metrics; /* what becomes of photos is counted there */
 } cloak_loop_options;
 
 /* Runs until SIGTERM or SIGINT or a bound (CLOAK_OK), or until Redis has been away for

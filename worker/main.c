@@ -10,12 +10,13 @@
 #include "common/base/log.h"
 #include "common/base/options.h"
 #include "common/base/waiting.h"
+#include "common/http/http.h"
 #include "common/photo/photo.h"
 #include "models/cloak_model.h"
 #include "worker/loop.h"
 
 typedef struct {
-    const char *redis, *queue, *name, *model, *device, *log_level;
+    const char *redis, *queue, *name, *model, *device, *log_level, *metrics;
     long threads, most_photos, most_memory;
     double lease, drain, patience;
 } Options;
@@ -39,6 +40,24 @@ static char *default_name(void) {
                          : '-';
     clean[n] = 0;
     return cloak_format("%s-%d", clean, (int)getpid());
+}
+
+/* /metrics; /healthz is the server's own. */
+static cloak_http_answer answer(void *context, const char *path) {
+    if (strcmp(path, "/metrics") == 0)
+        return (cloak_http_answer){
+            200, "text/plain; version=0.0.4; charset=utf-8", cloak_metrics_text(context)};
+    return (cloak_http_answer){404, "text/plain; charset=utf-8", cloak_strdup("there are /metrics and /healthz\n")};
+}
+
+static cloak_status serve_metrics(
+    const char *listen, cloak_metrics *metrics, cloak_http **http, cloak_error *error) {
+    const char *token = getenv("CLOAK_HTTP_TOKEN");
+    cloak_status status =
+        cloak_http_start(listen, token && *token ? token : NULL, answer, metrics, http, error);
+    if (status == CLOAK_OK)
+        cloak_log(CLOAK_LOG_INFO, "metrics_start", "port %d", cloak_http_port(*http));
+    return status;
 }
 
 static int fail(const cloak_error *error) {
@@ -68,6 +87,8 @@ int main(int argc, char **argv) {
             "end after so many, to be started afresh; 0: never"},
         {"max-memory", "MIB", NULL, CLOAK_OPTION_INT, &o.most_memory, 0, 1 << 24,
             "end after the photo with which it uses more; 0: never"},
+        {"metrics", "HOST:PORT", "CLOAK_METRICS", CLOAK_OPTION_TEXT, &o.metrics, 0, 0,
+            "where to tell Prometheus; on another address than loopback set CLOAK_HTTP_TOKEN"},
         {"log-level", "LEVEL", "CLOAK_LOG_LEVEL", CLOAK_OPTION_TEXT, &o.log_level, 0, 0,
             "debug, info, warn or error"},
         {0},
@@ -89,17 +110,25 @@ int main(int argc, char **argv) {
     cloak_model_params params = cloak_model_default_params();
     params.device = o.device;
     params.threads = (int)o.threads;
+    cloak_metrics *metrics = cloak_metrics_new();
     cloak_loop_options loop = {o.redis, o.queue, name, o.lease, o.drain, o.patience, params,
-        (size_t)o.most_photos, (size_t)o.most_memory << 20};
+        (size_t)o.most_photos, (size_t)o.most_memory << 20, metrics};
     cloak_model *model = NULL;
-    cloak_status status = cloak_photo_init("cloak-worker", &error);
+    cloak_http *http = NULL;
+    cloak_status status = o.metrics ? serve_metrics(o.metrics, metrics, &http, &error) : CLOAK_OK;
+    if (status == CLOAK_OK)
+        status = cloak_photo_init("cloak-worker", &error);
     if (status == CLOAK_OK)
         status = cloak_model_load(model_path, &params, &model, &error);
     if (status == CLOAK_OK) {
         cloak_log(CLOAK_LOG_INFO, "worker_start", "%s on %s with %s", name, o.device,
             cloak_model_describe(model).name);
+        cloak_metrics_set(metrics, CLOAK_METRIC_BUILD, CLOAK_VERSION, 1);
+        cloak_metrics_set(metrics, CLOAK_METRIC_MODEL, cloak_model_describe(model).sha256, 1);
         status = cloak_loop_run(model, &loop, &error);
     }
+    cloak_http_stop(http);
+    cloak_metrics_free(metrics);
     cloak_model_free(model);
     free(model_path);
     free(name);

@@ -1,0 +1,172 @@
+/* The HTTP server; see the header. */
+#include "common/http/http.h"
+
+#include <errno.h>
+#include <microhttpd.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <openssl/crypto.h>
+
+#include "common/base/alloc.h"
+
+enum { CONNECTIONS = 64, PATIENCE = 10, MEMORY = 16384, BACKLOG = 64 };
+
+struct cloak_http {
+    struct MHD_Daemon *daemon;
+    cloak_http_handler handler;
+    void *context;
+    char *bearer; /* "Bearer TOKEN", or NULL */
+    int port;
+};
+
+static enum MHD_Result send_answer(struct MHD_Connection *connection, cloak_http_answer answer) {
+    const size_t length = answer.body ? strlen(answer.body) : 0;
+    struct MHD_Response *response =
+        MHD_create_response_from_buffer(length, answer.body, MHD_RESPMEM_MUST_FREE);
+    if (!response)
+        return MHD_NO;
+    MHD_add_response_header(response, "Content-Type", answer.content_type);
+    MHD_add_response_header(response, "Cache-Control", "no-store");
+    MHD_add_response_header(response, "X-Content-Type-Options", "nosniff");
+    MHD_add_response_header(response, "Content-Security-Policy", "default-src 'none'");
+    if (answer.code == 401)
+        MHD_add_response_header(response, "WWW-Authenticate", "Bearer");
+    if (answer.code == 405)
+        MHD_add_response_header(response, "Allow", "GET, HEAD");
+    enum MHD_Result result = MHD_queue_response(connection, (unsigned)answer.code, response);
+    MHD_destroy_response(response);
+    return result;
+}
+
+static cloak_http_answer plain(int code, const char *text) {
+    return (cloak_http_answer){code, "text/plain; charset=utf-8", cloak_strdup(text)};
+}
+
+/* In constant time for a token of the right length. */
+static bool may_enter(const cloak_http *server, struct MHD_Connection *connection) {
+    const char *given = MHD_lookup_connection_value(connection, MHD_HEADER_KIND, "Authorization");
+    const size_t length = server->bearer ? strlen(server->bearer) : 0;
+    return !server->bearer || (given && strlen(given) == length && CRYPTO_memcmp(given, server->bearer, length) == 0);
+}
+
+static enum MHD_Result respond(void *context, struct MHD_Connection *connection, const char *url,
+    const char *method, const char *version, const char *upload, size_t *upload_size, void **state) {
+    static int seen;
+    const cloak_http *server = context;
+    (void)version, (void)upload;
+    if (strcmp(method, "GET") != 0 && strcmp(method, "HEAD") != 0) /* at once, whatever body follows */
+        return *upload_size ? MHD_NO : send_answer(connection, plain(405, "only GET and HEAD\n"));
+    if (!*state) { /* the head has been read; a body would follow */
+        *state = &seen;
+        return MHD_YES;
+    }
+    if (*upload_size) {
+        *upload_size = 0;
+        return MHD_YES; /* a body that no GET should have is dropped */
+    }
+    if (strcmp(url, "/healthz") == 0)
+        return send_answer(connection, plain(200, "ok\n"));
+    if (!may_enter(server, connection))
+        return send_answer(connection, plain(401, "a token is needed: Authorization: Bearer TOKEN\n"));
+    return send_answer(connection, server->handler(server->context, url));
+}
+
+/* Takes "HOST:PORT" or "[V6]:PORT" apart; `text` is altered. */
+static bool split(char *text, char **host, char **port) {
+    char *colon = strrchr(text, ':');
+    if (!colon || !colon[1] || strspn(colon + 1, "0123456789") != strlen(colon + 1))
+        return false;
+    *colon = 0;
+    *port = colon + 1;
+    *host = text;
+    size_t length = strlen(text);
+    if (length >= 2 && text[0] == '[' && text[length - 1] == ']') {
+        text[length - 1] = 0;
+        *host = text + 1;
+    }
+    return **host && atoi(*port) <= 65535;
+}
+
+static bool is_loopback(const struct sockaddr *address) {
+    if (address->sa_family == AF_INET)
+        return (ntohl(((const struct sockaddr_in *)address)->sin_addr.s_addr) >> 24) == 127;
+    return address->sa_family == AF_INET6 &&
+           IN6_IS_ADDR_LOOPBACK(&((const struct sockaddr_in6 *)address)->sin6_addr);
+}
+
+static cloak_status open_socket(const char *listen_on, const char *token, int *out, cloak_error *error) {
+    char *copy = cloak_strdup(listen_on), *host = NULL, *port = NULL;
+    struct addrinfo hints = {.ai_flags = AI_PASSIVE | AI_NUMERICSERV, .ai_socktype = SOCK_STREAM}, *found = NULL;
+    cloak_status status = CLOAK_OK;
+    int fd = -1, yes = 1;
+    if (!split(copy, &host, &port) || getaddrinfo(host, port, &hints, &found) != 0)
+        status = cloak_fail(error, CLOAK_E_USAGE,
+            "cannot listen on \"%s\": expected HOST:PORT, such as 127.0.0.1:9100", listen_on);
+    else if (!token && !is_loopback(found->ai_addr))
+        status = cloak_fail(error, CLOAK_E_USAGE,
+            "%s can be reached from elsewhere: set CLOAK_HTTP_TOKEN, which requests must then carry, or listen on "
+            "127.0.0.1", listen_on);
+    if (status == CLOAK_OK) {
+        fd = socket(found->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof yes) != 0 ||
+            bind(fd, found->ai_addr, found->ai_addrlen) != 0 || listen(fd, BACKLOG) != 0)
+            status = cloak_fail(error, CLOAK_E_USAGE, "cannot listen on %s: %s", listen_on, strerror(errno));
+    }
+    if (status != CLOAK_OK && fd >= 0)
+        close(fd);
+    if (found)
+        freeaddrinfo(found);
+    free(copy);
+    *out = fd;
+    return status;
+}
+
+static int port_of(int fd) {
+    struct sockaddr_storage at;
+    socklen_t size = sizeof at;
+    if (getsockname(fd, (struct sockaddr *)&at, &size) != 0)
+        return 0;
+    return ntohs(at.ss_family == AF_INET6 ? ((struct sockaddr_in6 *)&at)->sin6_port
+                                          : ((struct sockaddr_in *)&at)->sin_port);
+}
+
+cloak_status cloak_http_start(const char *listen_on, const char *token, cloak_http_handler handler,
+    void *context, cloak_http **out, cloak_error *error) {
+    int fd;
+    cloak_status status = open_socket(listen_on, token, &fd, error);
+    if (status != CLOAK_OK)
+        return status;
+    cloak_http *server = cloak_alloc(sizeof *server);
+    server->handler = handler;
+    server->context = context;
+    server->bearer = token ? cloak_format("Bearer %s", token) : NULL;
+    server->port = port_of(fd);
+    server->daemon = MHD_start_daemon(MHD_USE_AUTO | MHD_USE_INTERNAL_POLLING_THREAD, 0, NULL, NULL, respond,
+        server, MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_CONNECTION_LIMIT, (unsigned)CONNECTIONS,
+        MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)PATIENCE, MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)MEMORY,
+        MHD_OPTION_END);
+    if (!server->daemon) {
+        close(fd);
+        cloak_http_stop(server);
+        return cloak_fail(error, CLOAK_E_INTERNAL, "the HTTP server on %s does not start", listen_on);
+    }
+    *out = server;
+    return CLOAK_OK;
+}
+
+int cloak_http_port(const cloak_http *server) {
+    return server->port;
+}
+
+void cloak_http_stop(cloak_http *server) {
+    if (!server)
+        return;
+    if (server->daemon)
+        MHD_stop_daemon(server->daemon); /* closes the socket */
+    free(server->bearer);
+    free(server);
+}

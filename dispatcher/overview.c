@@ -1,0 +1,85 @@
+/* How the whole queue stands; see the header. */
+#include "dispatcher/overview.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include <cjson/cJSON.h>
+
+#include "common/base/alloc.h"
+
+static void keep_id(void *context, const char *id) {
+    cloak_overview *overview = context;
+    if (overview->count < overview->most)
+        snprintf(overview->albums[overview->count++].id, CLOAK_ALBUM_ID_SIZE, "%s", id);
+}
+
+cloak_status cloak_overview_read(cloak_queue *queue, const char *name, size_t most,
+    cloak_overview *overview, cloak_error *error) {
+    *overview = (cloak_overview){.queue = name, .most = most};
+    overview->albums = cloak_alloc(most * sizeof *overview->albums);
+    cloak_status status = cloak_queue_load(queue, &overview->load, error);
+    if (status == CLOAK_OK)
+        status = cloak_queue_albums(queue, most, keep_id, overview, error);
+    for (size_t i = 0; i < overview->count && status == CLOAK_OK; i++)
+        status = cloak_queue_books(queue, overview->albums[i].id, &overview->albums[i].books, error);
+    if (status != CLOAK_OK)
+        cloak_overview_free(overview);
+    return status;
+}
+
+void cloak_overview_free(cloak_overview *overview) {
+    free(overview->albums);
+    *overview = (cloak_overview){0};
+}
+
+void cloak_overview_print(const cloak_overview *overview) {
+    const cloak_load *load = &overview->load;
+    fprintf(stderr,
+        "  queue %s%s: %llu workers; %llu photos wait, about %.0f s of device time, the oldest for "
+        "%.0f s; %llu in hand\n",
+        overview->queue, load->paused ? " (paused)" : "", (unsigned long long)load->workers,
+        (unsigned long long)(load->waiting + load->delayed), load->backlog_seconds,
+        load->oldest_seconds, (unsigned long long)load->leased);
+    for (size_t i = 0; i < overview->count; i++) {
+        const cloak_books *b = &overview->albums[i].books;
+        printf("%s  %llu photos: %llu done, %llu waiting, %llu in hand, %llu dead, %llu "
+               "cancelled%s%s\n",
+            overview->albums[i].id, (unsigned long long)b->total, (unsigned long long)b->done,
+            (unsigned long long)(b->waiting + b->delayed), (unsigned long long)b->leased,
+            (unsigned long long)b->dead, (unsigned long long)b->cancelled,
+            b->paused ? ", paused" : "", b->balanced ? "" : "  BOOKS DO NOT BALANCE");
+    }
+}
+
+char *cloak_overview_json(const cloak_overview *overview) {
+    const cloak_load *load = &overview->load;
+    cJSON *object = cJSON_CreateObject(), *list;
+    cJSON_AddStringToObject(object, "queue", overview->queue);
+    cJSON_AddBoolToObject(object, "paused", load->paused);
+    cJSON_AddNumberToObject(object, "workers", (double)load->workers);
+    cJSON_AddNumberToObject(object, "waiting", (double)(load->waiting + load->delayed));
+    cJSON_AddNumberToObject(object, "leased", (double)load->leased);
+    cJSON_AddNumberToObject(object, "backlog_seconds", load->backlog_seconds);
+    cJSON_AddNumberToObject(object, "oldest_seconds", load->oldest_seconds);
+    list = cJSON_AddArrayToObject(object, "albums");
+    for (size_t i = 0; i < overview->count; i++) {
+        const cloak_books *b = &overview->albums[i].books;
+        cJSON *album = cJSON_CreateObject();
+        cJSON_AddStringToObject(album, "album", overview->albums[i].id);
+        cJSON_AddNumberToObject(album, "total", (double)b->total);
+        cJSON_AddNumberToObject(album, "waiting", (double)(b->waiting + b->delayed));
+        cJSON_AddNumberToObject(album, "leased", (double)b->leased);
+        cJSON_AddNumberToObject(album, "delivered", (double)b->done);
+        cJSON_AddNumberToObject(album, "dead", (double)b->dead);
+        cJSON_AddNumberToObject(album, "cancelled", (double)b->cancelled);
+        cJSON_AddBoolToObject(album, "paused", b->paused);
+        cJSON_AddBoolToObject(album, "books_balanced", b->balanced);
+        cJSON_AddItemToArray(list, album);
+    }
+    char *text = cJSON_PrintUnformatted(object);
+    cJSON_Delete(object);
+    if (!text)
+        abort(); /* out of memory, small allocation: see alloc.h */
+    return text;
+}

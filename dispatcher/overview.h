@@ -1,0 +1,30 @@
+/* How the whole queue stands: its load and the books of its newest albums, for `status` and `serve`. */
+#ifndef CLOAK_DISPATCHER_OVERVIEW_H
+#define CLOAK_DISPATCHER_OVERVIEW_H
+
+#include "common/queue/queue.h"
+
+typedef struct {
+    char id[CLOAK_ALBUM_ID_SIZE];
+    cloak_books books;
+} cloak_album_state;
+
+typedef struct {
+    const char *queue; /* its name, borrowed */
+    cloak_load load;
+    cloak_album_state *albums; /* newest first */
+    size_t count, most;
+} cloak_overview;
+
+/* Reads it, with at most `most` albums. Free with cloak_overview_free. */
+CLOAK_MUST_CHECK cloak_status cloak_overview_read(cloak_queue *queue, const char *name, size_t most,
+    cloak_overview *overview, cloak_error *error);
+void cloak_overview_free(cloak_overview *overview);
+
+/* As one line of JSON with the documented keys (docs/operating.md), a new string (free()). */
+char *cloak_overview_json(const cloak_overview *overview);
+
+/* For people: the queue on stderr, the albums on stdout. */
+void cloak_overview_print(const cloak_overview *overview);
+
+#endif

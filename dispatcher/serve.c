@@ -1,0 +1,182 @@
+/* cloak serve: what the queue holds, for Prometheus, for scripts and for load balancers.
+ *
+ *   /metrics         Prometheus' text
+ *   /v1/queue        what `cloak status --json` prints
+ *   /v1/albums/ID    what `cloak status ID --json` prints
+ *   /healthz         the process lives
+ *   /readyz          Redis answers
+ *
+ * Requests are answered one after the other over one connection to Redis, so that any number of readers costs the
+ * queue no more than one.
+ */
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "common/base/alloc.h"
+#include "common/base/clock.h"
+#include "common/base/log.h"
+#include "common/http/http.h"
+#include "common/report/metrics.h"
+#include "dispatcher/overview.h"
+#include "dispatcher/report.h"
+#include "dispatcher/verbs.h"
+
+enum { METRICS_ALBUMS = 1000, LIST_ALBUMS = 50 };
+
+typedef struct {
+    const cloak_queue_options *options;
+    cloak_queue *queue; /* opened on first use, and again after an error */
+} Server;
+
+static volatile sig_atomic_t stopping;
+
+static void on_signal(int number) {
+    (void)number;
+    stopping = 1;
+}
+
+static cloak_http_answer text_answer(int code, const char *text) {
+    return (cloak_http_answer){code, "text/plain; charset=utf-8", cloak_format("%s\n", text)};
+}
+
+static cloak_http_answer json_answer(char *json) {
+    return (cloak_http_answer){200, "application/json", json};
+}
+
+static cloak_http_answer error_answer(Server *server, const cloak_error *error) {
+    if (error->code == CLOAK_E_USAGE)
+        return text_answer(404, error->text);
+    cloak_queue_close(server->queue);
+    server->queue = NULL;
+    return text_answer(503, error->text);
+}
+
+static cloak_status open_queue(Server *server, cloak_error *error) {
+    if (server->queue)
+        return CLOAK_OK;
+    cloak_status status = cloak_queue_open(
+        server->options->redis, server->options->queue, 5, &server->queue, error);
+    if (status != CLOAK_OK)
+        server->queue = NULL;
+    return status;
+}
+
+static void set_metrics(const cloak_overview *overview, cloak_metrics *metrics) {
+    const cloak_load *load = &overview->load;
+    double dead = 0, imbalanced = 0;
+    for (size_t i = 0; i < overview->count; i++) {
+        dead += (double)overview->albums[i].books.dead;
+        imbalanced += !overview->albums[i].books.balanced;
+    }
+    cloak_metrics_set(metrics, CLOAK_METRIC_WAITING, "waiting", (double)load->waiting);
+    cloak_metrics_set(metrics, CLOAK_METRIC_WAITING, "delayed", (double)load->delayed);
+    cloak_metrics_set(metrics, CLOAK_METRIC_WAITING, "leased", (double)load->leased);
+    cloak_metrics_set(metrics, CLOAK_METRIC_BACKLOG, NULL, load->backlog_seconds);
+    cloak_metrics_set(metrics, CLOAK_METRIC_OLDEST, NULL, load->oldest_seconds);
+    cloak_metrics_set(metrics, CLOAK_METRIC_WORKERS, NULL, (double)load->workers);
+    cloak_metrics_set(metrics, CLOAK_METRIC_PAUSED, NULL, load->paused);
+    cloak_metrics_set(metrics, CLOAK_METRIC_ALBUMS, NULL, (double)overview->count);
+    cloak_metrics_set(metrics, CLOAK_METRIC_DEAD, NULL, dead);
+    cloak_metrics_set(metrics, CLOAK_METRIC_IMBALANCED, NULL, imbalanced);
+}
+
+/* Also when Redis is away: then that is what they say. */
+static cloak_http_answer answer_metrics(Server *server) {
+    cloak_error error = {0};
+    cloak_overview overview = {0};
+    cloak_metrics *metrics = cloak_metrics_new();
+    cloak_metrics_set(metrics, CLOAK_METRIC_BUILD, CLOAK_VERSION, 1);
+    cloak_status status = open_queue(server, &error);
+    if (status == CLOAK_OK)
+        status = cloak_overview_read(
+            server->queue, server->options->queue, METRICS_ALBUMS, &overview, &error);
+    cloak_metrics_set(metrics, CLOAK_METRIC_REDIS_UP, NULL, status == CLOAK_OK);
+    if (status == CLOAK_OK)
+        set_metrics(&overview, metrics);
+    else
+        cloak_log(CLOAK_LOG_WARN, "queue_away", "%s", error.text);
+    cloak_overview_free(&overview);
+    char *text = cloak_metrics_text(metrics);
+    cloak_metrics_free(metrics);
+    return (cloak_http_answer){200, "text/plain; version=0.0.4; charset=utf-8", text};
+}
+
+static cloak_http_answer answer_queue(Server *server) {
+    cloak_error error = {0};
+    cloak_overview overview = {0};
+    cloak_status status = open_queue(server, &error);
+    if (status == CLOAK_OK)
+        status = cloak_overview_read(server->queue, server->options->queue, LIST_ALBUMS, &overview, &error);
+    if (status != CLOAK_OK)
+        return error_answer(server, &error);
+    char *json = cloak_overview_json(&overview);
+    cloak_overview_free(&overview);
+    return json_answer(json);
+}
+
+static cloak_http_answer answer_album(Server *server, const char *id) {
+    cloak_error error = {0};
+    cloak_album_report report = {0};
+    cloak_status status = open_queue(server, &error);
+    if (status == CLOAK_OK)
+        status = cloak_album_report_read(server->queue, id, &report, &error);
+    if (status != CLOAK_OK)
+        return error_answer(server, &error);
+    char *json = cloak_album_report_json(
+        &report, (double)cloak_sums_get(&report.sums, "us.total") / 1e6, report.books.done, 0);
+    cloak_album_report_free(&report);
+    return json_answer(json);
+}
+
+static cloak_http_answer answer(void *context, const char *path) {
+    static const char albums[] = "/v1/albums/";
+    Server *server = context;
+    cloak_error error = {0};
+    if (strcmp(path, "/metrics") == 0)
+        return answer_metrics(server);
+    if (strcmp(path, "/v1/queue") == 0)
+        return answer_queue(server);
+    if (strncmp(path, albums, sizeof albums - 1) == 0)
+        return answer_album(server, path + sizeof albums - 1);
+    if (strcmp(path, "/readyz") == 0) {
+        cloak_load load;
+        cloak_status status = open_queue(server, &error);
+        if (status == CLOAK_OK)
+            status = cloak_queue_load(server->queue, &load, &error);
+        return status == CLOAK_OK ? text_answer(200, "ready") : error_answer(server, &error);
+    }
+    return text_answer(404, "there are /metrics, /v1/queue, /v1/albums/ID, /healthz and /readyz");
+}
+
+int cloak_verb_serve(int argc, char **argv) {
+    cloak_queue_options o = CLOAK_QUEUE_OPTIONS_DEFAULT;
+    const char *listen = "127.0.0.1:8181", *token = getenv("CLOAK_HTTP_TOKEN");
+    const cloak_option table[] = {CLOAK_QUEUE_OPTIONS(o),
+        {"listen", "HOST:PORT", "CLOAK_LISTEN", CLOAK_OPTION_TEXT, &listen, 0, 0,
+            "where; on another address than loopback set CLOAK_HTTP_TOKEN"},
+        {0}};
+    struct sigaction action = {.sa_handler = on_signal};
+    Server server = {&o, NULL};
+    cloak_http *http = NULL;
+    cloak_error error = {0};
+    int code = 0;
+    if (!cloak_verb_parse("serve [OPTIONS]",
+            "Tells by HTTP what the queue holds: /metrics for Prometheus, /v1/queue and /v1/albums/ID\n"
+            "as JSON, /healthz and /readyz. Ends with SIGTERM or Ctrl-C.",
+            table, argc, argv, 0, &code))
+        return code;
+    sigaction(SIGTERM, &action, NULL);
+    sigaction(SIGINT, &action, NULL);
+    signal(SIGPIPE, SIG_IGN);
+    if (cloak_http_start(listen, token && *token ? token : NULL, answer, &server, &http, &error) != CLOAK_OK)
+        return cloak_verb_fail("serve", &error);
+    cloak_log(CLOAK_LOG_INFO, "serve_start", "port %d", cloak_http_port(http));
+    while (!stopping)
+        cloak_clock_system.sleep(0.1);
+    cloak_http_stop(http);
+    cloak_queue_close(server.queue);
+    return CLOAK_EXIT_OK;
+}

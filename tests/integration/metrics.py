@@ -1,0 +1,215 @@
+#!/usr/bin/python3
+"""What the fleet tells of itself: a real Prometheus scrapes three workers and `cloak serve` during an album, and what
+it then knows agrees with the books and with the receipts; and the server keeps bad requests out.
+
+The workers' model sleeps (tests/stub_model.c): all that is counted here is real but the attack.
+"""
+import json
+import pathlib
+import random
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+import fleet  # noqa: E402
+
+try:
+    from PIL import Image
+except ImportError:
+    Image = None
+
+PHOTOS, BROKEN = 40, 2
+
+
+def get(url, token=None, method="GET"):
+    """(status, body, headers) of a request."""
+    request = urllib.request.Request(url, method=method)
+    if token:
+        request.add_header("Authorization", f"Bearer {token}")
+    try:
+        with urllib.request.urlopen(request, timeout=20) as reply:
+            return reply.status, reply.read().decode(), reply.headers
+    except urllib.error.HTTPError as error:
+        return error.code, error.read().decode(), error.headers
+
+
+def port_of(program, event):
+    """The port that a program logs once it listens."""
+    def logged():
+        for line in program.text().splitlines():
+            if f'"{event}"' in line:
+                return int(json.loads(line)["text"].split()[-1])
+        assert program.alive(), program.text()
+        return None
+    return fleet.wait_until(logged, event)
+
+
+@fleet.unittest.skipIf(Image is None, "there is no python3-pil")
+class Metrics(fleet.Case):
+    def setUp(self):
+        super().setUp()
+        self.redis = self.place.redis()
+        self.env = fleet.environment(CLOAK_REDIS=self.redis.url)
+
+    def make_album(self):
+        album = self.folder / "album"
+        album.mkdir()
+        draw = random.Random(4)
+        for i in range(PHOTOS):
+            level = 98 if i % 4 else 150  # what the sleeping model takes for a face, and what not
+            image = Image.new("RGB", (64, 48))
+            image.putdata([(level + draw.randrange(3),) * 3 for _ in range(64 * 48)])
+            image.save(album / f"{i:02}.png")
+        for i in range(BROKEN):
+            (album / f"broken-{i}.jpg").write_bytes(b"\xff\xd8\xff no photo")
+        return album
+
+    def serve(self, *options, **env):
+        server = self.place.start_cloak("serve", "--listen", "127.0.0.1:0", *options,
+            env=fleet.environment(CLOAK_REDIS=self.redis.url, **env))
+        return server, f"http://127.0.0.1:{port_of(server, 'serve_start')}"
+
+    def worker(self, name):
+        worker = self.place.start_stub_worker(self.redis.url, name, 0.2, "--metrics", "127.0.0.1:0")
+        return worker, f"127.0.0.1:{port_of(worker, 'metrics_start')}"
+
+    def prometheus(self, targets):
+        config, port = self.folder / "prometheus.yml", fleet.free_port()
+        config.write_text(f"""global: {{scrape_interval: 1s}}
+scrape_configs:
+- job_name: cloakfleet
+  static_configs: [{{targets: {json.dumps(targets)}}}]
+""")
+        self.place.start("prometheus", ["prometheus", f"--config.file={config}", "--storage.tsdb.path",
+            self.folder / "tsdb", f"--web.listen-address=127.0.0.1:{port}"])
+        self.prometheus_url = f"http://127.0.0.1:{port}"
+        fleet.wait_until(self.is_ready, "Prometheus")
+
+    def is_ready(self):
+        try:
+            return get(self.prometheus_url + "/-/ready")[0] == 200
+        except OSError:
+            return False
+
+    def query(self, text):
+        """{label value or "": number} of an instant query."""
+        url = f"{self.prometheus_url}/api/v1/query?{urllib.parse.urlencode({'query': text})}"
+        found = json.loads(get(url)[1])["data"]["result"]
+        return {",".join(r["metric"].values()): float(r["value"][1]) for r in found}
+
+    def promtool(self, text):
+        done = subprocess.run(["promtool", "check", "metrics"], input=text, capture_output=True, text=True, timeout=60)
+        self.assertEqual((done.returncode, done.stdout, done.stderr), (0, "", ""), text)
+
+    def test_prometheus_agrees_with_books_and_receipts(self):
+        fleet.need("prometheus", "promtool")
+        album, out = self.make_album(), self.folder / "out"
+        serve, url = self.serve()
+        workers = [self.worker(f"w{i}") for i in range(3)]
+        self.prometheus([url.removeprefix("http://")] + [at for _, at in workers])
+        submit = self.place.cloak("submit", album, out, env=self.env)
+        self.assert_code(submit, 0)
+        name = submit.out.strip()
+        self.assert_code(self.place.cloak("watch", name, env=self.env), 4)
+        status = self.place.cloak("status", name, "--json", env=self.env).json
+        receipts = fleet.receipts(out).values()
+        self.assertEqual((status["delivered"], status["dead"]), (PHOTOS, BROKEN))
+
+        def scraped():
+            counts = self.query("sum by (outcome) (cloak_photos_total)")
+            return sum(counts.values()) == PHOTOS and self.query("cloak_queue_dead_photos") and counts
+        counts = fleet.wait_until(scraped, "the last scrape")
+        for outcome in ("cloaked", "no_face"):
+            self.assertEqual(counts[outcome], status[outcome])
+            self.assertEqual(counts[outcome], sum(r["outcome"] == outcome for r in receipts))
+        self.assertEqual(self.query("sum(cloak_photo_failures_total)"), {"": BROKEN})
+        faces = self.query("sum by (when) (cloak_faces_total)")
+        self.assertEqual(faces, {"before": status["faces_before"], "after": status["faces_after"]})
+        self.assertEqual(self.query("sum(cloak_attack_steps_total)"), {"": status["steps"]})
+        self.assertEqual(self.query('sum(cloak_photo_bytes_total{direction="out"})'),
+            {"": sum(r["bytes_out"] for r in receipts)})
+        stages = self.query("sum by (stage) (cloak_stage_seconds_sum)")
+        for stage, seconds in status["stage_seconds"].items():
+            self.assertAlmostEqual(stages[stage], seconds, delta=0.001 + 1e-6 * PHOTOS)
+        self.assertEqual(self.query("sum(cloak_photo_seconds_count)"), {"": PHOTOS})
+        self.assertEqual(self.query("sum(up)"), {"": 4})
+        for metric, want in (("cloak_redis_up", 1), ("cloak_albums", 1), ("cloak_albums_imbalanced", 0),
+                ("cloak_queue_workers", 3), ("cloak_queue_dead_photos", BROKEN), ("cloak_queue_oldest_seconds", 0)):
+            self.assertEqual(list(self.query(metric).values()), [want], metric)
+
+        # what they say is well formed, and the JSON is what the command line prints
+        self.promtool(get(url + "/metrics")[1])
+        self.promtool(get(f"http://{workers[0][1]}/metrics")[1])
+        self.assertEqual(json.loads(get(f"{url}/v1/albums/{name}")[1]),
+            self.place.cloak("status", name, "--json", env=self.env).json)
+        queue = json.loads(get(url + "/v1/queue")[1])
+        self.assertEqual(queue["albums"], self.place.cloak("status", "--json", env=self.env).json["albums"])
+        self.assertEqual(get(url + "/readyz")[0], 200)
+        # no name of a user, an album or a photo is in it
+        for text in (get(url + "/metrics")[1], get(f"http://{workers[0][1]}/metrics")[1]):
+            for private in (name, "default", "album", ".png"):
+                self.assertNotIn(private, text.replace("cloak_albums", "").replace("Albums", "").replace("albums", ""))
+        for worker, _ in workers:
+            worker.signal(signal.SIGTERM)
+            self.assertEqual(worker.wait().code, 0)
+        serve.signal(signal.SIGTERM)
+        self.assertEqual(serve.wait().code, 0)
+
+    def test_redis_away_is_what_it_tells(self):
+        serve, url = self.serve()
+        self.assertIn("cloak_redis_up 1\n", get(url + "/metrics")[1])
+        self.redis.process.kill()
+        self.redis.process.wait()
+        self.assertIn("cloak_redis_up 0\n", get(url + "/metrics")[1])
+        self.assertEqual((get(url + "/readyz")[0], get(url + "/v1/queue")[0], get(url + "/healthz")[0]), (503, 503, 200))
+        self.redis.restart()
+        fleet.wait_until(lambda: get(url + "/readyz")[0] == 200, "readiness")
+        self.assertTrue(serve.alive())
+
+    def test_bad_requests_are_kept_out(self):
+        serve, url = self.serve()
+        port = int(url.rpartition(":")[2])
+        for path in ("/", "/v1/albums/", "/v1/albums/..%2f..%2fetc", "/v1/albums/x" * 50, "/metrics/"):
+            self.assertEqual(get(url + path)[0], 404, path)
+        for method in ("POST", "DELETE", "PUT"):
+            self.assertEqual(get(url + "/v1/queue", method=method)[0], 405)
+        status, body, headers = get(url + "/metrics", method="HEAD")
+        self.assertEqual((status, body), (200, ""))
+        self.assertEqual(headers["X-Content-Type-Options"], "nosniff")
+        slow = [socket.create_connection(("127.0.0.1", port)) for _ in range(20)]  # and say nothing
+        for junk in (b"\0" * 100, b"GET / HTTP/9.9\r\n\r\n", b"GET /" + b"a" * 40000 + b" HTTP/1.1\r\n\r\n",
+                b"GET / HTTP/1.1\r\n" + b"X: y\r\n" * 9000 + b"\r\n",
+                b"POST / HTTP/1.1\r\nContent-Length: 99999999999\r\n\r\n" + b"x" * 100000):
+            with socket.create_connection(("127.0.0.1", port), 20) as connection:
+                try:
+                    connection.sendall(junk)
+                    self.assertNotIn(b" 200 ", connection.recv(4096))
+                except (ConnectionError, TimeoutError):
+                    pass
+            self.assertEqual(get(url + "/healthz")[0], 200)
+        for connection in slow:
+            connection.close()
+        self.assertTrue(serve.alive())
+
+    def test_token(self):
+        _, url = self.serve(CLOAK_HTTP_TOKEN="sesame")
+        self.assertEqual([get(url + "/metrics", t)[0] for t in (None, "wrong!", "sesame2", "", "sesame")],
+            [401, 401, 401, 401, 200])
+        self.assertEqual(get(url + "/healthz")[0], 200)
+        for listen, text in (("0.0.0.0:0", "CLOAK_HTTP_TOKEN"), ("nowhere", "expected HOST:PORT"),
+                ("127.0.0.1:99999", "expected HOST:PORT"), (url.removeprefix("http://"), "cannot listen")):
+            refused = self.place.cloak("serve", "--listen", listen, env=self.env)
+            self.assert_code(refused, 2)
+            self.assertIn(text, refused.err)
+        worker = self.place.start_stub_worker(self.redis.url, "w", 0, "--metrics", "0.0.0.0:0")
+        self.assertEqual(worker.wait().code, 2)
+
+
+if __name__ == "__main__":
+    fleet.main()
