@@ -182,6 +182,7 @@ static cloak_status decode_weeded(void *bytes, size_t length, const cloak_survey
             "has an unsupported kind of pixels: save it as 8-bit RGB first");
         goto done;
     }
+    photo->grey = image->Bands <= 2;
     /* grey becomes RGB, which a grey profile does not describe; no profile means sRGB */
     if (image->Bands >= 3 && !cmyk)
         status = keep_profile(image, name, photo, error);

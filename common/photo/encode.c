@@ -27,11 +27,24 @@ int cloak_photo_encode_quality(const cloak_photo *photo) {
     return quality > 100 ? 100 : quality;
 }
 
+/* The pixels without their colour, as a copy. */
+static VipsImage *wrap_grey(const cloak_photo *photo, size_t pixels) {
+    uint8_t *grey = cloak_try_alloc(pixels);
+    for (size_t i = 0; grey && i < pixels; i++)
+        grey[i] = cloak_luma(photo->rgb + 3 * i);
+    VipsImage *image = grey ? vips_image_new_from_memory_copy(
+                                  grey, pixels, photo->width, photo->height, 1, VIPS_FORMAT_UCHAR)
+                            : NULL;
+    free(grey);
+    return image;
+}
+
 /* The photo as libvips sees it; the pixels and the profile stay borrowed. NULL on failure. */
 static VipsImage *wrap(const cloak_photo *photo) {
     size_t pixels = (size_t)photo->width * (size_t)photo->height;
-    VipsImage *colour = vips_image_new_from_memory(
-        photo->rgb, pixels * 3, photo->width, photo->height, 3, VIPS_FORMAT_UCHAR);
+    VipsImage *colour = photo->grey ? wrap_grey(photo, pixels)
+                                    : vips_image_new_from_memory(photo->rgb, pixels * 3, photo->width,
+                                          photo->height, 3, VIPS_FORMAT_UCHAR);
     VipsImage *alpha = NULL, *joined = NULL, *image = NULL;
     if (!colour)
         return NULL;
@@ -42,7 +55,8 @@ static VipsImage *wrap(const cloak_photo *photo) {
             goto done;
     }
     if (vips_copy(
-            joined ? joined : colour, &image, "interpretation", VIPS_INTERPRETATION_sRGB, NULL))
+            joined ? joined : colour, &image, "interpretation",
+            photo->grey ? VIPS_INTERPRETATION_B_W : VIPS_INTERPRETATION_sRGB, NULL))
         goto done;
     if (photo->icc)
         vips_image_set_blob(image, VIPS_META_ICC_NAME, NULL, photo->icc, photo->icc_length);

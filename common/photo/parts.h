@@ -66,6 +66,11 @@ size_t cloak_rgb_profile_length(const uint8_t *icc, size_t length);
 CLOAK_MUST_CHECK uint8_t *cloak_weed(
     cloak_format_id format, const void *bytes, size_t length, size_t *weeded_length);
 
+/* The luma of an RGB pixel (BT.601), as libjpeg computes it. */
+static inline uint8_t cloak_luma(const uint8_t *rgb) {
+    return (uint8_t)((rgb[0] * 19595u + rgb[1] * 38470u + rgb[2] * 7471u + 32768u) >> 16);
+}
+
 /* A JPEG without its metadata and upright, its coded pixels turned block by block where they lie on a side. A new
  * block (free()), or NULL without memory, or where its sides are no whole number of blocks. */
 CLOAK_MUST_CHECK uint8_t *cloak_jpeg_upright(const void *bytes, size_t length, size_t *upright_length);

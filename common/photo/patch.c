@@ -85,8 +85,8 @@ static void code_pixels(const cloak_photo *photo, const uint8_t *rgb, Patch *pat
     for (size_t y = 0; y < (size_t)photo->height; y++) {
         const uint8_t *from = rgb + y * width * 3;
         JSAMPROW row = (JSAMPROW)(grey ? patch->row : from);
-        for (size_t x = 0; grey && x < width; x++) /* BT.601, as libjpeg does */
-            row[x] = (uint8_t)((from[3 * x] * 19595u + from[3 * x + 1] * 38470u + from[3 * x + 2] * 7471u + 32768u) >> 16);
+        for (size_t x = 0; grey && x < width; x++)
+            row[x] = cloak_luma(from + 3 * x);
         jpeg_write_scanlines(c, &row, 1);
     }
     jpeg_finish_compress(c);

@@ -58,6 +58,7 @@ typedef struct {
     size_t icc_length;
     cloak_format_id format;
     int quality;       /* JPEG: the source's estimated quality 1…100, 0 unknown; else 0 */
+    bool grey;         /* the source had no colour: R, G and B are alike, and it is written grey again */
     bool lossless;     /* the source was stored without loss (PNG, lossless WebP) */
     cloak_metadata metadata; /* is written by encode and clean; empty after decode */
 } cloak_photo;

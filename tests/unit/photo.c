@@ -90,6 +90,26 @@ TEST(lossy_formats_come_close) {
     }
 }
 
+TEST(grey_stays_grey) {
+    static const cloak_format_id formats[] = {CLOAK_FORMAT_PNG, CLOAK_FORMAT_TIFF, CLOAK_FORMAT_JPEG};
+    for (int i = 0; i < 6; i++) {
+        const bool alpha = i >= 4 ? false : i % 2;
+        cloak_photo source = make_photo(formats[i / 2], 33, 21, alpha);
+        source.grey = true;
+        bytes file = encode(&source);
+        cloak_photo back = decode(file);
+        CHECK(back.grey && (back.alpha != NULL) == alpha);
+        for (size_t k = 0; k < 33 * 21; k++) {
+            double luma = 0.299 * source.rgb[3 * k] + 0.587 * source.rgb[3 * k + 1] + 0.114 * source.rgb[3 * k + 2];
+            CHECK(back.rgb[3 * k] == back.rgb[3 * k + 1] && back.rgb[3 * k] == back.rgb[3 * k + 2]);
+            CHECK_NEAR(back.rgb[3 * k], luma, formats[i / 2] == CLOAK_FORMAT_JPEG ? 6 : 0.6);
+        }
+        cloak_photo_free(&source);
+        cloak_photo_free(&back);
+        free(file.data);
+    }
+}
+
 TEST(heic_and_avif_come_close) {
     for (int i = 0; i < 4; i++) {
         cloak_photo source = make_photo(i < 2 ? CLOAK_FORMAT_HEIC : CLOAK_FORMAT_AVIF, 161, 121, i % 2);
