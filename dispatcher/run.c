@@ -375,7 +375,7 @@ int cloak_verb_run(int argc, char **argv) {
         {0}};
     int code = 0;
     if (cloak_verb_parse("run ALBUM OUT [OPTIONS]",
-            "Cloaks the faces in every JPEG, PNG and WebP photo below ALBUM and writes the photos\n"
+            "Cloaks the faces in every photo below ALBUM (JPEG, HEIC, PNG, WebP, AVIF, TIFF) and writes the photos\n"
             "and a receipt each (NAME.cloak.json) to OUT. The same command resumes after Ctrl-C or "
             "a crash.\nState is kept in OUT.cloak; remove it together with OUT to start afresh.",
             table, argc, argv, 2, &code)) {

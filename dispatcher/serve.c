@@ -1,5 +1,6 @@
-/* cloak serve: what the queue holds, for Prometheus, for scripts and for load balancers.
+/* cloak serve: what the queue holds, for people, for Prometheus, for scripts and for load balancers.
  *
+ *   /                the page of dispatcher/page, which asks /v1
  *   /metrics         Prometheus' text
  *   /v1/queue        what `cloak status --json` prints
  *   /v1/albums/ID    what `cloak status ID --json` prints
@@ -131,10 +132,31 @@ static cloak_http_answer answer_album(Server *server, const char *id) {
     return json_answer(json);
 }
 
+extern const unsigned char cloak_page_index_html[], cloak_page_page_js[], cloak_page_style_css[];
+
+/* A file of the page; false for any other path. */
+static bool answer_page(const char *path, cloak_http_answer *out) {
+    static const struct {
+        const char *path, *type;
+        const unsigned char *text;
+    } files[] = {{"/", "text/html; charset=utf-8", cloak_page_index_html},
+        {"/page.js", "text/javascript; charset=utf-8", cloak_page_page_js},
+        {"/style.css", "text/css; charset=utf-8", cloak_page_style_css}};
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++)
+        if (strcmp(path, files[i].path) == 0) {
+            *out = (cloak_http_answer){200, files[i].type, cloak_strdup((const char *)files[i].text)};
+            return true;
+        }
+    return false;
+}
+
 static cloak_http_answer answer(void *context, const char *path) {
     static const char albums[] = "/v1/albums/";
     Server *server = context;
     cloak_error error = {0};
+    cloak_http_answer page;
+    if (answer_page(path, &page))
+        return page;
     if (strcmp(path, "/metrics") == 0)
         return answer_metrics(server);
     if (strcmp(path, "/v1/queue") == 0)
@@ -148,7 +170,7 @@ static cloak_http_answer answer(void *context, const char *path) {
             status = cloak_queue_load(server->queue, &load, &error);
         return status == CLOAK_OK ? text_answer(200, "ready") : error_answer(server, &error);
     }
-    return text_answer(404, "there are /metrics, /v1/queue, /v1/albums/ID, /healthz and /readyz");
+    return text_answer(404, "there are /, /metrics, /v1/queue, /v1/albums/ID, /healthz and /readyz");
 }
 
 int cloak_verb_serve(int argc, char **argv) {
@@ -164,8 +186,8 @@ int cloak_verb_serve(int argc, char **argv) {
     cloak_error error = {0};
     int code = 0;
     if (!cloak_verb_parse("serve [OPTIONS]",
-            "Tells by HTTP what the queue holds: /metrics for Prometheus, /v1/queue and /v1/albums/ID\n"
-            "as JSON, /healthz and /readyz. Ends with SIGTERM or Ctrl-C.",
+            "Tells by HTTP what the queue holds: a page for people at /, /metrics for Prometheus, /v1/queue\n"
+            "and /v1/albums/ID as JSON, /healthz and /readyz. Ends with SIGTERM or Ctrl-C.",
             table, argc, argv, 0, &code))
         return code;
     sigaction(SIGTERM, &action, NULL);
@@ -173,6 +195,7 @@ int cloak_verb_serve(int argc, char **argv) {
     signal(SIGPIPE, SIG_IGN);
     if (cloak_http_start(listen, token && *token ? token : NULL, answer, &server, &http, &error) != CLOAK_OK)
         return cloak_verb_fail("serve", &error);
+    fprintf(stderr, "  http://%.*s:%d/\n", (int)(strrchr(listen, ':') - listen), listen, cloak_http_port(http));
     cloak_log(CLOAK_LOG_INFO, "serve_start", "port %d", cloak_http_port(http));
     while (!stopping)
         cloak_clock_system.sleep(0.1);

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include <openssl/crypto.h>
+#include <openssl/evp.h>
 
 #include "common/base/alloc.h"
 
@@ -19,7 +20,7 @@ struct cloak_http {
     struct MHD_Daemon *daemon;
     cloak_http_handler handler;
     void *context;
-    char *bearer; /* "Bearer TOKEN", or NULL */
+    char *bearer, *basic; /* what may stand in Authorization, or NULL: no token is needed */
     int port;
 };
 
@@ -32,9 +33,11 @@ static enum MHD_Result send_answer(struct MHD_Connection *connection, cloak_http
     MHD_add_response_header(response, "Content-Type", answer.content_type);
     MHD_add_response_header(response, "Cache-Control", "no-store");
     MHD_add_response_header(response, "X-Content-Type-Options", "nosniff");
-    MHD_add_response_header(response, "Content-Security-Policy", "default-src 'none'");
+    MHD_add_response_header(response, "Content-Security-Policy",
+        "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; base-uri 'none'; "
+        "form-action 'none'; frame-ancestors 'none'");
     if (answer.code == 401)
-        MHD_add_response_header(response, "WWW-Authenticate", "Bearer");
+        MHD_add_response_header(response, "WWW-Authenticate", "Basic realm=\"cloak\", charset=\"UTF-8\"");
     if (answer.code == 405)
         MHD_add_response_header(response, "Allow", "GET, HEAD");
     enum MHD_Result result = MHD_queue_response(connection, (unsigned)answer.code, response);
@@ -46,11 +49,26 @@ static cloak_http_answer plain(int code, const char *text) {
     return (cloak_http_answer){code, "text/plain; charset=utf-8", cloak_strdup(text)};
 }
 
-/* In constant time for a token of the right length. */
+/* In constant time for a text of the right length. */
+static bool is_same(const char *given, const char *want) {
+    const size_t length = strlen(want);
+    return strlen(given) == length && CRYPTO_memcmp(given, want, length) == 0;
+}
+
 static bool may_enter(const cloak_http *server, struct MHD_Connection *connection) {
     const char *given = MHD_lookup_connection_value(connection, MHD_HEADER_KIND, "Authorization");
-    const size_t length = server->bearer ? strlen(server->bearer) : 0;
-    return !server->bearer || (given && strlen(given) == length && CRYPTO_memcmp(given, server->bearer, length) == 0);
+    return !server->bearer || (given && (is_same(given, server->bearer) || is_same(given, server->basic)));
+}
+
+/* "Basic " and base64 of "cloak:TOKEN" (RFC 7617), a new string. */
+static char *basic_of(const char *token) {
+    char *pair = cloak_format("cloak:%s", token);
+    unsigned char *coded = cloak_alloc(4 * (strlen(pair) / 3 + 1) + 1);
+    EVP_EncodeBlock(coded, (unsigned char *)pair, (int)strlen(pair));
+    char *basic = cloak_format("Basic %s", (char *)coded);
+    free(coded);
+    free(pair);
+    return basic;
 }
 
 static enum MHD_Result respond(void *context, struct MHD_Connection *connection, const char *url,
@@ -71,7 +89,7 @@ static enum MHD_Result respond(void *context, struct MHD_Connection *connection,
     if (strcmp(url, "/healthz") == 0)
         return send_answer(connection, plain(200, "ok\n"));
     if (!may_enter(server, connection))
-        return send_answer(connection, plain(401, "a token is needed: Authorization: Bearer TOKEN\n"));
+        return send_answer(connection, plain(401, "a token is needed: Authorization: Bearer TOKEN, or user cloak and the token as password\n"));
     return send_answer(connection, server->handler(server->context, url));
 }
 
@@ -144,6 +162,7 @@ cloak_status cloak_http_start(const char *listen_on, const char *token, cloak_ht
     server->handler = handler;
     server->context = context;
     server->bearer = token ? cloak_format("Bearer %s", token) : NULL;
+    server->basic = token ? basic_of(token) : NULL;
     server->port = port_of(fd);
     server->daemon = MHD_start_daemon(MHD_USE_AUTO | MHD_USE_INTERNAL_POLLING_THREAD, 0, NULL, NULL, respond,
         server, MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_CONNECTION_LIMIT, (unsigned)CONNECTIONS,
@@ -168,5 +187,6 @@ void cloak_http_stop(cloak_http *server) {
     if (server->daemon)
         MHD_stop_daemon(server->daemon); /* closes the socket */
     free(server->bearer);
+    free(server->basic);
     free(server);
 }

@@ -2,7 +2,7 @@
  *
  * GET and HEAD only, at most 64 connections, 16 KiB of request each, 10 s of patience with a slow one. One thread.
  * On another address than loopback a token is needed: requests must then carry it as `Authorization: Bearer TOKEN`,
- * but for /healthz. There is no TLS: put a proxy in front where the network is not yours.
+ * or as the password of user "cloak" (browsers ask for it), but for /healthz. There is no TLS: put a proxy in front where the network is not yours.
  */
 #ifndef CLOAK_HTTP_H
 #define CLOAK_HTTP_H

@@ -4,6 +4,7 @@ it then knows agrees with the books and with the receipts; and the server keeps 
 
 The workers' model sleeps (tests/stub_model.c): all that is counted here is real but the attack.
 """
+import base64
 import json
 import pathlib
 import random
@@ -11,7 +12,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -175,7 +175,7 @@ scrape_configs:
     def test_bad_requests_are_kept_out(self):
         serve, url = self.serve()
         port = int(url.rpartition(":")[2])
-        for path in ("/", "/v1/albums/", "/v1/albums/..%2f..%2fetc", "/v1/albums/x" * 50, "/metrics/"):
+        for path in ("/index.html", "/v1/albums/", "/v1/albums/..%2f..%2fetc", "/v1/albums/x" * 50, "/metrics/"):
             self.assertEqual(get(url + path)[0], 404, path)
         for method in ("POST", "DELETE", "PUT"):
             self.assertEqual(get(url + "/v1/queue", method=method)[0], 405)
@@ -197,11 +197,43 @@ scrape_configs:
             connection.close()
         self.assertTrue(serve.alive())
 
+    def rendered(self, url):
+        """The page as a browser has it after some seconds."""
+        done = subprocess.run(["chromium", "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage",
+            f"--user-data-dir={self.folder / 'browser'}", "--virtual-time-budget=5000", "--dump-dom", url],
+            capture_output=True, text=True, timeout=120)
+        self.assertEqual(done.returncode, 0, done.stderr[-2000:])
+        return done.stdout
+
+    def test_page_in_a_browser(self):
+        fleet.need("chromium")
+        album, out = self.make_album(), self.folder / "out"
+        _, url = self.serve()
+        self.assertIn("There is no album", self.rendered(url))
+        self.worker("w")
+        name = self.place.cloak("submit", album, out, env=self.env).out.strip()
+        self.assert_code(self.place.cloak("watch", name, env=self.env), 4)
+        text = self.rendered(f"{url}/#{name}")
+        for want in (f'data-album="{name}"', f"{PHOTOS} / {PHOTOS + BROKEN}", "ended, some dead",
+                f'<span id="detail-id">{name}</span>', "<dt>Faces before</dt><dd>30</dd>",
+                "<dt>Faces after</dt><dd>0</dd>", "recall before", f"{BROKEN} photos are dead"):
+            self.assertIn(want, text)
+        self.redis.process.kill()
+        self.redis.process.wait()
+        self.assertRegex(self.rendered(url), 'id="state"[^>]*class="bad"[^>]*>No answer')
+
     def test_token(self):
         _, url = self.serve(CLOAK_HTTP_TOKEN="sesame")
         self.assertEqual([get(url + "/metrics", t)[0] for t in (None, "wrong!", "sesame2", "", "sesame")],
             [401, 401, 401, 401, 200])
         self.assertEqual(get(url + "/healthz")[0], 200)
+        for user, want in (("cloak:sesame", 200), ("cloak:wrong", 401), ("other:sesame", 401)):
+            request = urllib.request.Request(url + "/")
+            request.add_header("Authorization", "Basic " + base64.b64encode(user.encode()).decode())
+            try:
+                self.assertEqual(urllib.request.urlopen(request, timeout=20).status, want)
+            except urllib.error.HTTPError as error:
+                self.assertEqual(error.code, want)
         for listen, text in (("0.0.0.0:0", "CLOAK_HTTP_TOKEN"), ("nowhere", "expected HOST:PORT"),
                 ("127.0.0.1:99999", "expected HOST:PORT"), (url.removeprefix("http://"), "cannot listen")):
             refused = self.place.cloak("serve", "--listen", listen, env=self.env)
