@@ -13,14 +13,12 @@
 #include <exiv2/exiv2.hpp>
 #include <set>
 #include <string>
-#include <string_view>
-#include <vector>
 
 #include "common/photo/metadata.h"
 
 namespace {
 
-constexpr size_t kLargestSafe = 1024, kLargestKept = 8192;
+constexpr size_t kLargestSafe = 1024, kLargestKept = 8192; /* characters of a value as text */
 
 const std::set<std::string> kSafeExif = {"Exif.Image.Make", "Exif.Image.Model", "Exif.Image.Artist",
     "Exif.Image.Copyright", "Exif.Image.DateTime", "Exif.Image.XResolution", "Exif.Image.YResolution",
@@ -52,15 +50,13 @@ const std::set<std::string> kKeptExifGroups = {"Image", "Photo", "GPSInfo", "Iop
 const std::set<std::string> kPictureXmp = {"GDepth", "GImage", "GCamera", "GContainer", "Container", "Item",
     "hdrgm", "HDRGainMap", "xmpGImg", "apdi", "DepthMap", "Camera", "Device", "Image", "MiCamera"};
 
-/* Whether the start of a picture's file is in the value, as bytes or in base64. */
-bool holds_picture(const Exiv2::Value &value) {
-    using namespace std::string_literals;
-    static const std::string starts[] = {"\xff\xd8\xff"s, "\x89PNG\r\n"s, "WEBPVP8"s, "ftyp"s, "/9j/"s, "iVBORw0KGgo"s, "UklGR"s};
-    std::vector<Exiv2::byte> bytes(static_cast<size_t>(value.size()) + 1);
-    const std::string_view text(
-        reinterpret_cast<const char *>(bytes.data()), static_cast<size_t>(value.copy(bytes.data(), Exiv2::littleEndian)));
+/* Whether the start of a picture's file is in the value: as text, in base64, or as Exiv2 prints bytes. (Its
+ * values' own copy() writes more than their size() says where they are arrays of XMP.) */
+bool holds_picture(const std::string &text) {
+    static const char *const starts[] = {"\xff\xd8\xff", "/9j/", "255 216 255", "\x89PNG", "iVBORw0KGgo", "137 80 78 71",
+        "WEBPVP8", "UklGR", "87 69 66 80 86 80 56", "ftyp", "102 116 121 112"};
     return std::any_of(std::begin(starts), std::end(starts),
-        [&](const std::string &start) { return text.find(start) != std::string_view::npos; });
+        [&](const char *start) { return text.find(start) != std::string::npos; });
 }
 
 bool keeps(const Exiv2::Exifdatum &field) {
@@ -72,15 +68,19 @@ bool keeps(const Exiv2::Exifdatum &field) {
 }
 
 template <class Data, class Wanted> void weed(Data &data, size_t largest, Wanted wanted) {
-    for (auto at = data.begin(); at != data.end();)
-        if (!wanted(*at) || static_cast<size_t>(at->size()) > largest || holds_picture(at->value()))
+    for (auto at = data.begin(); at != data.end();) {
+        const std::string text = wanted(*at) ? at->value().toString() : "";
+        if (text.empty() || text.size() > largest || holds_picture(text))
             at = data.erase(at);
         else
             ++at;
+    }
 }
 
-/* With a zero behind it, so that it can be padded. */
+/* With a zero behind it, so that it can be padded; NULL for nothing. */
 uint8_t *copy(const void *bytes, size_t length) {
+    if (length == 0)
+        return nullptr;
     auto *out = static_cast<uint8_t *>(calloc(1, length + 1));
     if (out)
         memcpy(out, bytes, length);

@@ -258,6 +258,46 @@ TEST(random_damage_to_heic_avif_and_tiff_does_no_harm) {
     }
 }
 
+/* EXIF, XMP and IPTC that were damaged are left out or read in part, and what is written can be decoded. */
+TEST(random_damage_to_metadata_does_no_harm) {
+    static const char xmp[] = "http://ns.adobe.com/xap/1.0/\0<x:xmpmeta xmlns:x=\"adobe:ns:meta/\"><rdf:RDF "
+        "xmlns:rdf=\"http://www.w3.org/1999/02/22-rdf-syntax-ns#\"><rdf:Description xmlns:dc=\"http://purl.org/dc/elements/1.1/\" "
+        "xmlns:xmp=\"http://ns.adobe.com/xap/1.0/\" xmp:Rating=\"3\"><dc:rights><rdf:Alt><rdf:li xml:lang=\"x-default\">mine"
+        "</rdf:li></rdf:Alt></dc:rights><dc:subject><rdf:Bag><rdf:li>a</rdf:li><rdf:li>b</rdf:li></rdf:Bag></dc:subject>"
+        "</rdf:Description></rdf:RDF></x:xmpmeta>";
+    static const char iptc[] = "Photoshop 3.0\0" "8BIM\4\4\0\0\0\0\0\x14" "\x1c\2\x74\0\4mine" "\x1c\2\x50\0\6author";
+    uint32_t state = 5;
+    bytes plain = encoded_sample(CLOAK_FORMAT_JPEG, 24, 16, false), exif = exif_block(1, true, "a secret");
+    bytes with_iptc = with_segment(plain, 0xed, iptc, sizeof iptc - 1), with_xmp = with_segment(with_iptc, 0xe1, xmp, sizeof xmp - 1);
+    bytes whole = with_exif(with_xmp, exif);
+    const size_t reach = whole.length - plain.length;
+    cloak_photo photo = decode(whole);
+    cloak_photo_keep_metadata(whole.data, whole.length, CLOAK_METADATA_KEEP, &photo);
+    CHECK(photo.metadata.exif && photo.metadata.xmp && photo.metadata.iptc);
+    for (int i = 0; i < 3000; i++) {
+        void *cleaned = NULL;
+        bytes bad = {0}, out = {0};
+        cloak_error error;
+        put(&bad, whole.data, whole.length);
+        for (int k = 1 + (int)(next_random(&state) % 6); k > 0; k--)
+            bad.data[2 + next_random(&state) % reach] = (uint8_t)next_random(&state);
+        cloak_photo_keep_metadata(bad.data, bad.length, i % 2 ? CLOAK_METADATA_KEEP : CLOAK_METADATA_SAFE, &photo);
+        CHECK_OK(cloak_photo_clean(plain.data, plain.length, &photo, &cleaned, &out.length, &error));
+        out.data = cleaned;
+        cloak_photo back = decode(out);
+        CHECK(back.width == 24 && back.height == 16);
+        cloak_photo_free(&back);
+        free(out.data);
+        free(bad.data);
+    }
+    cloak_photo_free(&photo);
+    free(whole.data);
+    free(with_xmp.data);
+    free(with_iptc.data);
+    free(exif.data);
+    free(plain.data);
+}
+
 TEST(several_pages_are_refused) {
     bytes whole = encoded_sample(CLOAK_FORMAT_TIFF, 16, 16, false), two = {0};
     uint32_t folder = (uint32_t)whole.data[4] | (uint32_t)whole.data[5] << 8 | (uint32_t)whole.data[6] << 16;
