@@ -32,7 +32,8 @@ static const struct {
     {"resume", cloak_verb_resume, "let them go on: cloak resume ALBUM-ID"},
     {"retry", cloak_verb_retry, "try an album's dead photos again: cloak retry ALBUM-ID"},
     {"audit", cloak_verb_audit, "prove that nothing was lost: cloak audit ALBUM-ID"},
-    {"serve", cloak_verb_serve, "tell Prometheus and scripts how it goes: cloak serve --listen HOST:PORT"},
+    {"serve", cloak_verb_serve, "show how it goes, to people and to Prometheus: cloak serve --listen HOST:PORT"},
+    {"doctor", verb_with_model, "look at Redis, model, targets and a folder: cloak doctor [FOLDER]"},
     {"targets", verb_with_model, "detectors to hide from: cloak targets [add NAME | remove NAME]"},
     {"eval", verb_with_model, "measure detector and attack: cloak eval detector|attack|survival|transfer …"},
 };

@@ -27,6 +27,7 @@ int cloak_verb_resume(int argc, char **argv);
 int cloak_verb_retry(int argc, char **argv);
 int cloak_verb_audit(int argc, char **argv);
 int cloak_verb_serve(int argc, char **argv);
+int cloak_verb_doctor(int argc, char **argv);
 int cloak_verb_targets(int argc, char **argv);
 
 /* Options that every verb with a queue has. */

@@ -35,6 +35,8 @@ static int transfer(int argc, char **argv) {
 
 int main(int argc, char **argv) {
     cloak_wait_without_spinning(argv);
+    if (strcmp(argv[0], "doctor") == 0)
+        return cloak_verb_doctor(argc, argv);
     if (strcmp(argv[0], "targets") == 0)
         return cloak_verb_targets(argc, argv);
     if (argc >= 2 && strcmp(argv[1], "detector") == 0)

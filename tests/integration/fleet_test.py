@@ -70,6 +70,25 @@ class Fleet(fleet.Case):
 
     # --- tests ---
 
+    def test_doctor(self):
+        def found(result):
+            return {c["name"]: (c["ok"], c["text"]) for c in result.json["checks"]}
+        out = self.folder / "somewhere"
+        fine = self.cloak("doctor", out, "--json")
+        self.assert_code(fine, 0)
+        checks = found(fine)
+        self.assertEqual(sorted(checks), ["clock", "folder", "log", "model", "redis", "targets"])
+        self.assertTrue(all(ok for ok, _ in checks.values()), checks)
+        self.assertIn("looks at 640 x 480 in", checks["model"][1])
+        self.assertEqual(list(out.iterdir()), [])
+        self.redis.ask("CONFIG", "SET", "appendonly", "no")
+        (self.folder / "file").write_text("")
+        ill = self.cloak("doctor", self.folder / "file", "--model", self.folder / "file", "--json")
+        self.assert_code(ill, 1)
+        self.assertEqual(sorted(name for name, (ok, _) in found(ill).items() if not ok), ["folder", "log", "model"])
+        self.redis.ask("CONFIG", "SET", "maxmemory-policy", "allkeys-lru")
+        self.assertRegex(self.cloak("doctor").err, r"FAIL +redis .*noeviction")
+
     def test_two_workers_share_an_album(self):
         keys = self.make_album(4)
         album = self.submit()
