@@ -132,6 +132,9 @@ static cloak_status repair(
     if (status == CLOAK_OK && strcmp(manifest.id, target->id) != 0)
         status = cloak_fail(error, CLOAK_E_USAGE, "%s is the manifest of album %s, not of %s", path,
             manifest.id, target->id);
+    if (status == CLOAK_OK && !manifest.listed)
+        status = cloak_fail(error, CLOAK_E_USAGE,
+            "%s was not written to its end: run the same cloak submit again instead", path);
     if (status == CLOAK_OK && !known)
         status = cloak_feeder_create(target->queue, &manifest, o->tenant, o->job_class, error);
     cloak_feeder feeder = {.queue = target->queue, .manifest = &manifest, .max_backlog = 100000};

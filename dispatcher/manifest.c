@@ -138,6 +138,7 @@ static bool take_line(cloak_manifest *manifest, const char *line) {
     uint64_t index, size;
     int64_t modified;
     int at = 0;
+    manifest->listed = line[0] == 'e';
     if (line[0] == 's' || line[0] == 'e')
         return true; /* a listing repeats what it skips */
     /* one space before the key, and any more are the key's own */

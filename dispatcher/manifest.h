@@ -33,6 +33,7 @@ typedef struct {
     char **skipped; /* "key: reason" of the last listing */
     size_t skipped_count;
     FILE *file;
+    bool listed;    /* its last line ends a listing: it is whole */
     bool fresh;     /* the manifest was created by this call */
     bool read_only; /* by cloak_manifest_read */
 } cloak_manifest;

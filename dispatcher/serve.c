@@ -48,8 +48,6 @@ static cloak_http_answer json_answer(char *json) {
 }
 
 static cloak_http_answer error_answer(Server *server, const cloak_error *error) {
-    if (error->code == CLOAK_E_USAGE)
-        return text_answer(404, error->text);
     cloak_queue_close(server->queue);
     server->queue = NULL;
     return text_answer(503, error->text);
@@ -124,6 +122,8 @@ static cloak_http_answer answer_album(Server *server, const char *id) {
     cloak_status status = open_queue(server, &error);
     if (status == CLOAK_OK)
         status = cloak_album_report_read(server->queue, id, &report, &error);
+    if (status == CLOAK_E_USAGE) /* no album of this name */
+        return text_answer(404, error.text);
     if (status != CLOAK_OK)
         return error_answer(server, &error);
     char *json = cloak_album_report_json(
@@ -193,6 +193,8 @@ int cloak_verb_serve(int argc, char **argv) {
     sigaction(SIGTERM, &action, NULL);
     sigaction(SIGINT, &action, NULL);
     signal(SIGPIPE, SIG_IGN);
+    if (open_queue(&server, &error) == CLOAK_E_USAGE) /* Redis may come later; a URL that is none never does */
+        return cloak_verb_fail("serve", &error);
     if (cloak_http_start(listen, token && *token ? token : NULL, answer, &server, &http, &error) != CLOAK_OK)
         return cloak_verb_fail("serve", &error);
     fprintf(stderr, "  http://%.*s:%d/\n", (int)(strrchr(listen, ':') - listen), listen, cloak_http_port(http));

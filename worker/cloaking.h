@@ -17,7 +17,7 @@ typedef struct {
     bool fine; /* the whole photo was coded anew, and not only the blocks that have changed */
 } cloak_cloaking;
 
-/* A photo, where it comes from, and its key. All borrowed. */
+/* A photo, the file it comes from, and its key. All borrowed. */
 typedef struct {
     const cloak_photo *photo;
     const void *bytes; /* that it was decoded from */

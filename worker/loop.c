@@ -197,11 +197,12 @@ static cloak_status attempt(Worker *worker, const cloak_job *job, cloak_pipeline
 }
 
 /* Learns from what became of a photo. */
-static void learn(Worker *worker, const cloak_job *job, cloak_status done, double seconds) {
+static void learn(Worker *worker, const cloak_job *job, cloak_status done, const cloak_record *record) {
     if (done != CLOAK_OK && done != CLOAK_E_FENCED && done != CLOAK_E_INTERRUPTED && done != CLOAK_E_QUEUE)
         cloak_metrics_add(worker->options->metrics, CLOAK_METRIC_FAILURES, cloak_status_word(done), 1);
     if (done == CLOAK_OK) {
-        double pace = seconds * 1000 / job->cost_ms;
+        /* by the record: a photo that was delivered before took its time then */
+        double pace = record->seconds_total * 1000 / job->cost_ms;
         worker->failed = worker->rested = 0;
         worker->pace += 0.2 * ((pace > 1e-3 ? pace : 1e-3) - worker->pace);
     } else if (done == CLOAK_E_TRANSIENT || done == CLOAK_E_DEVICE || done == CLOAK_E_INTERNAL) {
@@ -217,10 +218,9 @@ static cloak_status handle(Worker *worker, const cloak_job *job, cloak_error *er
     cloak_record record;
     cloak_record_init(&record);
     Verdict verdict = {.worker = worker, .job = job, .why = &why};
-    double began = cloak_now();
     cloak_status done = attempt(worker, job, &pipeline, &record, &why);
     cloak_status status = CLOAK_OK;
-    learn(worker, job, done, cloak_now() - began);
+    learn(worker, job, done, &record);
     if (done == CLOAK_OK)
         status = finish(worker, job, &record, error);
     else if (done == CLOAK_E_FENCED || (done == CLOAK_E_INTERRUPTED && !may_deliver(worker)))

@@ -1,5 +1,6 @@
 /* cloak-worker: claims photos from the queue and cloaks them. Stateless: all it needs is in its
  * flags and environment, Redis, the stores and one model file. */
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -115,9 +116,10 @@ int main(int argc, char **argv) {
         (size_t)o.most_photos, (size_t)o.most_memory << 20, metrics};
     cloak_model *model = NULL;
     cloak_http *http = NULL;
-    cloak_status status = o.metrics ? serve_metrics(o.metrics, metrics, &http, &error) : CLOAK_OK;
-    if (status == CLOAK_OK)
-        status = cloak_photo_init("cloak-worker", &error);
+    signal(SIGPIPE, SIG_IGN);
+    cloak_status status = cloak_photo_init("cloak-worker", &error); /* before threads */
+    if (status == CLOAK_OK && o.metrics)
+        status = serve_metrics(o.metrics, metrics, &http, &error);
     if (status == CLOAK_OK)
         status = cloak_model_load(model_path, &params, &model, &error);
     if (status == CLOAK_OK) {

@@ -99,12 +99,12 @@ static cloak_status load(const cloak_job *job, const cloak_album *album, Work *w
     return CLOAK_OK;
 }
 
-/* No face: the pixels pass through untouched; only the metadata goes. */
+/* No face: the coded pixels pass through as they are where the format allows it; only the metadata goes. */
 static cloak_status pass_through(const cloak_pipeline *pipeline, const cloak_job *job, Work *work,
     cloak_record *record, cloak_error *error) {
     double start = cloak_now();
     cloak_status status = cloak_photo_clean(work->bytes, work->length, &work->photo,
-        &work->result.bytes, &work->result.length, error);
+        &work->result.bytes, &work->result.length, &work->result.fine, error);
     record->seconds_encode += cloak_now() - start;
     if (status != CLOAK_OK)
         return status;

@@ -1,10 +1,13 @@
 /* A photo that keeps its coded pixels and loses its metadata, or some of them. */
 #include <stdlib.h>
 #include <string.h>
+#include <zlib.h>
 
 #include "common/base/alloc.h"
 #include "common/photo/metadata.h"
 #include "common/photo/parts.h"
+
+enum { PROFILE_MOST = 4 << 20 };
 
 uint8_t *cloak_jpeg_upright(const void *bytes, size_t length, size_t *upright_length) {
     cloak_survey survey = cloak_survey_read(CLOAK_FORMAT_JPEG, bytes, length);
@@ -19,21 +22,69 @@ uint8_t *cloak_jpeg_upright(const void *bytes, size_t length, size_t *upright_le
     return turned;
 }
 
+/* Whether bytes that begin so and are `length` in all are a colour profile and nothing else (ICC.1:2022, 7.2). */
+static bool is_profile(const uint8_t *start, size_t there, size_t length) {
+    return there >= 132 && memcmp(start + 36, "acsp", 4) == 0 &&
+           CLOAK_FOUR(start[0], start[1], start[2], start[3]) == length;
+}
+
+/* The same for what a PNG has compressed: a name, a method, a stream. */
+static bool is_png_profile(const cloak_part *part) {
+    const uint8_t *end = memchr(part->data, 0, part->length < 80 ? part->length : 80);
+    size_t head = end ? (size_t)(end - part->data) + 2 : 0;
+    if (!head || head >= part->length)
+        return false;
+    uint8_t *profile = cloak_try_alloc(PROFILE_MOST);
+    uLongf length = PROFILE_MOST;
+    uLong taken = (uLong)(part->length - head);
+    bool clean = profile && uncompress2(profile, &length, part->data + head, &taken) == Z_OK &&
+                 taken == part->length - head && is_profile(profile, length, length);
+    free(profile);
+    return clean;
+}
+
+/* Whether the parts of a weeded file that may pass hold what they should and no more: a profile can be anything,
+ * and a WebP could carry a second picture. */
+static bool is_plain(cloak_format_id format, const uint8_t *file, size_t length) {
+    enum { HEAD = 14 }; /* "ICC_PROFILE", a number and a count */
+    cloak_parts parts = cloak_parts_of(format, file, length);
+    cloak_part part, first = {0};
+    size_t profile = 0, pictures = 0, profiles = 0;
+    while (cloak_parts_next(&parts, &part)) {
+        if (format == CLOAK_FORMAT_JPEG && part.kind == CLOAK_JPEG_APP0 + 2 && part.length > HEAD) {
+            if (profile == 0)
+                first = part;
+            profile += part.length - HEAD;
+        } else if (part.kind == CLOAK_FOUR('I', 'C', 'C', 'P')) {
+            if (profiles++ || !is_profile(part.data, part.length, part.length))
+                return false;
+        } else if (part.kind == CLOAK_FOUR('i', 'C', 'C', 'P')) {
+            if (profiles++ || !is_png_profile(&part))
+                return false;
+        } else if (part.kind == CLOAK_FOUR('V', 'P', '8', ' ') || part.kind == CLOAK_FOUR('V', 'P', '8', 'L')) {
+            pictures++;
+        }
+    }
+    return pictures <= 1 && (profile == 0 || is_profile(first.data + HEAD, first.length - HEAD, profile));
+}
+
 cloak_status cloak_photo_clean(const void *source, size_t source_length, const cloak_photo *photo,
-    void **bytes, size_t *length, cloak_error *error) {
-    cloak_survey survey = cloak_survey_read(photo->format, source, source_length);
-    const bool is_row = photo->format == CLOAK_FORMAT_PNG || photo->format == CLOAK_FORMAT_WEBP;
+    void **bytes, size_t *length, bool *encoded, cloak_error *error) {
+    const bool jpeg = photo->format == CLOAK_FORMAT_JPEG,
+               row = photo->format == CLOAK_FORMAT_PNG || photo->format == CLOAK_FORMAT_WEBP;
     size_t cleaned_length = 0;
-    uint8_t *cleaned = photo->format == CLOAK_FORMAT_JPEG
-                           ? cloak_jpeg_upright(source, source_length, &cleaned_length)
-                       : survey.orientation == 1 && is_row
-                           ? cloak_weed(photo->format, source, source_length, &cleaned_length)
-                           : NULL;
-    /* what turns it goes away: the pixels themselves must turn; HEIC, AVIF and TIFF are no rows of parts to weed */
-    if (!cleaned && (survey.orientation != 1 || (photo->format != CLOAK_FORMAT_JPEG && !is_row)))
+    uint8_t *cleaned = NULL;
+    if (jpeg)
+        cleaned = cloak_jpeg_upright(source, source_length, &cleaned_length);
+    else if (row && cloak_survey_read(photo->format, source, source_length).orientation == 1)
+        cleaned = cloak_weed(photo->format, source, source_length, &cleaned_length);
+    /* Without: what turns it goes away, so that the pixels themselves must turn; or it is no row of parts. */
+    *encoded = !cleaned || !is_plain(photo->format, cleaned, cleaned_length);
+    if (*encoded) {
+        free(cleaned);
         return cloak_photo_encode(photo, bytes, length, error);
-    if (cleaned)
-        cleaned = cloak_metadata_embed(photo, cleaned, &cleaned_length);
+    }
+    cleaned = cloak_metadata_embed(photo, cleaned, &cleaned_length);
     if (!cleaned)
         return cloak_fail(error, CLOAK_E_TRANSIENT, "the photo needs more memory than is free");
     *bytes = cleaned;

@@ -2,7 +2,7 @@
  *
  * DESIGN. The bytes are hostile until proven otherwise. In order: the format by its first bytes; a
  * survey of the container, which refuses what is too large, animated or broken before anything is
- * allocated for it; a weeded copy, so that libvips sees pixels and colour only; libvips with one
+ * allocated for it; a weeded copy, so that libvips sees pixels and colour only (of a TIFF all); libvips with one
  * named loader, failing on errors; and its rows, copied one strip at a time into blocks whose size
  * was checked. HEIC and AVIF are libheif's (heif.c). What libvips finds must agree with the survey, or the file lies to one of the two.
  */
@@ -211,7 +211,7 @@ cloak_status cloak_photo_decode(const void *bytes, size_t length, const char *na
     photo->quality = survey.quality;
     photo->lossless = survey.lossless;
     if (format == CLOAK_FORMAT_HEIC || format == CLOAK_FORMAT_AVIF) {
-        status = cloak_heif_decode(bytes, length, name, photo, error);
+        status = cloak_heif_decode(bytes, length, &survey, name, photo, error);
         if (status != CLOAK_OK)
             cloak_photo_free(photo);
         return status;

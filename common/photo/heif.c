@@ -16,7 +16,7 @@
 #include "common/base/alloc.h"
 #include "common/base/text.h"
 
-enum { METADATA_MOST = 1 << 20 };
+enum { METADATA_MOST = 1 << 16, PROFILE_MOST = 1 << 20 };
 
 static bool is_brand(const uint8_t *at, const char *brands) {
     for (; *brands; brands += 4)
@@ -83,6 +83,8 @@ static cloak_status fail(
     return code;
 }
 
+static const char broken[] = "is truncated or corrupt: replace it with an intact copy";
+
 static cloak_status out_of_memory(cloak_error *error, const char *name) {
     return fail(error, CLOAK_E_TRANSIENT, name, "needs more memory than is free", "HEIF");
 }
@@ -90,7 +92,7 @@ static cloak_status out_of_memory(cloak_error *error, const char *name) {
 static cloak_status keep_profile(
     const struct heif_image_handle *handle, const char *name, cloak_photo *photo, cloak_error *error) {
     size_t length = heif_image_handle_get_raw_color_profile_size(handle);
-    if (length < 132 || length > METADATA_MOST)
+    if (length < 132 || length > PROFILE_MOST)
         return CLOAK_OK;
     photo->icc = cloak_try_alloc(length);
     if (!photo->icc)
@@ -104,16 +106,41 @@ static cloak_status keep_profile(
     return CLOAK_OK;
 }
 
+/* What says instead of a profile which primaries and which transfer curve the numbers are of (ISO/IEC 23091-2). */
+static void keep_nclx(const struct heif_image_handle *handle, cloak_photo *photo) {
+    struct heif_color_profile_nclx *nclx = NULL;
+    if (heif_image_handle_get_nclx_color_profile(handle, &nclx).code == heif_error_Ok) {
+        photo->primaries = (int)nclx->color_primaries;
+        photo->transfer = (int)nclx->transfer_characteristics;
+    }
+    if (nclx) /* code points that libheif does not know are an error, with a profile all the same */
+        heif_nclx_color_profile_free(nclx);
+}
+
+static void write_nclx(const cloak_photo *photo, struct heif_image *image) {
+    struct heif_color_profile_nclx *nclx = heif_nclx_color_profile_alloc();
+    if (!nclx)
+        return;
+    nclx->color_primaries = (enum heif_color_primaries)photo->primaries;
+    nclx->transfer_characteristics = (enum heif_transfer_characteristics)photo->transfer;
+    nclx->matrix_coefficients = heif_matrix_coefficients_ITU_R_BT_601_6;
+    nclx->full_range_flag = 1;
+    (void)heif_image_set_nclx_color_profile(image, nclx);
+    heif_nclx_color_profile_free(nclx);
+}
+
 static cloak_status copy_pixels(
     const struct heif_image *image, const char *name, bool alpha, cloak_photo *photo, cloak_error *error) {
     int stride = 0;
     const uint8_t *plane = heif_image_get_plane_readonly(image, heif_channel_interleaved, &stride);
+    if (!plane)
+        return fail(error, CLOAK_E_PERMANENT, name, broken, "no pixels");
     photo->width = heif_image_get_width(image, heif_channel_interleaved);
     photo->height = heif_image_get_height(image, heif_channel_interleaved);
     const size_t pixels = (size_t)photo->width * (size_t)photo->height, bands = alpha ? 4 : 3;
     photo->rgb = cloak_try_alloc(pixels * 3);
     photo->alpha = alpha ? cloak_try_alloc(pixels) : NULL;
-    if (!plane || !photo->rgb || (alpha && !photo->alpha))
+    if (!photo->rgb || (alpha && !photo->alpha))
         return out_of_memory(error, name);
     for (size_t y = 0; y < (size_t)photo->height; y++) {
         const uint8_t *row = plane + y * (size_t)stride;
@@ -127,9 +154,8 @@ static cloak_status copy_pixels(
     return CLOAK_OK;
 }
 
-cloak_status cloak_heif_decode(
-    const void *bytes, size_t length, const char *name, cloak_photo *photo, cloak_error *error) {
-    static const char broken[] = "is truncated or corrupt: replace it with an intact copy";
+cloak_status cloak_heif_decode(const void *bytes, size_t length, const cloak_survey *survey, const char *name,
+    cloak_photo *photo, cloak_error *error) {
     cloak_status status = CLOAK_OK;
     struct heif_image *image = NULL;
     struct heif_decoding_options *options = heif_decoding_options_alloc();
@@ -142,14 +168,21 @@ cloak_status cloak_heif_decode(
     const bool alpha = heif_image_handle_has_alpha_channel(file.handle) != 0;
     struct heif_error outcome = heif_decode_image(file.handle, &image, heif_colorspace_RGB,
         alpha ? heif_chroma_interleaved_RGBA : heif_chroma_interleaved_RGB, options);
-    if (outcome.code == heif_error_Memory_allocation_error)
+    /* what asks for more than libheif's own limits is no lack of memory */
+    if (outcome.code == heif_error_Memory_allocation_error &&
+        outcome.subcode != heif_suberror_Security_limit_exceeded)
         status = out_of_memory(error, name);
     else if (outcome.code != heif_error_Ok)
         status = fail(error, CLOAK_E_PERMANENT, name, broken, outcome.message ? outcome.message : "");
+    else if ((uint64_t)heif_image_get_width(image, heif_channel_interleaved) != survey->width ||
+             (uint64_t)heif_image_get_height(image, heif_channel_interleaved) != survey->height)
+        status = fail(error, CLOAK_E_PERMANENT, name, broken, "it announces two different sizes");
     if (status == CLOAK_OK)
         status = copy_pixels(image, name, alpha, photo, error);
     if (status == CLOAK_OK)
         status = keep_profile(file.handle, name, photo, error);
+    if (status == CLOAK_OK && !photo->icc)
+        keep_nclx(file.handle, photo);
 done:
     if (image)
         heif_image_release(image);
@@ -161,7 +194,7 @@ done:
 
 /* --- metadata ------------------------------------------------------------------------------ */
 
-/* The first block of this type as a new one, from `skip` on; NULL when there is none. */
+/* The first block of this type as a new one; NULL when there is none. */
 static uint8_t *block(const struct heif_image_handle *handle, const char *type, size_t *length) {
     heif_item_id id;
     if (heif_image_handle_get_list_of_metadata_block_IDs(handle, type, &id, 1) != 1)
@@ -238,6 +271,8 @@ static struct heif_image *wrap(const cloak_photo *photo) {
         }
     if (photo->icc)
         (void)heif_image_set_raw_color_profile(image, "prof", photo->icc, photo->icc_length);
+    else if (photo->primaries)
+        write_nclx(photo, image);
     return image;
 }
 

@@ -11,10 +11,10 @@ cloak_format_id cloak_heif_sniff(const uint8_t *bytes, size_t length);
 /* Size of the primary picture, upright, before any pixel is decoded. */
 cloak_survey cloak_heif_survey(const void *bytes, size_t length);
 
-/* Fills size, rgb, alpha and icc from the primary picture; other pictures of the file are left. More than 8 bits
- * become 8. */
-CLOAK_MUST_CHECK cloak_status cloak_heif_decode(
-    const void *bytes, size_t length, const char *name, cloak_photo *photo, cloak_error *error);
+/* Fills size, rgb, alpha, icc and nclx from the primary picture; other pictures of the file are left. More than 8 bits
+ * become 8. A picture that turns out to be of another size than the survey's is refused. */
+CLOAK_MUST_CHECK cloak_status cloak_heif_decode(const void *bytes, size_t length, const cloak_survey *survey,
+    const char *name, cloak_photo *photo, cloak_error *error);
 
 /* EXIF and XMP of the primary picture; exif and xmp are new blocks, which the caller frees. */
 void cloak_heif_blocks(const void *bytes, size_t length, cloak_blocks *blocks);

@@ -14,7 +14,7 @@
 #include "common/base/alloc.h"
 #include "common/photo/parts.h"
 
-enum { SEGMENT_MOST = 65533, BLOCK_MOST = 1 << 20, APP1 = CLOAK_JPEG_APP0 + 1, APP13 = CLOAK_JPEG_APP0 + 13 };
+enum { SEGMENT_MOST = 65533, BLOCK_MOST = 1 << 16, APP1 = CLOAK_JPEG_APP0 + 1, APP13 = CLOAK_JPEG_APP0 + 13 };
 
 static const char exif_head[6] = "Exif\0";
 static const char xmp_head[] = "http://ns.adobe.com/xap/1.0/";
@@ -89,6 +89,8 @@ void cloak_photo_keep_metadata(
     cloak_blocks blocks = {0};
     if (photo->format == CLOAK_FORMAT_HEIC || photo->format == CLOAK_FORMAT_AVIF) {
         cloak_photo_drop_metadata(photo);
+        if (policy == CLOAK_METADATA_NONE)
+            return;
         cloak_heif_blocks(bytes, length, &blocks);
         cloak_metadata_filter(&blocks, policy, photo);
         free((uint8_t *)blocks.exif);

@@ -18,7 +18,7 @@ typedef struct {
     size_t iptc_length;
 } cloak_blocks;
 
-/* Once per process, before threads. */
+/* Once per process, before threads. Exiv2 gets no lock: the filter runs in one thread at a time. */
 void cloak_metadata_start(void);
 
 /* Fills photo->metadata with what `policy` lets pass of the blocks, written anew by Exiv2; photo->width and

@@ -46,15 +46,22 @@ const std::set<std::string> kSafeIptc = {"Iptc.Application2.Copyright", "Iptc.Ap
 /* Groups of EXIF that hold people's data and no picture. */
 const std::set<std::string> kKeptExifGroups = {"Image", "Photo", "GPSInfo", "Iop"};
 
-/* XMP of pictures within pictures: Google's depth, image and motion photo, gain maps, and containers. */
-const std::set<std::string> kPictureXmp = {"GDepth", "GImage", "GCamera", "GContainer", "Container", "Item",
-    "hdrgm", "HDRGainMap", "xmpGImg", "apdi", "DepthMap", "Camera", "Device", "Image", "MiCamera"};
+/* Namespaces of pictures within pictures: Google's depth, image, container and motion photo, gain maps, Xiaomi's
+ * and Adobe's thumbnails. By their names' beginnings: prefixes are the file's own choice. */
+bool is_of_pictures(const std::string &prefix) {
+    static const std::string names[] = {"http://ns.google.com/photos/", "http://ns.adobe.com/hdr-gain-map/",
+        "http://ns.apple.com/", "http://ns.xiaomi.com/", "http://ns.adobe.com/xap/1.0/g/img/"};
+    const std::string name = Exiv2::XmpProperties::ns(prefix);
+    return std::any_of(std::begin(names), std::end(names),
+        [&](const std::string &start) { return name.compare(0, start.size(), start) == 0; });
+}
 
 /* Whether the start of a picture's file is in the value: as text, in base64, or as Exiv2 prints bytes. (Its
  * values' own copy() writes more than their size() says where they are arrays of XMP.) */
 bool holds_picture(const std::string &text) {
     static const char *const starts[] = {"\xff\xd8\xff", "/9j/", "255 216 255", "\x89PNG", "iVBORw0KGgo", "137 80 78 71",
-        "WEBPVP8", "UklGR", "87 69 66 80 86 80 56", "ftyp", "102 116 121 112"};
+        "WEBPVP8", "UklGR", "87 69 66 80 86 80 56", "ftyp", "102 116 121 112", "R0lGOD",
+        "SUkqA", "TU0AK"};
     return std::any_of(std::begin(starts), std::end(starts),
         [&](const char *start) { return text.find(start) != std::string::npos; });
 }
@@ -67,14 +74,15 @@ bool keeps(const Exiv2::Exifdatum &field) {
     return kKeptExifGroups.count(field.groupName()) && !never.count(key);
 }
 
-template <class Data, class Wanted> void weed(Data &data, size_t largest, Wanted wanted) {
-    for (auto at = data.begin(); at != data.end();) {
-        const std::string text = wanted(*at) ? at->value().toString() : "";
-        if (text.empty() || text.size() > largest || holds_picture(text))
-            at = data.erase(at);
-        else
-            ++at;
+/* What is wanted of `data`, and no more; erasing one by one would copy what follows each time. */
+template <class Data, class Wanted> Data weed(const Data &data, size_t largest, Wanted wanted) {
+    Data kept;
+    for (const auto &field : data) {
+        const std::string text = wanted(field) ? field.value().toString() : "";
+        if (!text.empty() && text.size() <= largest && !holds_picture(text))
+            kept.add(field);
     }
+    return kept;
 }
 
 /* With a zero behind it, so that it can be padded; NULL for nothing. */
@@ -91,9 +99,9 @@ void filter_exif(const cloak_blocks &blocks, bool safe, cloak_photo *photo) {
     Exiv2::ExifData data;
     Exiv2::ExifParser::decode(data, blocks.exif, static_cast<uint32_t>(blocks.exif_length));
     if (safe)
-        weed(data, kLargestSafe, [](const Exiv2::Exifdatum &f) { return kSafeExif.count(f.key()) > 0; });
+        data = weed(data, kLargestSafe, [](const Exiv2::Exifdatum &f) { return kSafeExif.count(f.key()) > 0; });
     else
-        weed(data, kLargestKept, keeps);
+        data = weed(data, kLargestKept, keeps);
     const std::pair<const char *, int> sizes[] = {
         {"Exif.Photo.PixelXDimension", photo->width}, {"Exif.Photo.PixelYDimension", photo->height}};
     for (const auto &[key, size] : sizes)
@@ -113,10 +121,10 @@ void filter_xmp(const cloak_blocks &blocks, bool safe, cloak_photo *photo) {
     if (Exiv2::XmpParser::decode(data, packet) != 0)
         return;
     if (safe)
-        weed(data, kLargestSafe, [](const Exiv2::Xmpdatum &f) { return kSafeXmp.count(f.key()) > 0; });
+        data = weed(data, kLargestSafe, [](const Exiv2::Xmpdatum &f) { return kSafeXmp.count(f.key()) > 0; });
     else
-        weed(data, kLargestKept, [](const Exiv2::Xmpdatum &f) {
-            return !kPictureXmp.count(f.groupName()) && f.key().find("Thumbnail") == std::string::npos &&
+        data = weed(data, kLargestKept, [](const Exiv2::Xmpdatum &f) {
+            return !is_of_pictures(f.groupName()) && f.key().find("Thumbnail") == std::string::npos &&
                    f.key().find("xmpGImg") == std::string::npos && f.key() != "Xmp.tiff.Orientation";
         });
     std::string text;
@@ -133,9 +141,9 @@ void filter_iptc(const cloak_blocks &blocks, bool safe, cloak_photo *photo) {
     if (Exiv2::IptcParser::decode(data, blocks.iptc, static_cast<uint32_t>(blocks.iptc_length)) != 0)
         return;
     if (safe)
-        weed(data, kLargestSafe, [](const Exiv2::Iptcdatum &f) { return kSafeIptc.count(f.key()) > 0; });
+        data = weed(data, kLargestSafe, [](const Exiv2::Iptcdatum &f) { return kSafeIptc.count(f.key()) > 0; });
     else
-        weed(data, kLargestKept, [](const Exiv2::Iptcdatum &f) {
+        data = weed(data, kLargestKept, [](const Exiv2::Iptcdatum &f) {
             return f.tag() < 200 || f.tag() > 202; /* object preview data */
         });
     if (data.empty())

@@ -110,11 +110,6 @@ static void take_blocks(Patch *patch, jvirt_barray_ptr *own, jvirt_barray_ptr *f
     }
 }
 
-static void write_markers(Patch *patch) {
-    for (jpeg_saved_marker_ptr m = patch->own.marker_list; m; m = m->next)
-        jpeg_write_marker(&patch->coder, m->marker, m->data, m->data_length);
-}
-
 /* Whether blocks of this file can be replaced one by one. */
 static bool fits(const struct jpeg_decompress_struct *d, const cloak_photo *photo) {
     if ((int)d->image_width != photo->width || (int)d->image_height != photo->height || d->data_precision != 8)
@@ -134,7 +129,6 @@ static bool fits(const struct jpeg_decompress_struct *d, const cloak_photo *phot
 static bool patch_blocks(const uint8_t *source, size_t length, const cloak_photo *photo, const uint8_t *rgb,
     Patch *patch) {
     jpeg_mem_src(&patch->own, source, length);
-    jpeg_save_markers(&patch->own, CLOAK_JPEG_APP0 + 2, 0xffff); /* the profile: the file is weeded */
     jpeg_read_header(&patch->own, TRUE);
     if (!fits(&patch->own, photo))
         return false;
@@ -149,7 +143,8 @@ static bool patch_blocks(const uint8_t *source, size_t length, const cloak_photo
         jpeg_simple_progression(&patch->coder);
     jpeg_mem_dest(&patch->coder, &patch->out, &patch->out_length);
     jpeg_write_coefficients(&patch->coder, own);
-    write_markers(patch);
+    if (photo->icc) /* as decoding has checked it: nothing of the file's own markers is copied */
+        jpeg_write_icc_profile(&patch->coder, photo->icc, (unsigned)photo->icc_length);
     jpeg_finish_compress(&patch->coder);
     return true;
 }
@@ -164,6 +159,9 @@ static bool run(const uint8_t *source, size_t length, const cloak_photo *photo, 
         jpeg_create_decompress(&patch->fresh);
         jpeg_create_compress(&patch->coder);
         done = patch_blocks(source, length, photo, rgb, patch);
+    } else if (patch->coder.dest) {
+        /* libjpeg has moved its buffer and tells where only at the end: here it is */
+        patch->coder.dest->term_destination(&patch->coder);
     }
     jpeg_destroy_compress(&patch->coder);
     jpeg_destroy_decompress(&patch->fresh);

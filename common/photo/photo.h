@@ -1,9 +1,8 @@
 /* From a file's bytes to upright pixels and back.
  *
- * Formats in this version: JPEG, PNG, WebP, HEIC, AVIF, TIFF, one still picture each. Decoding is hardened: only these loaders are
- * allowed, dimensions and bytes have limits, a truncated or corrupt file is an error. Metadata
- * policy of this version: everything is dropped except the ICC profile, orientation is applied to
- * the pixels.
+ * Formats in this version: JPEG, PNG, WebP, HEIC, AVIF, TIFF, one still picture each. Decoding is hardened: only these
+ * loaders are allowed, dimensions and bytes have limits, a truncated or corrupt file is an error. The colour profile is
+ * kept, orientation is applied to the pixels, and of the other metadata what the caller's policy says.
  *
  * Pixels are interleaved 8-bit RGB in the file's own colour space (the ICC profile is kept beside
  * them), row by row from the top, no padding. Alpha is kept beside them and written back.
@@ -56,6 +55,7 @@ typedef struct {
     uint8_t *alpha;    /* height × width, or NULL */
     uint8_t *icc;      /* ICC profile of an RGB space, or NULL */
     size_t icc_length;
+    int primaries, transfer; /* HEIC and AVIF without a profile: their code points (H.273); else 0 */
     cloak_format_id format;
     int quality;       /* JPEG: the source's estimated quality 1…100, 0 unknown; else 0 */
     bool grey;         /* the source had no colour: R, G and B are alike, and it is written grey again */
@@ -88,7 +88,7 @@ CLOAK_MUST_CHECK cloak_status cloak_photo_decode(const void *bytes, size_t lengt
     const char *name, const cloak_photo_limits *limits, cloak_photo *photo, cloak_error *error);
 
 /* Takes from the file that `photo` was decoded from what the policy lets pass, for encode and clean to write.
- * Metadata that make no sense are left out. Any thread, after cloak_photo_init. */
+ * Metadata that make no sense are left out. One thread at a time, after cloak_photo_init. */
 void cloak_photo_keep_metadata(
     const void *bytes, size_t length, cloak_metadata_policy policy, cloak_photo *photo);
 void cloak_photo_drop_metadata(cloak_photo *photo);
@@ -113,9 +113,10 @@ CLOAK_MUST_CHECK cloak_status cloak_photo_patch(const void *source, size_t sourc
 
 /* The photo with no metadata but those kept: the file's coded pixels are copied as they are, with its ICC
  * profile. HEIC, AVIF and TIFF are encoded anew. A photo whose metadata turn it is turned block by block where that can be done, else encoded anew, upright. `source` are the bytes that
- * `photo` was decoded from. `*bytes` is a new block (free()). Any thread. */
+ * `photo` was decoded from. A file whose colour profile is none, or holds more than it says, is encoded anew, too; `*encoded` tells.
+ * `*bytes` is a new block (free()). Any thread. */
 CLOAK_MUST_CHECK cloak_status cloak_photo_clean(const void *source, size_t source_length,
-    const cloak_photo *photo, void **bytes, size_t *length, cloak_error *error);
+    const cloak_photo *photo, void **bytes, size_t *length, bool *encoded, cloak_error *error);
 
 /* The quality the encoder uses for this photo (see above); 0 where there is none. */
 int cloak_photo_encode_quality(const cloak_photo *photo);

@@ -1,6 +1,6 @@
 /* What a TIFF header leads to: the orientation in an EXIF block, the one field of it that reaches the pixels, and
- * size and pages of a TIFF file. Read here and not by a library, so that no parser of metadata sees hostile
- * bytes and a broken EXIF block never costs a photo. TIFF 6.0 section 2, EXIF 2.32 section 4.6.4. */
+ * size and pages of a TIFF file. Read here and not by a library, so that a broken EXIF block never costs a
+ * photo. TIFF 6.0 section 2, EXIF 2.32 section 4.6.4. */
 #include <string.h>
 
 #include "common/photo/parts.h"

@@ -1,6 +1,6 @@
 /* Copies of photo files without anything that is not pixels or colour. An allow list: a part that
  * nobody here has heard of does not pass. Used in both directions: what libvips decodes, so that
- * no parser of metadata sees hostile bytes, and what it encodes, because 8.14 writes an EXIF block
+ * no parser of metadata sees hostile bytes of JPEG, PNG and WebP, and what it encodes, because 8.14 writes an EXIF block
  * of its own unless told to drop the colour profile as well. */
 #include <stdlib.h>
 #include <string.h>
@@ -14,8 +14,8 @@ static bool starts(const cloak_part *part, const char *text, size_t length) {
 
 static bool jpeg_wanted(const cloak_part *part) {
     switch (part->kind) {
-    case CLOAK_JPEG_APP0: /* only JFIF's header: JFXX carries a thumbnail */
-        return starts(part, "JFIF", 5);
+    case CLOAK_JPEG_APP0: /* only JFIF's header, without the thumbnail that it may carry; JFXX carries one */
+        return part->length == 14 && starts(part, "JFIF", 5) && part->data[12] == 0 && part->data[13] == 0;
     case CLOAK_JPEG_APP0 + 2: /* not MPF, not a gain map */
         return starts(part, "ICC_PROFILE", 12);
     case CLOAK_JPEG_APP0 + 14: /* says which colour transform the pixels went through */

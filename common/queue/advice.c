@@ -27,7 +27,7 @@ static const struct {
     {"MISCONF", true, false,
         "the server cannot write to its disk and therefore takes no writes: free disk space, see "
         "its log"},
-    {"NOREPLICAS", true, false,
+    {"NOREPLICAS", true, true,
         "too few replicas are in touch (min-replicas-to-write): bring them back"},
     {"BUSY", true, false, "a script occupies the server: wait, see SLOWLOG, or use SCRIPT KILL"},
     {"CLUSTERDOWN", true, true, "the cluster is down: see CLUSTER INFO"},

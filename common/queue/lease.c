@@ -379,6 +379,7 @@ cloak_status cloak_queue_release(
         cloak_call call;
         cloak_call_begin(&call, queue, &cloak_script_release);
         cloak_call_queue_keys(&call);
+        cloak_call_key(&call, CLOAK_KEY_WEIGHTS);
         cloak_call_text(&call, queue->prefix);
         for (size_t i = count - size; i < count; i++)
             cloak_call_job(&call, &jobs[i]);

@@ -68,7 +68,7 @@
  * served next. Who comes back joins at the larger of his own and the smallest time, so that
  * idling earns nothing; when a class runs empty all begin anew at 0. Within a tenant: first in,
  * first out, except that what comes back (released, delayed) goes ahead, so that albums finish.
- * A release does not refund the tenant, a loss does not charge it again. Between classes:
+ * A release refunds the tenant, a loss does not charge it again. Between classes:
  * interactive strictly before bulk, which is NOT protected from starving while interactive alone
  * fills the fleet; whoever submits thousands of photos as interactive defeats the purpose.
  * Photos in `single` go before both: they are few and old.
@@ -84,9 +84,9 @@
  * - A failover loses what the old primary had not yet replicated; a crash loses up to a second
  *   with appendfsync everysec, nothing with always, everything since the last snapshot without
  *   an append-only file. The queue then goes back to an earlier state that was consistent:
- *   photos finished in the gap are leased or waiting again and are done twice with the same
- *   result; photos submitted in the gap are gone until the manifest is submitted again, which
- *   adds only those; an album created in the gap must be created again; a cancel in the gap must
+ *   photos finished in the gap are leased or waiting again; their next worker recognises
+ *   them by their receipts; photos submitted in the gap are gone until the manifest is submitted again, which
+ *   adds only those (cloak audit --repair does); an album created in the gap must be created again; a cancel in the gap must
  *   be repeated. The books balance throughout. Settled tokens of the gap are forgotten: a
  *   repeated finish is then fenced.
  * - The server's clock. A step forward ends leases early: losses that nobody deserved, and

@@ -255,6 +255,10 @@ static cloak_status connect_now(cloak_redis *redis, cloak_error *error) {
     if (a->sentinel_count)
         status = cloak_sentinel_find(a, redis->timeout < SENTINEL_SECONDS ? redis->timeout : SENTINEL_SECONDS,
             &redis->sentinel, &host, &port, error);
+    if (status == CLOAK_E_USAGE && redis->met) { /* TLS files that are being replaced, see open_wire */
+        const cloak_error bad = *error;
+        status = cloak_fail(error, CLOAK_E_QUEUE, "%s", bad.text);
+    }
     if (!status)
         status = open_wire(redis, host, port, error);
     free(host);

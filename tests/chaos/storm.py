@@ -444,9 +444,9 @@ class Storm:
 
 def parse():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--minutes", type=float, default=0.75)
+    parser.add_argument("--minutes", type=float, default=0.3 if fleet.ASAN else 0.75)
     parser.add_argument("--workers", type=int, default=12)
-    parser.add_argument("--kills", type=int, default=20)
+    parser.add_argument("--kills", type=int, default=12 if fleet.ASAN else 20)
     parser.add_argument("--photos", type=int, default=400, help="per album")
     parser.add_argument("--seconds", type=float, default=0.4, help="that a photo takes on average")
     parser.add_argument("--lease", type=float, default=6)

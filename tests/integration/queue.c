@@ -337,6 +337,24 @@ TEST(fair_share_remembers_debt) {
     cloak_queue_close(q);
 }
 
+/* What is given back was not had: a worker that claims too much and returns it costs its tenant nothing. */
+TEST(fair_share_after_release) {
+    WITH_QUEUE(q);
+    album_id a = make_album(q, "ann", "bulk"), b = make_album(q, "bob", "bulk");
+    submit(q, &a, 0, 200);
+    submit(q, &b, 0, 10);
+    for (int i = 0; i < 5; i++) {
+        batch got = claim(q, 100, 30);
+        CHECK_OK(cloak_queue_release(q, got.jobs, got.count, &error));
+        drop(got);
+    }
+    submit(q, &b, 10, 200);
+    batch got = claim(q, 100, 30);
+    CHECK_NEAR(count_of(got, &a), 50, 1);
+    drop(got);
+    cloak_queue_close(q);
+}
+
 TEST(fair_share_many_tenants) {
     WITH_QUEUE(q);
     album_id albums[40];

@@ -285,13 +285,14 @@ TEST(random_damage_to_metadata_does_no_harm) {
     CHECK(photo.metadata.exif && photo.metadata.xmp && photo.metadata.iptc);
     for (int i = 0, most = rounds(3000, &state); i < most; i++) {
         void *cleaned = NULL;
+        bool encoded = true;
         bytes bad = {0}, out = {0};
         cloak_error error;
         put(&bad, whole.data, whole.length);
         for (int k = 1 + (int)(next_random(&state) % 6); k > 0; k--)
             bad.data[2 + next_random(&state) % reach] = (uint8_t)next_random(&state);
         cloak_photo_keep_metadata(bad.data, bad.length, i % 2 ? CLOAK_METADATA_KEEP : CLOAK_METADATA_SAFE, &photo);
-        CHECK_OK(cloak_photo_clean(plain.data, plain.length, &photo, &cleaned, &out.length, &error));
+        CHECK_OK(cloak_photo_clean(plain.data, plain.length, &photo, &cleaned, &out.length, &encoded, &error));
         out.data = cleaned;
         cloak_photo back = decode(out);
         CHECK(back.width == 24 && back.height == 16);
@@ -305,6 +306,15 @@ TEST(random_damage_to_metadata_does_no_harm) {
     free(with_iptc.data);
     free(exif.data);
     free(plain.data);
+}
+
+TEST(a_heic_of_another_size_than_it_says_is_refused) {
+    bytes file = encoded_sample(CLOAK_FORMAT_HEIC, 256, 256, false);
+    uint8_t *at = memmem(file.data, file.length, "ispe", 4);
+    CHECK(at != NULL);
+    memcpy(at + 8, "\0\0\0\x10\0\0\0\x10", 8);
+    check_refused(file, NULL, "is truncated or corrupt");
+    free(file.data);
 }
 
 TEST(several_pages_are_refused) {

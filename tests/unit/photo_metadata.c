@@ -4,6 +4,52 @@
 #include "common/photo/parts.h"
 #include "tests/unit/samples.h"
 
+/* Cleans a file and searches the result for what must not be in it. */
+static void check_cleaned(bytes file, const char *want_gone, bool want_encoded) {
+    cloak_photo photo = decode(file);
+    void *out = NULL;
+    size_t length = 0;
+    bool encoded = false;
+    cloak_error error;
+    CHECK(memmem(file.data, file.length, want_gone, strlen(want_gone)));
+    CHECK_OK(cloak_photo_clean(file.data, file.length, &photo, &out, &length, &encoded, &error));
+    CHECK(!memmem(out, length, want_gone, strlen(want_gone)));
+    CHECK_INT(encoded, want_encoded);
+    free(out);
+    if (photo.format == CLOAK_FORMAT_JPEG) {
+        CHECK_OK(cloak_photo_patch(file.data, file.length, &photo, photo.rgb, &out, &length, &error));
+        CHECK(!memmem(out, length, want_gone, strlen(want_gone)));
+        free(out);
+    }
+    cloak_photo_free(&photo);
+}
+
+/* A second picture where only colour, or a header, should be. */
+TEST(nothing_hides_in_jfif_or_in_a_profile) {
+    bytes jpeg = encoded_sample(CLOAK_FORMAT_JPEG, 24, 16, false), plain = {0}, jfif = {0}, head = {0}, icc = icc_profile("RGB ");
+    put(&plain, jpeg.data, 2); /* without its own JFIF */
+    put(&plain, jpeg.data + 20, jpeg.length - 20);
+    put(&jfif, "JFIF\0\1\2\0\0\1\0\1\4\4", 14); /* 4 x 4 pixels of a thumbnail */
+    put_text(&jfif, "SECRET-FACE-SECRET-FACE-SECRET-FACE-SECRET-FACE-");
+    bytes thumbnail = with_segment(plain, 0xe0, jfif.data, jfif.length);
+    check_cleaned(thumbnail, "SECRET-FACE", false);
+    put(&head, "ICC_PROFILE\0\1\1", 14);
+    put(&head, icc.data, icc.length);
+    put_text(&head, "SECRET-FACE"); /* behind what the profile says it is */
+    bytes longer = with_segment(jpeg, 0xe2, head.data, head.length);
+    check_cleaned(longer, "SECRET-FACE", true);
+    bytes none = with_segment(jpeg, 0xe2, "ICC_PROFILE\0\1\1SECRET-FACE and no profile at all", 14 + 33);
+    check_cleaned(none, "SECRET-FACE", true);
+    free(none.data);
+    free(longer.data);
+    free(thumbnail.data);
+    free(head.data);
+    free(jfif.data);
+    free(icc.data);
+    free(plain.data);
+    free(jpeg.data);
+}
+
 static const char secret[] = "SECRET-FACE-52.5200N-13.4050E";
 
 static void check_no_secret(bytes file) {
