@@ -213,7 +213,7 @@ cloak_status cloak_cloaking_run(const cloak_target_set *targets, const cloak_sou
             break;
         if (round == rounds && !codec.fine) { /* as many again, with the whole photo coded finely */
             codec.fine = true;
-            rounds += settings->encoder_rounds ? (int)settings->encoder_rounds : 1;
+            rounds += (int)settings->encoder_rounds;
         }
     }
     cloak_attack_result_free(&warm);
