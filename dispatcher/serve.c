@@ -195,8 +195,10 @@ int cloak_verb_serve(int argc, char **argv) {
     signal(SIGPIPE, SIG_IGN);
     if (open_queue(&server, &error) == CLOAK_E_USAGE) /* Redis may come later; a URL that is none never does */
         return cloak_verb_fail("serve", &error);
-    if (cloak_http_start(listen, token && *token ? token : NULL, answer, &server, &http, &error) != CLOAK_OK)
+    if (cloak_http_start(listen, token && *token ? token : NULL, answer, &server, &http, &error) != CLOAK_OK) {
+        cloak_queue_close(server.queue);
         return cloak_verb_fail("serve", &error);
+    }
     fprintf(stderr, "  http://%.*s:%d/\n", (int)(strrchr(listen, ':') - listen), listen, cloak_http_port(http));
     cloak_log(CLOAK_LOG_INFO, "serve_start", "port %d", cloak_http_port(http));
     while (!stopping)
