@@ -42,14 +42,14 @@ static cloak_status check_photos(
     cloak_album_target *target, const cloak_album_spec *album, Tally *tally, cloak_error *error) {
     cloak_manifest manifest = {0};
     cloak_store *store = NULL;
-    char *path = cloak_format("%s.cloak/manifest", album->destination);
-    cloak_status status = cloak_manifest_read(
-        path, album->source, album->destination, album->settings, &manifest, error);
+    char *path = NULL;
+    cloak_status status = cloak_state_find(album->destination, &store, &path, error);
+    if (status == CLOAK_OK)
+        status = cloak_manifest_read(
+            path, album->source, album->destination, album->settings, &manifest, error);
     if (status == CLOAK_OK && strcmp(manifest.id, target->id) != 0)
         status = cloak_fail(error, CLOAK_E_USAGE,
             "%s is the manifest of album %s, not of %s", path, manifest.id, target->id);
-    if (status == CLOAK_OK)
-        status = cloak_store_open(album->destination, &store, error);
     for (size_t i = 0; i < manifest.count && status == CLOAK_OK; i++) {
         bool done = false;
         status = cloak_queue_is_done(target->queue, target->id, (uint32_t)i, &done, error);
@@ -96,10 +96,11 @@ typedef struct {
     bool repair;
 } Options;
 
-/* The state folder beside the album's destination, as a new string: by what the queue knows, or, where it knows
+/* The path of the album's manifest, as a new string: by what the queue knows, or, where it knows
  * the album no more, by the argument. */
-static cloak_status find_state(const cloak_album_target *target, const char *argument,
-    char **state, bool *known, cloak_error *error) {
+static cloak_status find_manifest(const cloak_album_target *target, const char *argument,
+    char **path, bool *known, cloak_error *error) {
+    cloak_store *store = NULL;
     cloak_album_spec album = {0};
     cloak_status status = cloak_queue_album(target->queue, target->id, &album, error);
     if (status != CLOAK_OK && status != CLOAK_E_USAGE)
@@ -108,11 +109,10 @@ static cloak_status find_state(const cloak_album_target *target, const char *arg
     if (status != CLOAK_OK && strcmp(argument, target->id) == 0)
         return cloak_fail(error, CLOAK_E_USAGE,
             "the queue does not know album %s any more: name its output folder instead", target->id);
-    char *absolute = *known ? NULL : cloak_path_absolute(argument);
-    *state = cloak_format("%s.cloak", *known ? album.destination : absolute);
-    free(absolute);
+    status = cloak_state_find(*known ? album.destination : argument, &store, path, error);
+    cloak_store_close(store);
     cloak_album_spec_free(&album);
-    return CLOAK_OK;
+    return status;
 }
 
 /* Gives the queue what the manifest has and it has not: after a failover that lost its tail, or a Redis that was
@@ -120,13 +120,13 @@ static cloak_status find_state(const cloak_album_target *target, const char *arg
 static cloak_status repair(
     cloak_album_target *target, const char *argument, const Options *o, cloak_error *error) {
     cloak_manifest manifest = {0};
-    char *state = NULL;
+    char *path = NULL;
     int lock = -1;
     bool known = false;
-    cloak_status status = find_state(target, argument, &state, &known, error);
+    cloak_status status = find_manifest(target, argument, &path, &known, error);
+    char *state = path ? cloak_path_folder(path) : NULL;
     if (status == CLOAK_OK && target->lock < 0)
         status = cloak_state_lock(state, 20, &lock, error);
-    char *path = state ? cloak_path_join(state, "manifest") : NULL;
     if (status == CLOAK_OK)
         status = cloak_manifest_read(path, NULL, NULL, NULL, &manifest, error);
     if (status == CLOAK_OK && strcmp(manifest.id, target->id) != 0)

@@ -7,9 +7,6 @@
 
 enum {
     BATCH = 1000,
-    /* Device time of a photo in milliseconds, as measured for the default model on two CPU cores. A
-     * constant, until estimates come from the sizes in the manifest. */
-    COST_MS = 4000,
     PATIENCE = 60, /* seconds without Redis */
 };
 
@@ -37,7 +34,7 @@ cloak_status cloak_feeder_run(cloak_feeder *feeder, int max_batches, cloak_error
         while (count < BATCH && feeder->next + count < manifest->count) {
             size_t index = feeder->next + count;
             jobs[count++] =
-                (cloak_job_spec){(uint32_t)index, COST_MS, manifest->photos[index].key};
+                (cloak_job_spec){(uint32_t)index, CLOAK_PHOTO_COST_MS, manifest->photos[index].key};
         }
         cloak_status status = cloak_queue_submit(
             feeder->queue, manifest->id, jobs, count, &accepted, &backlog, error);

@@ -2,6 +2,7 @@
 #include "dispatcher/place.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -9,16 +10,18 @@
 
 #include "common/base/alloc.h"
 #include "common/base/file.h"
+#include "dispatcher/state.h"
 
-static cloak_status check(const char *source, const char *destination, cloak_error *error) {
+static cloak_status check_source(const char *folder, cloak_error *error) {
     struct stat info;
-    if (stat(source, &info) != 0)
-        return cloak_fail(error, CLOAK_E_USAGE, "there is no album at %s", source);
+    if (stat(folder, &info) != 0)
+        return cloak_fail(error, CLOAK_E_USAGE, "there is no album at %s", folder);
     if (!S_ISDIR(info.st_mode))
-        return cloak_fail(error, CLOAK_E_USAGE, "%s is a file: name the folder it is in", source);
-    if (stat(destination, &info) == 0 && !S_ISDIR(info.st_mode))
-        return cloak_fail(error, CLOAK_E_USAGE,
-            "the output %s is a file: name a folder, it is created if need be", destination);
+        return cloak_fail(error, CLOAK_E_USAGE, "%s is a file: name the folder it is in", folder);
+    return CLOAK_OK;
+}
+
+static cloak_status check_against(const char *source, const char *destination, cloak_error *error) {
     if (strcmp(source, destination) == 0)
         return cloak_fail(error, CLOAK_E_USAGE,
             "album and output are the same folder %s: the originals would be overwritten", source);
@@ -29,8 +32,16 @@ static cloak_status check(const char *source, const char *destination, cloak_err
     return CLOAK_OK;
 }
 
+static cloak_status check_destination(const char *destination, cloak_error *error) {
+    struct stat info;
+    return stat(destination, &info) == 0 && !S_ISDIR(info.st_mode)
+               ? cloak_fail(error, CLOAK_E_USAGE,
+                     "the output %s is a file: name a folder, it is created if need be", destination)
+               : CLOAK_OK;
+}
+
 /* Creates the output folder, so that one that cannot be written is noticed before any work. */
-static cloak_status check_writable(const char *destination, cloak_error *error) {
+static cloak_status make_writable(const char *destination, cloak_error *error) {
     cloak_status status = cloak_file_mkdirs(destination, error);
     if (status == CLOAK_OK && access(destination, W_OK | X_OK) != 0)
         status = cloak_fail(error, CLOAK_E_USAGE, "cannot write into %s: %s", destination,
@@ -43,7 +54,7 @@ static void leave_out(cloak_place *place, const char *source, const char *path) 
         place->leave_out[place->leave_out_count++] = cloak_strdup(path + strlen(source) + 1);
 }
 
-cloak_status cloak_place_open(
+cloak_status cloak_place_look(
     const char *source, const char *destination, cloak_place *place, cloak_error *error) {
     *place = (cloak_place){0};
     cloak_status status = cloak_store_open(source, &place->source, error);
@@ -55,21 +66,41 @@ cloak_status cloak_place_open(
     }
     place->source_url = cloak_strdup(cloak_store_place(place->source));
     place->destination_url = cloak_strdup(cloak_store_place(place->destination));
-    status = check(place->source_url, place->destination_url, error);
+    if (cloak_store_is_folder(place->source))
+        status = check_source(place->source_url, error);
+    if (status == CLOAK_OK)
+        status = check_against(place->source_url, place->destination_url, error);
+    if (status == CLOAK_OK && cloak_store_is_folder(place->destination))
+        status = check_destination(place->destination_url, error);
     if (status != CLOAK_OK) {
         cloak_place_close(place);
         return status;
     }
-    status = check_writable(place->destination_url, error);
-    if (status != CLOAK_OK) {
-        cloak_place_close(place);
-        return status;
-    }
-    place->state = cloak_format("%s.cloak", place->destination_url);
+    place->state = cloak_state_folder(place->destination);
     place->manifest = cloak_path_join(place->state, "manifest");
+    char *beside = cloak_state_beside(place->destination);
     leave_out(place, place->source_url, place->destination_url);
-    leave_out(place, place->source_url, place->state);
+    leave_out(place, place->source_url, beside);
+    if (strcmp(beside, place->state) != 0)
+        leave_out(place, place->source_url, place->state);
+    free(beside);
     return CLOAK_OK;
+}
+
+cloak_status cloak_place_open(
+    const char *source, const char *destination, cloak_place *place, cloak_error *error) {
+    cloak_status status = cloak_place_look(source, destination, place, error);
+    if (status == CLOAK_OK && cloak_store_is_folder(place->destination))
+        status = make_writable(place->destination_url, error);
+    if (status != CLOAK_OK)
+        cloak_place_close(place);
+    return status;
+}
+
+void cloak_place_sweep(cloak_place *place, double seconds) {
+    cloak_error error;
+    if (cloak_store_sweep(place->destination, seconds, &error) != CLOAK_OK)
+        fprintf(stderr, "  what earlier workers left unfinished could not be removed: %s\n", error.text);
 }
 
 void cloak_place_close(cloak_place *place) {

@@ -30,7 +30,6 @@
 #include "dispatcher/progress.h"
 #include "dispatcher/state.h"
 #include "dispatcher/survey.h"
-#include "dispatcher/sweep.h"
 #include "dispatcher/verbs.h"
 
 enum { MAX_WORKERS = 64, MAX_IDLE_DEATHS = 8, DRAIN_SECONDS = 10, FEED_BATCHES = 20 };
@@ -226,13 +225,18 @@ static cloak_status prepare(Run *run, cloak_error *error) {
         return status;
     char *settings = cloak_settings_json(&run->settings);
     char *redis_folder = cloak_path_join(run->place.state, "redis");
-    cloak_sweep_unfinished(run->place.destination_url);
     run->worker_log = cloak_path_join(run->place.state, "worker.log");
-    status = cloak_manifest_open(run->place.manifest, run->place.source_url,
-        run->place.destination_url, settings, &run->manifest, error);
+    status = cloak_state_fetch(run->place.destination, error);
+    if (status == CLOAK_OK)
+        status = cloak_manifest_open(run->place.manifest, run->place.source_url,
+            run->place.destination_url, settings, &run->manifest, error);
     if (status == CLOAK_OK)
         status = cloak_survey_album(run->place.source, &run->manifest, run->place.leave_out,
             run->place.leave_out_count, error);
+    if (status == CLOAK_OK)
+        status = cloak_state_save(run->place.destination, error);
+    if (status == CLOAK_OK)
+        cloak_place_sweep(&run->place, 0); /* the lock is ours, and no worker runs */
     if (status == CLOAK_OK)
         fprintf(stderr, "  album     %s: %zu photos, %zu other files\n", run->place.source_url,
             run->manifest.count, run->manifest.skipped_count);
@@ -339,7 +343,7 @@ static int run_album(Run *run) {
             DRAIN_SECONDS);
     stop_workers(run);
     if (run->worker_died)
-        cloak_sweep_unfinished(run->place.destination_url);
+        cloak_place_sweep(&run->place, 0);
     if (status == CLOAK_E_INTERRUPTED) {
         fprintf(stderr, "  nothing is lost: the same command goes on from here\n");
         return CLOAK_EXIT_INTERRUPTED;
@@ -377,7 +381,8 @@ int cloak_verb_run(int argc, char **argv) {
     if (cloak_verb_parse("run ALBUM OUT [OPTIONS]",
             "Cloaks the faces in every photo below ALBUM (JPEG, HEIC, PNG, WebP, AVIF, TIFF) and writes the photos\n"
             "and a receipt each (NAME.cloak.json) to OUT. The same command resumes after Ctrl-C or "
-            "a crash.\nState is kept in OUT.cloak; remove it together with OUT to start afresh.",
+            "a crash.\nState is kept in OUT.cloak; remove it together with OUT to start afresh.\n"
+            "ALBUM and OUT are folders or buckets (s3://BUCKET/FOLDER).",
             table, argc, argv, 2, &code)) {
         struct sigaction action = {.sa_handler = on_signal};
         sigaction(SIGINT, &action, NULL);

@@ -6,17 +6,23 @@
 #include <cjson/cJSON.h>
 
 #include "dispatcher/choices.h"
+#include "dispatcher/estimate.h"
 #include "dispatcher/feeder.h"
 #include "dispatcher/place.h"
 #include "dispatcher/state.h"
 #include "dispatcher/survey.h"
 #include "dispatcher/verbs.h"
 
+/* Workers may be writing this very album: what they have in hand is younger. */
+enum { LEFTOVER_SECONDS = 3600 };
+
 typedef struct {
     cloak_queue_options queue;
     cloak_choices choices;
     const char *tenant, *job_class;
     long backlog;
+    bool dry_run;
+    double price;
 } Options;
 
 static cloak_status submit(const Options *o, cloak_place *place, cloak_manifest *manifest,
@@ -31,11 +37,17 @@ static cloak_status submit(const Options *o, cloak_place *place, cloak_manifest 
     if (status == CLOAK_OK)
         status = cloak_state_lock(place->state, 20, &lock, error);
     if (status == CLOAK_OK)
+        status = cloak_state_fetch(place->destination, error);
+    if (status == CLOAK_OK)
         status = cloak_manifest_open(place->manifest, place->source_url, place->destination_url,
             json, manifest, error);
     if (status == CLOAK_OK)
         status = cloak_survey_album(
             place->source, manifest, place->leave_out, place->leave_out_count, error);
+    if (status == CLOAK_OK)
+        status = cloak_state_save(place->destination, error);
+    if (status == CLOAK_OK)
+        cloak_place_sweep(place, LEFTOVER_SECONDS);
     if (status == CLOAK_OK)
         status = cloak_feeder_create(queue, manifest, o->tenant, o->job_class, error);
     cloak_feeder feeder = {.queue = queue, .manifest = manifest, .max_backlog = (uint64_t)o->backlog};
@@ -47,6 +59,37 @@ static cloak_status submit(const Options *o, cloak_place *place, cloak_manifest 
     if (lock >= 0)
         close(lock);
     return status;
+}
+
+/* Only looks and tells. A queue that is not there makes the estimate a rougher one. */
+static cloak_status dry_run(const Options *o, const cloak_place *place, cloak_error *error) {
+    cloak_settings settings = {0};
+    cloak_queue *queue = NULL;
+    cloak_estimate estimate;
+    cloak_error why;
+    cloak_status status = cloak_choices_settings(&o->choices, &settings, error);
+    if (status == CLOAK_OK)
+        status = cloak_estimate_album(place, &estimate, error);
+    if (status != CLOAK_OK) {
+        cloak_settings_free(&settings);
+        return status;
+    }
+    char *json = cloak_settings_json(&settings);
+    status = cloak_queue_open(o->queue.redis, o->queue.queue, 10, &queue, &why);
+    if (status == CLOAK_OK)
+        status = cloak_estimate_speed(queue, json, &estimate, &why);
+    if (status != CLOAK_OK)
+        fprintf(stderr, "  the queue cannot be asked how long photos take: %s\n", why.text);
+    cloak_estimate_print(&estimate, place->source_url, o->price, stderr);
+    if (o->queue.json) {
+        char *text = cloak_estimate_json(&estimate, o->price);
+        printf("%s\n", text);
+        free(text);
+    }
+    cloak_queue_close(queue);
+    free(json);
+    cloak_settings_free(&settings);
+    return CLOAK_OK;
 }
 
 static void print(const cloak_manifest *manifest, bool json) {
@@ -67,13 +110,16 @@ static void print(const cloak_manifest *manifest, bool json) {
 }
 
 int cloak_verb_submit(int argc, char **argv) {
-    Options o = {CLOAK_QUEUE_OPTIONS_DEFAULT, CLOAK_CHOICES_DEFAULT, "default", "bulk", 100000};
+    Options o = {CLOAK_QUEUE_OPTIONS_DEFAULT, CLOAK_CHOICES_DEFAULT, "default", "bulk", 100000, false, 0};
     const cloak_option table[] = {CLOAK_QUEUE_OPTIONS(o.queue), CLOAK_CHOICES_OPTIONS(o.choices),
         {"tenant", "NAME", NULL, CLOAK_OPTION_TEXT, &o.tenant, 0, 0,
             "who the album belongs to; device time is shared between tenants"},
         {"class", "NAME", NULL, CLOAK_OPTION_TEXT, &o.job_class, 0, 0, "interactive or bulk"},
         {"backlog", "N", NULL, CLOAK_OPTION_INT, &o.backlog, 1, 100000000,
             "photos waiting in the queue above which to pause"},
+        {"dry-run", NULL, NULL, CLOAK_OPTION_FLAG, &o.dry_run, 0, 0,
+            "submit nothing: count, and estimate time and cost from what the queue has measured"},
+        {"price", "P", NULL, CLOAK_OPTION_REAL, &o.price, 0, 1e9, "of an hour of a device, for --dry-run"},
         {0}};
     cloak_error error = {0};
     cloak_place place = {0};
@@ -81,15 +127,16 @@ int cloak_verb_submit(int argc, char **argv) {
     int code = 0;
     if (!cloak_verb_parse("submit ALBUM OUT [OPTIONS]",
             "Submits every photo below ALBUM to the queue; workers write the results to OUT.\n"
-            "Prints the album's id. The same command again submits only what is new.",
+            "Prints the album's id. The same command again submits only what is new.\n"
+            "ALBUM and OUT are folders or buckets (s3://BUCKET/FOLDER) that all workers reach.",
             table, argc, argv, 2, &code))
         return code;
-    cloak_status status = cloak_place_open(argv[0], argv[1], &place, &error);
+    cloak_status status = (o.dry_run ? cloak_place_look : cloak_place_open)(argv[0], argv[1], &place, &error);
     if (status == CLOAK_OK)
-        status = submit(&o, &place, &manifest, &error);
-    if (status == CLOAK_OK)
+        status = o.dry_run ? dry_run(&o, &place, &error) : submit(&o, &place, &manifest, &error);
+    if (status == CLOAK_OK && !o.dry_run)
         print(&manifest, o.queue.json);
-    else
+    if (status != CLOAK_OK)
         code = cloak_verb_fail("submit", &error);
     cloak_manifest_close(&manifest);
     cloak_place_close(&place);

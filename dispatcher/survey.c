@@ -16,16 +16,27 @@ typedef struct {
     cloak_error *error;
 } Survey;
 
+const char *cloak_survey_reason(const char *key) {
+    const char *slash = strrchr(key, '/'), *name = slash ? slash + 1 : key;
+    const char *reason = cloak_photo_skip_reason(key);
+    if (!reason && (strlen(key) > MAX_KEY || strlen(name) > MAX_NAME))
+        reason = "its name is too long: its receipt's would not fit";
+    return reason;
+}
+
+bool cloak_survey_leaves_out(char *const *leave_out, size_t count, const char *key) {
+    for (size_t i = 0; i < count; i++)
+        if (cloak_path_inside(key, leave_out[i]))
+            return true;
+    return false;
+}
+
 static cloak_status visit(
     void *context, const char *key, const cloak_store_info *info, const char *problem) {
     Survey *survey = context;
-    for (size_t i = 0; i < survey->leave_out_count; i++)
-        if (cloak_path_inside(key, survey->leave_out[i]))
-            return CLOAK_OK;
-    const char *slash = strrchr(key, '/'), *name = slash ? slash + 1 : key;
-    const char *reason = problem ? problem : cloak_photo_skip_reason(key);
-    if (!reason && (strlen(key) > MAX_KEY || strlen(name) > MAX_NAME))
-        reason = "its name is too long: its receipt's would not fit";
+    if (cloak_survey_leaves_out(survey->leave_out, survey->leave_out_count, key))
+        return CLOAK_OK;
+    const char *reason = problem ? problem : cloak_survey_reason(key);
     if (reason)
         return cloak_manifest_skip(survey->manifest, key, reason, survey->error);
     const cloak_manifest_photo *known = cloak_manifest_find(survey->manifest, key);

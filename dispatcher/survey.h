@@ -11,4 +11,10 @@
 CLOAK_MUST_CHECK cloak_status cloak_survey_album(cloak_store *source, cloak_manifest *manifest,
     char *const *leave_out, size_t count, cloak_error *error);
 
+/* Why a file of this key is not submitted, or NULL. Static storage. */
+const char *cloak_survey_reason(const char *key);
+
+/* Whether the key lies in one of these folders. */
+bool cloak_survey_leaves_out(char *const *leave_out, size_t count, const char *key);
+
 #endif

@@ -71,10 +71,13 @@ cloak_status cloak_album_target_open(const char *argument, const cloak_queue_opt
         uuid_unparse_lower(parsed, target->id);
         return cloak_queue_open(options->redis, options->queue, 10, &target->queue, error);
     }
-    char *out = cloak_path_absolute(argument);
-    char *state = cloak_format("%s.cloak", out), *manifest = cloak_path_join(state, "manifest");
-    char *redis = cloak_path_join(state, "redis");
-    cloak_status status = CLOAK_OK;
+    cloak_store *out = NULL;
+    char *manifest = NULL;
+    cloak_status status = cloak_state_find(argument, &out, &manifest, error);
+    cloak_store_close(out);
+    if (status != CLOAK_OK)
+        return status;
+    char *state = cloak_path_folder(manifest), *redis = cloak_path_join(state, "redis");
     if (access(manifest, R_OK) != 0)
         status = cloak_fail(error, CLOAK_E_USAGE,
             "%s is neither an album id nor an output folder: there is no %s", argument, manifest);
@@ -85,7 +88,6 @@ cloak_status cloak_album_target_open(const char *argument, const cloak_queue_opt
                      ? open_private(state, target, error)
                      : cloak_queue_open(
                            options->redis, options->queue, 10, &target->queue, error);
-    free(out);
     free(state);
     free(manifest);
     free(redis);

@@ -190,8 +190,7 @@ static cloak_status attempt(Worker *worker, const cloak_job *job, cloak_pipeline
         return done;
     }
     done = cloak_pipeline_run(pipeline, job, album, record, why);
-    if (done == CLOAK_E_PERMANENT &&
-        access(cloak_store_place(album->source), R_OK | X_OK) != 0)
+    if (done == CLOAK_E_PERMANENT && !cloak_store_reachable(album->source))
         why->code = done = CLOAK_E_TRANSIENT;
     return done;
 }

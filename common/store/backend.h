@@ -1,5 +1,5 @@
-/* Private to this folder: what a kind of store has to offer. A new kind is one file with one table
- * and one line in store.c. Every call means what its namesake in store.h says; keys have been
+/* Private to this folder: what a kind of store has to offer. A new kind is one table and one line
+ * in store.c. Every call means what its namesake in store.h says; keys have been
  * checked before. */
 #ifndef CLOAK_STORE_BACKEND_H
 #define CLOAK_STORE_BACKEND_H
@@ -22,14 +22,20 @@ typedef struct {
         cloak_store *store, const char *key, cloak_store_info *info, cloak_error *error);
     cloak_status (*list)(
         cloak_store *store, cloak_store_visit visit, void *context, cloak_error *error);
+    cloak_status (*remove)(cloak_store *store, const char *key, cloak_error *error);
+    cloak_status (*sweep)(cloak_store *store, double seconds, cloak_error *error);
+    /* NULL where a call's own error tells it. */
+    bool (*reachable)(const cloak_store *store);
 } cloak_store_backend;
 
 struct cloak_store {
     const cloak_store_backend *backend;
     char *place; /* freed by cloak_store_close */
+    char *address; /* the same, unmistakable across servers; NULL where `place` is that. Freed likewise */
     void *state; /* the backend's own */
 };
 
 extern const cloak_store_backend cloak_store_folder; /* also answers for plain paths */
+extern const cloak_store_backend cloak_store_s3;
 
 #endif

@@ -9,6 +9,7 @@
 #include <string.h>
 #include <strings.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "common/base/alloc.h"
 #include "common/base/file.h"
@@ -133,5 +134,30 @@ static cloak_status folder_stat(
     return status;
 }
 
-const cloak_store_backend cloak_store_folder = {
-    "file", folder_open, NULL, folder_get, folder_put, folder_stat, cloak_folder_list};
+/* Like put, works on the link itself. */
+static cloak_status folder_remove(cloak_store *store, const char *key, cloak_error *error) {
+    char *joined = cloak_path_join(store->place, key);
+    char *folder = cloak_path_folder(joined);
+    char *absolute = cloak_path_absolute(folder);
+    char *path = cloak_path_join(absolute, strrchr(joined, '/') + 1);
+    cloak_status status = CLOAK_OK;
+    if (!cloak_path_inside(absolute, store->place))
+        status = refuse_outside(key, store->place, error);
+    else if (unlink(path) != 0 && errno != ENOENT) {
+        char *shown = cloak_text_brief(path);
+        status = cloak_fail(error, CLOAK_E_PERMANENT, "cannot remove %s: %s", shown, strerror(errno));
+        free(shown);
+    }
+    free(path);
+    free(absolute);
+    free(folder);
+    free(joined);
+    return status;
+}
+
+static bool folder_reachable(const cloak_store *store) {
+    return access(store->place, R_OK | X_OK) == 0;
+}
+
+const cloak_store_backend cloak_store_folder = {"file", folder_open, NULL, folder_get, folder_put,
+    folder_stat, cloak_folder_list, folder_remove, cloak_folder_sweep, folder_reachable};

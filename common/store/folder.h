@@ -1,4 +1,4 @@
-/* Private to this folder: what the two halves of the folder store share. */
+/* Private to this folder: what the parts of the folder store share. */
 #ifndef CLOAK_STORE_FOLDER_H
 #define CLOAK_STORE_FOLDER_H
 
@@ -10,5 +10,7 @@ cloak_store_info cloak_folder_info(const struct stat *info);
 
 cloak_status cloak_folder_list(
     cloak_store *store, cloak_store_visit visit, void *context, cloak_error *error);
+
+cloak_status cloak_folder_sweep(cloak_store *store, double seconds, cloak_error *error);
 
 #endif

@@ -8,7 +8,7 @@
 #include "common/base/text.h"
 #include "common/store/backend.h"
 
-static const cloak_store_backend *const backends[] = {&cloak_store_folder};
+static const cloak_store_backend *const backends[] = {&cloak_store_folder, &cloak_store_s3};
 
 /* Length of the scheme before "://" (RFC 3986, 3.1), or 0 when `url` is a plain path. */
 static size_t scheme_length(const char *url) {
@@ -34,11 +34,11 @@ static const cloak_store_backend *find_backend(const char *url) {
 cloak_status cloak_store_open(const char *url, cloak_store **store, cloak_error *error) {
     if (!url[0])
         return cloak_fail(
-            error, CLOAK_E_USAGE, "a store needs a place: give a folder, or file:///folder");
+            error, CLOAK_E_USAGE, "a store needs a place: give a folder, or s3://bucket/folder");
     const cloak_store_backend *backend = find_backend(url);
     if (!backend)
         return cloak_fail(error, CLOAK_E_USAGE,
-            "%.*s:// is not in this version; give a folder, or file:///folder",
+            "%.*s:// is not in this version; give a folder, or s3://bucket/folder",
             (int)scheme_length(url), url);
     cloak_store *opened = cloak_alloc(sizeof *opened);
     opened->backend = backend;
@@ -57,6 +57,7 @@ void cloak_store_close(cloak_store *store) {
     if (store->backend->close)
         store->backend->close(store);
     free(store->place);
+    free(store->address);
     free(store);
 }
 
@@ -102,6 +103,27 @@ cloak_status cloak_store_stat(
 cloak_status cloak_store_list(
     cloak_store *store, cloak_store_visit visit, void *context, cloak_error *error) {
     return store->backend->list(store, visit, context, error);
+}
+
+cloak_status cloak_store_remove(cloak_store *store, const char *key, cloak_error *error) {
+    cloak_status status = check_key(key, error);
+    return status ? status : store->backend->remove(store, key, error);
+}
+
+cloak_status cloak_store_sweep(cloak_store *store, double seconds, cloak_error *error) {
+    return store->backend->sweep(store, seconds, error);
+}
+
+bool cloak_store_reachable(const cloak_store *store) {
+    return !store->backend->reachable || store->backend->reachable(store);
+}
+
+const char *cloak_store_address(const cloak_store *store) {
+    return store->address ? store->address : store->place;
+}
+
+bool cloak_store_is_folder(const cloak_store *store) {
+    return store->backend == &cloak_store_folder;
 }
 
 const char *cloak_store_place(const cloak_store *store) {

@@ -1,6 +1,7 @@
 /* Where photos come from and go to: one interface, one backend per kind of place.
  *
- * A store is opened from a URL: a plain path or "file:///…" is a folder. Keys are relative paths
+ * A store is opened from a URL: a plain path or "file:///…" is a folder, "s3://bucket/folder" a part
+ * of a bucket (s3/place.h says where that is, s3/credentials.h with whose keys). Keys are relative paths
  * in raw bytes without a leading '/', without empty, "." or ".." parts. A store is used by one
  * thread at a time; different stores by different threads.
  */
@@ -27,15 +28,15 @@ typedef cloak_status (*cloak_store_visit)(
     void *context, const char *key, const cloak_store_info *info, const char *problem);
 
 /* Opens the store at `url`. Schemes of other kinds are CLOAK_E_USAGE and named. A folder need not
- * exist until it is read; `put` creates it. `*store` is closed with cloak_store_close. */
+ * exist until it is read; `put` creates it. Nothing is asked of a server yet. `*store` is closed with cloak_store_close. */
 CLOAK_MUST_CHECK cloak_status cloak_store_open(
     const char *url, cloak_store **store, cloak_error *error);
 
 /* Frees the store. NULL is fine. */
 void cloak_store_close(cloak_store *store);
 
-/* A key whose path leads out of the store through a symbolic link is CLOAK_E_PERMANENT for every
- * call below; `put` replaces a link in the object's own place. */
+/* A key whose path leads out of the store through a symbolic link, or that S3 cannot hold (no UTF-8, more
+ * than 1,024 bytes with its prefix), is CLOAK_E_PERMANENT for every call below; `put` replaces a link in the object's own place. */
 
 /* Reads a whole object of at most `limit` bytes into a new block (free()). A missing, unreadable
  * or too large object is CLOAK_E_PERMANENT, all else CLOAK_E_TRANSIENT. */
@@ -51,16 +52,37 @@ CLOAK_MUST_CHECK cloak_status cloak_store_put(
 CLOAK_MUST_CHECK cloak_status cloak_store_stat(
     cloak_store *store, const char *key, cloak_store_info *info, cloak_error *error);
 
-/* Visits every object below the store, folders in byte order of their names (strcmp), streaming:
- * memory grows with the widest folder, not with the store. Symbolic links to files are followed
+/* Visits every object below the store, folders in byte order of their names (strcmp), buckets in
+ * the order of the server, streaming: memory grows with the widest folder or one page of 1,000 keys, not with the store. Symbolic links to files are followed
  * when they stay inside the store, links to folders never; both refusals are reported as problems,
  * and so are folders below 100 others. What vanishes meanwhile is passed over.
  * Files that cloak_file_write has left unfinished (".cloak-tmp-*") are not visited. */
 CLOAK_MUST_CHECK cloak_status cloak_store_list(
     cloak_store *store, cloak_store_visit visit, void *context, cloak_error *error);
 
-/* The place as people read it: the absolute path of a folder. Borrowed, lives with the store. */
+/* Removes an object. One that is not there is fine. */
+CLOAK_MUST_CHECK cloak_status cloak_store_remove(
+    cloak_store *store, const char *key, cloak_error *error);
+
+/* Removes what processes that were killed while they wrote have left behind and nobody sees:
+ * temporary files, uploads in parts that were not completed. Only what is older than `seconds`, which is 0 only for
+ * whoever knows that nobody writes there. Temporary files that cannot be looked at are passed over. */
+CLOAK_MUST_CHECK cloak_status cloak_store_sweep(
+    cloak_store *store, double seconds, cloak_error *error);
+
+/* False when the place itself cannot be read from here (a disk that is not mounted), so that an object
+ * that seems to be missing says nothing. */
+bool cloak_store_reachable(const cloak_store *store);
+
+/* The place as people read it, and as cloak_store_open takes it: the absolute path of a folder, or "s3://bucket/folder"
+ * without a slash at its end. Borrowed, lives with the store. */
 const char *cloak_store_place(const cloak_store *store);
+
+/* The place and the server it is at. Borrowed, lives with the store. */
+const char *cloak_store_address(const cloak_store *store);
+
+/* True when the store is a folder of this machine. */
+bool cloak_store_is_folder(const cloak_store *store);
 
 /* True when `key` has the form described above; checked by every call that takes a key. */
 bool cloak_store_key_ok(const char *key);

@@ -125,12 +125,8 @@ static void look_at_folder(const char *folder, Findings *findings) {
         status = cloak_store_get(store, key, sizeof probe, &bytes, &length, &error);
     if (status == CLOAK_OK && (length != sizeof probe - 1 || memcmp(bytes, probe, length) != 0))
         status = cloak_fail(&error, CLOAK_E_TRANSIENT, "what was written to %s comes back changed", folder);
-    if (status == CLOAK_OK) {
-        char *path = cloak_path_join(cloak_store_place(store), key);
-        if (unlink(path) != 0)
-            status = cloak_fail(&error, CLOAK_E_TRANSIENT, "cannot remove %s: %s", path, strerror(errno));
-        free(path);
-    }
+    if (status == CLOAK_OK)
+        status = cloak_store_remove(store, key, &error);
     tell(findings, "folder", status == CLOAK_OK,
         status == CLOAK_OK ? cloak_format("%s takes a file in %.1f ms", folder, (cloak_now() - start) * 1e3)
                            : cloak_strdup(error.text));
@@ -199,9 +195,9 @@ int cloak_verb_doctor(int argc, char **argv) {
         {"device", "NAME", "CLOAK_DEVICE", CLOAK_OPTION_TEXT, &device, 0, 0, "cpu"}, {0}};
     Findings findings = {cJSON_CreateArray(), 0};
     int code = 0, count = 0;
-    if (!cloak_verb_parse_some("doctor [FOLDER] [OPTIONS]",
+    if (!cloak_verb_parse_some("doctor [OUT] [OPTIONS]",
             "Looks at the queue's Redis, the model on its device, the installed targets and, if named, a\n"
-            "folder that photos are to be written to. Exit code 1 when something is wrong; it says what to do.",
+            "folder or bucket that photos are to be written to. Exit code 1 when something is wrong; it says what to do.",
             table, argc, argv, 0, 1, &count, &code)) {
         cJSON_Delete(findings.list);
         return code;

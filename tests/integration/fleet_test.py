@@ -70,6 +70,29 @@ class Fleet(fleet.Case):
 
     # --- tests ---
 
+    def test_dry_run(self):
+        self.make_album(3)
+        (self.album / "notes.txt").write_text("x")
+        look = lambda *more: self.cloak("submit", self.album, self.out, *fleet.FAST, "--dry-run", "--json", *more)
+        first = look("--price", "3600")
+        self.assert_code(first, 0)
+        size = sum(p.stat().st_size for p in self.album.glob("*.jpg"))
+        self.assertEqual(first.json, {"photos": 3, "bytes": size, "known": 0, "skipped": 1, "formats": {"jpg": 3},
+            "seconds_per_photo": 4, "measured_photos": 0, "same_settings": False, "device_seconds": 12, "cost": 12})
+        self.assertEqual([p.name for p in self.folder.iterdir() if p.name.startswith("out")], [])
+        album = self.submit()
+        worker = self.place.start_stub_worker(self.redis.url, "stub", 0.01)
+        self.assertIn(self.cloak("watch", album).code, (0, 3))
+        worker.signal(signal.SIGTERM)
+        (self.album / "new.JPG").write_bytes((self.album / "0.jpg").read_bytes())
+        again = look().json
+        self.assertEqual((again["photos"], again["known"], again["formats"]), (1, 3, {"jpg": 1}))
+        self.assertEqual((again["measured_photos"], again["same_settings"], again["cost"]), (3, True, None))
+        taken = self.status(album)["seconds"]
+        self.assertAlmostEqual(again["device_seconds"], taken / 3, places=3)
+        self.assertFalse(look("--seed", "7").json["same_settings"])
+        self.assertEqual(self.status(album)["total"], 3)
+
     def test_doctor(self):
         def found(result):
             return {c["name"]: (c["ok"], c["text"]) for c in result.json["checks"]}

@@ -1,0 +1,225 @@
+/* A signed request to a bucket, its errors in words, and when to try again; see s3.h.
+ *
+ * Source of the error codes: "Error responses", Amazon S3 API reference. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "common/base/alloc.h"
+#include "common/base/clock.h"
+#include "common/base/digest.h"
+#include "common/base/text.h"
+#include "common/store/s3/s3.h"
+#include "common/store/s3/sigv4.h"
+#include "common/store/s3/xml.h"
+
+enum { TRIES = 6, MAX_HEADERS = 10, MAX_RETRY_AFTER = 20 };
+static const double exchange_seconds = 600;
+
+cloak_status cloak_s3_fail(const cloak_s3 *s3, const char *key, cloak_status code, cloak_error *error,
+    const char *text) {
+    char *name = cloak_format("%s%s", s3->place.prefix, key ? key : "");
+    char *shown = cloak_text_brief(name);
+    cloak_fail(error, code, "s3://%s/%s: %s", s3->place.bucket, shown, text);
+    free(shown);
+    free(name);
+    return code;
+}
+
+/* --- signing ------------------------------------------------------------------------------- */
+
+static int by_name(const void *a, const void *b) {
+    return strcmp(((const cloak_sigv4_header *)a)->name, ((const cloak_sigv4_header *)b)->name);
+}
+
+static cloak_status sign_and_send(
+    cloak_s3 *s3, const cloak_s3_call *call, cloak_web_answer *answer, cloak_error *error) {
+    const cloak_s3_credentials *keys = &s3->credentials;
+    char payload[CLOAK_DIGEST_SIZE], date[CLOAK_SIGV4_DATE_SIZE];
+    int64_t when = cloak_clock_system.wall_ms() / 1000;
+    cloak_digest_hex(call->body ? call->body : "", call->body_length, payload);
+    cloak_sigv4_date(when, date);
+    cloak_sigv4_header headers[MAX_HEADERS] = {
+        {"host", s3->place.host}, {"x-amz-content-sha256", payload}, {"x-amz-date", date}};
+    size_t count = 3;
+    if (keys->token)
+        headers[count++] = (cloak_sigv4_header){"x-amz-security-token", keys->token};
+    if (call->content_type)
+        headers[count++] = (cloak_sigv4_header){"content-type", call->content_type};
+    if (call->range)
+        headers[count++] = (cloak_sigv4_header){"range", call->range};
+    if (call->if_match)
+        headers[count++] = (cloak_sigv4_header){"if-match", call->if_match};
+    qsort(headers, count, sizeof *headers, by_name);
+
+    char *name = call->key ? cloak_format("/%s%s", s3->place.prefix, call->key) : cloak_strdup("");
+    char *encoded = cloak_sigv4_encode(name, 1);
+    char *path = cloak_format("%s%s", s3->place.root, encoded);
+    if (!*path) {
+        free(path);
+        path = cloak_strdup("/");
+    }
+    const char *query = call->query ? call->query : "";
+    char *url = cloak_format("%s%s%s%s", s3->place.base, path, *query ? "?" : "", query);
+    const cloak_sigv4_request to_sign = {keys->access_key, keys->secret_key, s3->place.region, "s3",
+        call->method, path, query, headers, count, payload, when};
+    char *authorization = cloak_sigv4_authorization(&to_sign);
+
+    char *lines[MAX_HEADERS + 2];
+    size_t n = 0;
+    for (size_t i = 0; i < count; i++)
+        lines[n++] = cloak_format("%s: %s", headers[i].name, headers[i].value);
+    lines[n++] = cloak_format("authorization: %s", authorization);
+    if (!call->content_type) /* libcurl would name one of its own */
+        lines[n++] = cloak_strdup("content-type:");
+    const cloak_web_request request = {.method = call->method, .url = url,
+        .headers = (const char *const *)lines, .header_count = n, .body = call->body,
+        .body_length = call->body_length, .limit = call->limit, .seconds = exchange_seconds};
+    cloak_status status = cloak_web_send(s3->web, &request, answer, error);
+    for (size_t i = 0; i < n; i++)
+        free(lines[i]);
+    free(authorization);
+    free(url);
+    free(path);
+    free(encoded);
+    free(name);
+    return status;
+}
+
+/* --- errors -------------------------------------------------------------------------------- */
+
+/* How far the server's clock is from ours, in seconds; 0 where it does not say. */
+static long clock_difference(const cloak_s3 *s3) {
+    const char *date = cloak_web_header(s3->web, "Date");
+    struct tm parts = {0};
+    if (!date || !strptime(date, "%a, %d %b %Y %H:%M:%S GMT", &parts))
+        return 0;
+    return (long)(timegm(&parts) - cloak_clock_system.wall_ms() / 1000);
+}
+
+/* What a person can do about an error code. Returns a new string. */
+static char *advise(const cloak_s3 *s3, const char *code, long status) {
+    static const struct {
+        const char *code, *text;
+    } advice[] = {
+        {"AccessDenied", "; the keys need s3:GetObject, s3:PutObject, s3:ListBucket, s3:ListBucketMultipartUploads and "
+                         "s3:AbortMultipartUpload here (without s3:ListBucket a missing object looks denied as well)"},
+        {"InvalidAccessKeyId", "; see AWS_ACCESS_KEY_ID or the profile"},
+        {"SignatureDoesNotMatch", "; see AWS_SECRET_ACCESS_KEY or the profile, and a proxy that changes requests"},
+        {"ExpiredToken", "; the session is over: get a new AWS_SESSION_TOKEN"},
+        {"NoSuchBucket", "; create it, or see the bucket's name and AWS_ENDPOINT_URL_S3"},
+        {"NoSuchUpload", "; somebody aborted it"},
+    };
+    if (strcmp(code, "RequestTimeTooSkewed") == 0)
+        return cloak_format("; this machine's clock is %ld s %s the server's: run an NTP client",
+            labs(clock_difference(s3)), clock_difference(s3) < 0 ? "ahead of" : "behind");
+    for (size_t i = 0; i < sizeof advice / sizeof *advice; i++)
+        if (strcmp(advice[i].code, code) == 0)
+            return cloak_strdup(advice[i].text);
+    if (status >= 300 && status < 400)
+        return cloak_strdup("; the bucket is elsewhere: set AWS_REGION or AWS_ENDPOINT_URL_S3");
+    return cloak_strdup("");
+}
+
+static bool may_pass(const char *code, long status) {
+    static const char *const codes[] = {"SlowDown", "RequestTimeout", "InternalError",
+        "ServiceUnavailable", "OperationAborted", "TooManyRequests"};
+    for (size_t i = 0; i < sizeof codes / sizeof *codes; i++)
+        if (strcmp(codes[i], code) == 0)
+            return true;
+    return status == 408 || status == 429 || status >= 500;
+}
+
+/* Amazon says where a bucket is: go there. True when the same call is worth a new try. */
+static bool follow_region(cloak_s3 *s3, const cloak_web_answer *answer) {
+    const char *header = cloak_web_header(s3->web, "x-amz-bucket-region");
+    char *region = header ? cloak_strdup(header)
+                          : cloak_s3_xml_text(answer->body, answer->length, "Error", "Region");
+    bool moved = region && *region && strcmp(region, s3->place.region) != 0 &&
+                 strspn(region, "abcdefghijklmnopqrstuvwxyz0123456789-") == strlen(region);
+    if (moved)
+        cloak_s3_place_move(&s3->place, region);
+    free(region);
+    return moved;
+}
+
+/* Words for an answer that is not 2xx. */
+static cloak_status refuse(cloak_s3 *s3, const cloak_s3_call *call, const cloak_web_answer *answer,
+    cloak_error *error) {
+    char *code = cloak_s3_xml_text(answer->body, answer->length, "Error", "Code");
+    char *message = cloak_s3_xml_text(answer->body, answer->length, "Error", "Message");
+    const char *known = code                    ? code
+                        : answer->status == 404 ? (call->key ? "NoSuchKey" : "NoSuchBucket")
+                        : answer->status == 403 ? "AccessDenied"
+                                                : "";
+    char *what = advise(s3, known, answer->status);
+    char *text = cloak_format("the server answers %ld%s%s%s%.200s%s", answer->status, *known ? " " : "", known,
+        message ? ": " : "", message ? message : "", what);
+    bool missing = strcmp(known, "NoSuchKey") == 0;
+    cloak_status status =
+        cloak_s3_fail(s3, call->key, missing ? CLOAK_E_PERMANENT : CLOAK_E_TRANSIENT, error, text);
+    error->retryable = may_pass(known, answer->status);
+    if (strcmp(known, "ExpiredToken") == 0 && !s3->expired)
+        error->retryable = s3->expired = true;
+    if (answer->status == 301 || answer->status == 307 || strcmp(known, "AuthorizationHeaderMalformed") == 0)
+        error->retryable = follow_region(s3, answer);
+    free(text);
+    free(what);
+    free(message);
+    free(code);
+    return status;
+}
+
+cloak_status cloak_s3_try(
+    cloak_s3 *s3, const cloak_s3_call *call, cloak_web_answer *answer, cloak_error *error) {
+    cloak_error why = {0};
+    bool renew = s3->expired;
+    *answer = (cloak_web_answer){0};
+    cloak_status status = cloak_s3_credentials_fresh(&s3->credentials, s3->web, s3->place.region, renew, error);
+    if (status != CLOAK_OK)
+        return status;
+    status = sign_and_send(s3, call, answer, &why);
+    if (status != CLOAK_OK) {
+        cloak_s3_fail(s3, call->key, status, error, why.text);
+        error->retryable = why.retryable;
+    } else if (answer->status < 200 || answer->status > 299) {
+        status = refuse(s3, call, answer, error);
+    }
+    if (renew)
+        s3->expired = false;
+    return status;
+}
+
+/* --- again --------------------------------------------------------------------------------- */
+
+bool cloak_s3_again(cloak_s3 *s3, cloak_s3_tries *tries, const cloak_error *error) {
+    if (!error->retryable || ++tries->failed >= TRIES)
+        return false;
+    double most = 0.1 * (1 << tries->failed);
+    double wait = (most < 5 ? most : 5) * (0.5 + 0.5 * (double)random() / RAND_MAX);
+    const char *after = cloak_web_header(s3->web, "Retry-After");
+    double asked = after ? atof(after) : 0;
+    if (asked > wait)
+        wait = asked < MAX_RETRY_AFTER ? asked : MAX_RETRY_AFTER;
+    cloak_clock_system.sleep(wait);
+    return true;
+}
+
+cloak_status cloak_s3_send(
+    cloak_s3 *s3, const cloak_s3_call *call, cloak_web_answer *answer, cloak_error *error) {
+    cloak_s3_tries tries = {0};
+    cloak_error why = {0};
+    for (;;) {
+        cloak_status status = cloak_s3_try(s3, call, answer, &why);
+        if (status == CLOAK_OK)
+            return status;
+        free(answer->body);
+        answer->body = NULL;
+        if (cloak_s3_again(s3, &tries, &why))
+            continue;
+        if (error)
+            *error = why;
+        return status;
+    }
+}

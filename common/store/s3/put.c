@@ -1,0 +1,261 @@
+/* Writes an object: in one request, or, above 16 MiB, in parts that become an object at once; see
+ * s3.h.
+ *
+ * Source: "Uploading and copying objects using multipart upload", Amazon S3 user guide. A PUT and a
+ * completed upload appear whole or not at all. Parts of an upload that nobody completes take space
+ * without being seen: a failure here aborts them, and cloak_s3_sweep those of the dead. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#include "common/base/alloc.h"
+#include "common/base/clock.h"
+#include "common/store/backend.h"
+#include "common/store/s3/s3.h"
+#include "common/store/s3/sigv4.h"
+#include "common/store/s3/xml.h"
+
+enum { WHOLE_MAX = 16 << 20, PART = 8 << 20, MAX_ANSWER = 4 << 20, MAX_ETAG = 256, MAX_PARTS = 10000 };
+
+/* The media type of what we write, by the key's ending (IANA's registry). */
+static const char *content_type(const char *key) {
+    static const struct {
+        const char *ending, *type;
+    } types[] = {{".jpg", "image/jpeg"}, {".jpeg", "image/jpeg"}, {".png", "image/png"},
+        {".webp", "image/webp"}, {".heic", "image/heic"}, {".heif", "image/heif"},
+        {".avif", "image/avif"}, {".tif", "image/tiff"}, {".tiff", "image/tiff"},
+        {".json", "application/json"}, {".txt", "text/plain"}};
+    const char *dot = strrchr(key, '.');
+    for (size_t i = 0; dot && i < sizeof types / sizeof *types; i++)
+        if (strcasecmp(dot, types[i].ending) == 0)
+            return types[i].type;
+    return "application/octet-stream";
+}
+
+/* --- uploads in parts ---------------------------------------------------------------------- */
+
+static cloak_status begin(cloak_s3 *s3, const char *key, char **upload, cloak_error *error) {
+    cloak_web_answer answer;
+    const cloak_s3_call call = {.method = "POST", .key = key, .query = "uploads=",
+        .content_type = content_type(key), .limit = MAX_ANSWER};
+    cloak_status status = cloak_s3_send(s3, &call, &answer, error);
+    if (status != CLOAK_OK)
+        return status;
+    *upload = cloak_s3_xml_text(answer.body, answer.length, NULL, "UploadId");
+    free(answer.body);
+    return *upload ? CLOAK_OK
+                   : cloak_s3_fail(s3, key, CLOAK_E_TRANSIENT, error, "the server began an upload without an id");
+}
+
+static cloak_status send_part(cloak_s3 *s3, const char *key, const char *upload, int number, const char *bytes,
+    size_t length, char etag[MAX_ETAG], cloak_error *error) {
+    cloak_web_answer answer;
+    char *query = cloak_format("partNumber=%d&uploadId=%s", number, upload);
+    const cloak_s3_call call = {.method = "PUT", .key = key, .query = query, .body = bytes,
+        .body_length = length, .limit = MAX_ANSWER};
+    cloak_status status = cloak_s3_send(s3, &call, &answer, error);
+    free(query);
+    if (status != CLOAK_OK)
+        return status;
+    const char *tag = cloak_web_header(s3->web, "ETag");
+    free(answer.body);
+    if (!tag || !*tag || strlen(tag) >= MAX_ETAG || strpbrk(tag, "<>&"))
+        return cloak_s3_fail(s3, key, CLOAK_E_TRANSIENT, error, "the server took a part without an ETag");
+    snprintf(etag, MAX_ETAG, "%s", tag);
+    return CLOAK_OK;
+}
+
+/* Once more whole, now as an object. The answer may be 200 and an error all the same. When it gets
+ * lost, the next attempt finds no such upload: then the object tells which of the two it was. */
+static cloak_status complete(cloak_s3 *s3, const char *key, const char *upload, const char *list,
+    uint64_t size, cloak_error *error) {
+    cloak_s3_tries tries = {0};
+    cloak_error why = {0};
+    cloak_status status;
+    char *query = cloak_format("uploadId=%s", upload);
+    const cloak_s3_call call = {.method = "POST", .key = key, .query = query, .content_type = "application/xml",
+        .body = list, .body_length = strlen(list), .limit = MAX_ANSWER};
+    do {
+        cloak_web_answer answer;
+        status = cloak_s3_try(s3, &call, &answer, &why);
+        char *code = cloak_s3_xml_text(answer.body, answer.length, "Error", "Code");
+        if (status == CLOAK_OK && code) {
+            status = cloak_s3_fail(s3, key, CLOAK_E_TRANSIENT, &why, code);
+            why.retryable = true;
+        } else if (status != CLOAK_OK && tries.failed && answer.status == 404) {
+            cloak_store_info info;
+            if (cloak_s3_stat(s3, key, &info, NULL) == CLOAK_OK && info.size == size)
+                status = CLOAK_OK;
+        }
+        free(code);
+        free(answer.body);
+    } while (status != CLOAK_OK && cloak_s3_again(s3, &tries, &why));
+    free(query);
+    if (status != CLOAK_OK && error)
+        *error = why;
+    return status;
+}
+
+/* `key` is below the prefix. An upload that is gone already is fine. */
+static cloak_status abort_upload(cloak_s3 *s3, const char *key, const char *upload, cloak_error *error) {
+    cloak_web_answer answer;
+    char *query = cloak_format("uploadId=%s", upload);
+    const cloak_s3_call call = {.method = "DELETE", .key = key, .query = query, .limit = MAX_ANSWER};
+    cloak_status status = cloak_s3_send(s3, &call, &answer, error);
+    if (answer.status == 404)
+        status = CLOAK_OK;
+    else if (status == CLOAK_OK)
+        free(answer.body);
+    free(query);
+    return status;
+}
+
+static cloak_status put_in_parts(
+    cloak_s3 *s3, const char *key, const char *bytes, size_t length, cloak_error *error) {
+    char *upload = NULL, *list = cloak_strdup("<CompleteMultipartUpload>");
+    cloak_status status = length / PART < MAX_PARTS
+                              ? begin(s3, key, &upload, error)
+                              : cloak_s3_fail(s3, key, CLOAK_E_PERMANENT, error, "too large to store");
+    char *id = upload ? cloak_sigv4_encode(upload, 0) : NULL;
+    for (size_t at = 0, number = 1; at < length && status == CLOAK_OK; at += PART, number++) {
+        char etag[MAX_ETAG];
+        status = send_part(
+            s3, key, id, (int)number, bytes + at, length - at < PART ? length - at : PART, etag, error);
+        if (status == CLOAK_OK) {
+            char *longer = cloak_format(
+                "%s<Part><PartNumber>%zu</PartNumber><ETag>%s</ETag></Part>", list, number, etag);
+            free(list);
+            list = longer;
+        }
+    }
+    if (status == CLOAK_OK) {
+        char *whole = cloak_format("%s</CompleteMultipartUpload>", list);
+        status = complete(s3, key, id, whole, length, error);
+        free(whole);
+    }
+    if (status != CLOAK_OK && id)
+        (void)abort_upload(s3, key, id, NULL);
+    free(list);
+    free(id);
+    free(upload);
+    return status;
+}
+
+cloak_status cloak_s3_put(
+    cloak_store *store, const char *key, const void *bytes, size_t length, cloak_error *error) {
+    cloak_s3 *s3 = store->state;
+    cloak_web_answer answer;
+    if (length > WHOLE_MAX)
+        return put_in_parts(s3, key, bytes, length, error);
+    const cloak_s3_call call = {.method = "PUT", .key = key, .content_type = content_type(key),
+        .body = length ? bytes : "", .body_length = length, .limit = MAX_ANSWER};
+    cloak_status status = cloak_s3_send(s3, &call, &answer, error);
+    if (status == CLOAK_OK)
+        free(answer.body);
+    return status;
+}
+
+/* --- uploads of the dead ------------------------------------------------------------------- */
+
+typedef struct {
+    char *key, *id;
+} Upload;
+
+/* The uploads below the prefix that began before a time, and the page of them that is being read. */
+typedef struct {
+    const char *prefix;
+    int64_t before_ns;
+    Upload *old; /* keys below the prefix */
+    size_t count;
+    Upload now; /* being read, or the last that was */
+    int64_t begun_ns;
+    bool encoded, truncated;
+    size_t on_page;
+} Uploads;
+
+static void replace(char **text, const char *by) {
+    free(*text);
+    *text = cloak_strdup(by);
+}
+
+static bool end_upload(Uploads *uploads) {
+    Upload *now = &uploads->now;
+    size_t n = strlen(uploads->prefix);
+    uploads->on_page++;
+    if (!now->key || !now->id || (uploads->encoded && !cloak_s3_xml_unquote(now->key)))
+        return false;
+    if (uploads->begun_ns <= uploads->before_ns && strncmp(now->key, uploads->prefix, n) == 0 && now->key[n]) {
+        uploads->old = cloak_realloc(uploads->old, (uploads->count + 1) * sizeof *uploads->old);
+        uploads->old[uploads->count++] = (Upload){cloak_strdup(now->key + n), cloak_strdup(now->id)};
+    }
+    return true;
+}
+
+static bool take_upload(void *context, const char *parent, const char *name, const char *text) {
+    Uploads *uploads = context;
+    if (strcmp(name, "Upload") == 0)
+        return end_upload(uploads);
+    if (strcmp(parent, "Upload") == 0) {
+        if (strcmp(name, "Key") == 0)
+            replace(&uploads->now.key, text);
+        else if (strcmp(name, "UploadId") == 0)
+            replace(&uploads->now.id, text);
+        else if (strcmp(name, "Initiated") == 0)
+            uploads->begun_ns = cloak_s3_xml_time(text);
+    } else if (strcmp(name, "IsTruncated") == 0) {
+        uploads->truncated = strcmp(text, "true") == 0;
+    } else if (strcmp(name, "EncodingType") == 0) {
+        uploads->encoded = strcmp(text, "url") == 0;
+    }
+    return true;
+}
+
+/* Reads the page of uploads after the last one read. */
+static cloak_status read_uploads(cloak_s3 *s3, Uploads *uploads, cloak_error *error) {
+    cloak_web_answer answer;
+    char *prefix = cloak_sigv4_encode(s3->place.prefix, 0);
+    char *key = cloak_sigv4_encode(uploads->now.key ? uploads->now.key : "", 0);
+    char *id = cloak_sigv4_encode(uploads->now.id ? uploads->now.id : "", 0);
+    char *query = *key ? cloak_format("encoding-type=url&key-marker=%s&prefix=%s&upload-id-marker=%s&uploads=",
+                             key, prefix, id)
+                       : cloak_format("encoding-type=url&prefix=%s&uploads=", prefix);
+    const cloak_s3_call call = {.method = "GET", .query = query, .limit = MAX_ANSWER};
+    cloak_status status = cloak_s3_send(s3, &call, &answer, error);
+    free(query);
+    free(id);
+    free(key);
+    free(prefix);
+    if (status != CLOAK_OK)
+        return status;
+    uploads->encoded = uploads->truncated = false;
+    uploads->on_page = 0;
+    if (!cloak_s3_xml_walk(answer.body ? answer.body : "", answer.length, take_upload, uploads))
+        status = cloak_s3_fail(s3, NULL, CLOAK_E_TRANSIENT, error, "the list of uploads cannot be read");
+    free(answer.body);
+    return status;
+}
+
+cloak_status cloak_s3_sweep(cloak_store *store, double seconds, cloak_error *error) {
+    enum { MAX_PAGES = 1000 };
+    cloak_s3 *s3 = store->state;
+    Uploads uploads = {.prefix = s3->place.prefix,
+        .before_ns = (cloak_clock_system.wall_ms() - (int64_t)(seconds * 1000)) * 1000000};
+    cloak_status status = CLOAK_OK;
+    int pages = 0;
+    do
+        status = read_uploads(s3, &uploads, error);
+    while (status == CLOAK_OK && uploads.truncated && uploads.on_page && ++pages < MAX_PAGES);
+    for (size_t i = 0; i < uploads.count; i++) {
+        char *id = cloak_sigv4_encode(uploads.old[i].id, 0);
+        if (status == CLOAK_OK)
+            status = abort_upload(s3, uploads.old[i].key, id, error);
+        free(id);
+        free(uploads.old[i].key);
+        free(uploads.old[i].id);
+    }
+    free(uploads.old);
+    free(uploads.now.key);
+    free(uploads.now.id);
+    return status;
+}
