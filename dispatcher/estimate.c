@@ -1,0 +1,180 @@
+/* Counts an album and asks the queue how long such photos took; see the header. */
+#include "dispatcher/estimate.h"
+
+#include <ctype.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cjson/cJSON.h>
+
+#include "common/base/file.h"
+#include "common/photo/photo.h"
+#include "dispatcher/feeder.h"
+#include "dispatcher/manifest.h"
+#include "dispatcher/report.h"
+#include "dispatcher/survey.h"
+
+/* --- the album ----------------------------------------------------------------------------- */
+
+typedef struct {
+    const cloak_place *place;
+    const cloak_manifest *manifest; /* NULL where there is none */
+    cloak_estimate *estimate;
+} Count;
+
+static void count_kind(cloak_estimate *estimate, const char *key) {
+    const size_t most = sizeof estimate->kinds / sizeof *estimate->kinds;
+    const char *dot = strrchr(key, '.');
+    char name[sizeof estimate->kinds[0].name] = "other";
+    if (dot && strlen(dot + 1) < sizeof name)
+        for (size_t i = 0; i <= strlen(dot + 1); i++)
+            name[i] = (char)tolower((unsigned char)dot[1 + i]);
+    size_t at = 0;
+    while (at < estimate->kind_count && strcmp(estimate->kinds[at].name, name) != 0)
+        at++;
+    if (at == most)
+        return;
+    if (at == estimate->kind_count)
+        memcpy(estimate->kinds[estimate->kind_count++].name, name, sizeof name);
+    estimate->kinds[at].photos++;
+}
+
+static cloak_status visit(
+    void *context, const char *key, const cloak_store_info *info, const char *problem) {
+    Count *count = context;
+    cloak_estimate *estimate = count->estimate;
+    if (cloak_survey_leaves_out(count->place->leave_out, count->place->leave_out_count, key))
+        return CLOAK_OK;
+    if (problem || cloak_survey_reason(key)) {
+        estimate->skipped++;
+        return CLOAK_OK;
+    }
+    const cloak_manifest_photo *known =
+        count->manifest ? cloak_manifest_find(count->manifest, key) : NULL;
+    if (known && known->size == info->size && known->modified_ns == info->modified_ns) {
+        estimate->known++;
+        return CLOAK_OK;
+    }
+    estimate->photos++;
+    estimate->bytes += info->size;
+    count_kind(estimate, key);
+    return CLOAK_OK;
+}
+
+cloak_status cloak_estimate_album(
+    const cloak_place *place, cloak_estimate *estimate, cloak_error *error) {
+    cloak_manifest manifest = {0};
+    *estimate = (cloak_estimate){.seconds_per_photo = CLOAK_PHOTO_COST_MS / 1000.0};
+    bool read = cloak_manifest_read(place->manifest, place->source_url, place->destination_url, NULL,
+                    &manifest, NULL) == CLOAK_OK;
+    Count count = {place, read ? &manifest : NULL, estimate};
+    cloak_status status = cloak_store_list(place->source, visit, &count, error);
+    cloak_manifest_close(&manifest);
+    return status;
+}
+
+/* --- the queue ----------------------------------------------------------------------------- */
+
+typedef struct {
+    char ids[50][CLOAK_ALBUM_ID_SIZE];
+    size_t count;
+} Ids;
+
+static void keep_id(void *context, const char *id) {
+    Ids *ids = context;
+    if (ids->count < sizeof ids->ids / sizeof *ids->ids)
+        snprintf(ids->ids[ids->count++], CLOAK_ALBUM_ID_SIZE, "%s", id);
+}
+
+/* Workers' time and photos, summed over albums. */
+typedef struct {
+    double seconds;
+    uint64_t photos;
+} Speed;
+
+static cloak_status add_album(cloak_queue *queue, const char *id, const char *settings, Speed *same,
+    Speed *all, cloak_error *error) {
+    cloak_album_spec spec = {0};
+    cloak_album_report report = {0};
+    cloak_status status = cloak_queue_album(queue, id, &spec, error);
+    if (status == CLOAK_OK)
+        status = cloak_album_report_read(queue, id, &report, error);
+    if (status == CLOAK_OK) {
+        const Speed speed = {
+            (double)cloak_sums_get(&report.sums, "us.total") / 1e6, report.books.done};
+        all->seconds += speed.seconds;
+        all->photos += speed.photos;
+        if (strcmp(spec.settings, settings) == 0) {
+            same->seconds += speed.seconds;
+            same->photos += speed.photos;
+        }
+    }
+    cloak_album_report_free(&report);
+    cloak_album_spec_free(&spec);
+    return status == CLOAK_E_USAGE ? CLOAK_OK : status; /* an album that went away meanwhile */
+}
+
+cloak_status cloak_estimate_speed(
+    cloak_queue *queue, const char *settings, cloak_estimate *estimate, cloak_error *error) {
+    Ids ids = {.count = 0};
+    Speed same = {0}, all = {0};
+    cloak_status status =
+        cloak_queue_albums(queue, sizeof ids.ids / sizeof *ids.ids, keep_id, &ids, error);
+    for (size_t i = 0; i < ids.count && status == CLOAK_OK; i++)
+        status = add_album(queue, ids.ids[i], settings, &same, &all, error);
+    const Speed *speed = same.photos ? &same : &all;
+    if (status != CLOAK_OK || !speed->photos)
+        return status;
+    estimate->same_settings = same.photos > 0;
+    estimate->measured = speed->photos;
+    estimate->seconds_per_photo = speed->seconds / (double)speed->photos;
+    return CLOAK_OK;
+}
+
+/* --- telling ------------------------------------------------------------------------------- */
+
+static double device_seconds(const cloak_estimate *e) {
+    return (double)e->photos * e->seconds_per_photo;
+}
+
+char *cloak_estimate_json(const cloak_estimate *e, double price) {
+    cJSON *object = cJSON_CreateObject();
+    cJSON_AddNumberToObject(object, "photos", (double)e->photos);
+    cJSON_AddNumberToObject(object, "bytes", (double)e->bytes);
+    cJSON_AddNumberToObject(object, "known", (double)e->known);
+    cJSON_AddNumberToObject(object, "skipped", (double)e->skipped);
+    cJSON *formats = cJSON_AddObjectToObject(object, "formats");
+    for (size_t i = 0; i < e->kind_count; i++)
+        cJSON_AddNumberToObject(formats, e->kinds[i].name, (double)e->kinds[i].photos);
+    cJSON_AddNumberToObject(object, "seconds_per_photo", e->seconds_per_photo);
+    cJSON_AddNumberToObject(object, "measured_photos", (double)e->measured);
+    cJSON_AddBoolToObject(object, "same_settings", e->same_settings);
+    cJSON_AddNumberToObject(object, "device_seconds", device_seconds(e));
+    if (price > 0)
+        cJSON_AddNumberToObject(object, "cost", device_seconds(e) / 3600 * price);
+    else
+        cJSON_AddNullToObject(object, "cost");
+    char *text = cJSON_PrintUnformatted(object);
+    cJSON_Delete(object);
+    if (!text)
+        abort(); /* out of memory, small allocation: see alloc.h */
+    return text;
+}
+
+void cloak_estimate_print(const cloak_estimate *e, const char *source, double price, FILE *to) {
+    fprintf(to, "  album     %s: %llu photos to submit, %.1f MB", source, (unsigned long long)e->photos,
+        (double)e->bytes / 1e6);
+    for (size_t i = 0; i < e->kind_count; i++)
+        fprintf(to, "%s%llu %s", i ? ", " : " (", (unsigned long long)e->kinds[i].photos, e->kinds[i].name);
+    fprintf(to, "%s; %llu submitted before, %llu other files\n", e->kind_count ? ")" : "",
+        (unsigned long long)e->known, (unsigned long long)e->skipped);
+    fprintf(to, "  estimate  %.0f s (%.1f h) of one device, %.2f s per photo: ", device_seconds(e),
+        device_seconds(e) / 3600, e->seconds_per_photo);
+    if (e->measured)
+        fprintf(to, "the mean of %llu photos in this queue, with %s settings\n", (unsigned long long)e->measured,
+            e->same_settings ? "these" : "other");
+    else
+        fprintf(to, "nothing was measured in this queue yet; two cores of a CPU need about that\n");
+    if (price > 0)
+        fprintf(to, "  cost      %.2f at %.2f per hour\n", device_seconds(e) / 3600 * price, price);
+}
