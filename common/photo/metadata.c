@@ -177,6 +177,8 @@ static void embed_jpeg(const cloak_metadata *m, const uint8_t *file, size_t leng
     size_t head = 2;
     if (length >= 6 && file[2] == 0xff && file[3] == CLOAK_JPEG_APP0)
         head += 2 + ((size_t)file[4] << 8 | file[5]);
+    if (head > length)
+        head = 2;
     put(b, file, head);
     put_segment(b, APP1, exif_head, 6, m->exif, m->exif_length);
     put_segment(b, APP1, xmp_head, sizeof xmp_head, m->xmp, m->xmp_length);
@@ -225,10 +227,15 @@ static void embed_webp(const cloak_photo *photo, const uint8_t *file, size_t len
     put_number(&size, (uint32_t)(b->length - 8), 4, false);
 }
 
+/* The least that a weeded file has: what metadata are put behind. */
+static size_t least(cloak_format_id format) {
+    return format == CLOAK_FORMAT_JPEG ? 2 : format == CLOAK_FORMAT_PNG ? 33 : 12;
+}
+
 uint8_t *cloak_metadata_embed(const cloak_photo *photo, uint8_t *file, size_t *length) {
     enum { HEADS = 512 }; /* of parts and blocks, and padding */
     const cloak_metadata *m = &photo->metadata;
-    if (!m->exif && !m->xmp && !m->iptc)
+    if ((!m->exif && !m->xmp && !m->iptc) || *length < least(photo->format))
         return file;
     Bytes b = {cloak_try_alloc(*length + m->exif_length + m->xmp_length + m->iptc_length + HEADS), 0};
     if (b.data && photo->format == CLOAK_FORMAT_JPEG)

@@ -125,6 +125,22 @@ static bool fits(const struct jpeg_decompress_struct *d, const cloak_photo *phot
     return true;
 }
 
+/* Whether libjpeg can code with the file's tables: it divides by their values, shifted by three bits in sixteen,
+ * without a look at them. */
+static bool tables_fit(const struct jpeg_decompress_struct *d) {
+    enum { MOST = 0x1fff };
+    for (int i = 0; i < d->num_components; i++) {
+        const int number = d->comp_info[i].quant_tbl_no;
+        const JQUANT_TBL *table = number >= 0 && number < NUM_QUANT_TBLS ? d->quant_tbl_ptrs[number] : NULL;
+        for (int j = 0; table && j < DCTSIZE2; j++)
+            if (table->quantval[j] < 1 || table->quantval[j] > MOST)
+                return false;
+        if (!table)
+            return false;
+    }
+    return true;
+}
+
 /* All of it; false when the file does not fit. Errors of libjpeg leave by longjmp. */
 static bool patch_blocks(const uint8_t *source, size_t length, const cloak_photo *photo, const uint8_t *rgb,
     Patch *patch) {
@@ -133,6 +149,8 @@ static bool patch_blocks(const uint8_t *source, size_t length, const cloak_photo
     if (!fits(&patch->own, photo))
         return false;
     jvirt_barray_ptr *own = jpeg_read_coefficients(&patch->own);
+    if (!tables_fit(&patch->own))
+        return false;
     code_pixels(photo, rgb, patch);
     jpeg_mem_src(&patch->fresh, patch->coded, patch->coded_length);
     jpeg_read_header(&patch->fresh, TRUE);

@@ -119,7 +119,7 @@ void cloak_metrics_record(cloak_metrics *metrics, const cloak_record *record) {
     if (strcmp(json, "seconds_total") == 0)                                                        \
         cloak_metrics_observe(metrics, CLOAK_METRIC_SECONDS, NULL, record->name);                  \
     else                                                                                           \
-        cloak_metrics_observe(metrics, CLOAK_METRIC_STAGES, json + sizeof seconds - 1, record->name);
+        cloak_metrics_observe(metrics, CLOAK_METRIC_STAGES, &(json)[sizeof seconds - 1], record->name);
     CLOAK_RECORD_STAGE_TABLE(X)
 #undef X
     add_number(metrics, CLOAK_METRIC_STEPS, NULL, record->steps);

@@ -132,7 +132,7 @@ bool cloak_s3_xml_unquote(char *text) {
 int64_t cloak_s3_xml_time(const char *text) {
     struct tm parts = {0};
     const char *rest = strptime(text, "%Y-%m-%dT%H:%M:%S", &parts);
-    if (!rest)
+    if (!rest || parts.tm_year < 70 || parts.tm_year > 300) /* what nanoseconds can count */
         return 0;
     int64_t ns = 0;
     if (*rest == '.')

@@ -1,0 +1,65 @@
+/* Whatever the bytes are: the life of a photo's file from its first byte to the delivered one, with small limits.
+ * What comes out must decode to the same size, and hold no part that does not pass. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/photo/parts.h"
+#include "common/photo/photo.h"
+#include "tests/fuzz/fuzz.h"
+
+static const char name[] = "fuzz";
+static const cloak_photo_limits limits = {.max_pixels = 1 << 16, .max_side = 1024};
+
+int LLVMFuzzerInitialize(int *argc, char ***argv) {
+    (void)argc, (void)argv;
+    cloak_error error;
+    if (cloak_photo_init("fuzz", &error) != CLOAK_OK)
+        abort();
+    return 0;
+}
+
+static void check(const char *what, bool fine) {
+    if (!fine) {
+        fprintf(stderr, "fuzz: %s\n", what);
+        abort();
+    }
+}
+
+/* A delivered file is decoded once more by whoever verifies it. */
+static void look_again(const char *what, const void *bytes, size_t length, const cloak_photo *photo) {
+    cloak_photo again;
+    check(what, cloak_photo_sniff(bytes, length) == photo->format);
+    check(what, cloak_photo_decode(bytes, length, name, &limits, &again, NULL) == CLOAK_OK);
+    check(what, again.width == photo->width && again.height == photo->height);
+    cloak_photo_free(&again);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
+    cloak_photo photo;
+    void *bytes = NULL;
+    size_t length = 0;
+    bool anew = false;
+    if (cloak_photo_decode(data, size, name, &limits, &photo, NULL) != CLOAK_OK)
+        return 0;
+    cloak_photo_keep_metadata(data, size, CLOAK_METADATA_KEEP, &photo);
+    const bool slow = photo.format == CLOAK_FORMAT_HEIC || photo.format == CLOAK_FORMAT_AVIF;
+    if (!slow && cloak_photo_clean(data, size, &photo, &bytes, &length, &anew, NULL) == CLOAK_OK) {
+        look_again("the cleaned file", bytes, length, &photo);
+        free(bytes);
+    }
+    if (photo.format == CLOAK_FORMAT_JPEG) {
+        size_t n = (size_t)photo.width * (size_t)photo.height * 3;
+        uint8_t *rgb = malloc(n);
+        check("memory", rgb != NULL);
+        memcpy(rgb, photo.rgb, n);
+        rgb[n / 2] ^= 16;
+        if (cloak_photo_patch(data, size, &photo, rgb, &bytes, &length, NULL) == CLOAK_OK) {
+            look_again("the patched file", bytes, length, &photo);
+            free(bytes);
+        }
+        free(rgb);
+    }
+    cloak_photo_free(&photo);
+    return 0;
+}

@@ -1,0 +1,81 @@
+#!/usr/bin/python3
+"""Makes small files of every kind to start fuzzing from: seeds.py FOLDER, which gets a folder per harness.
+
+Needs python3-pil, exiftool and heif-enc; the same files each time, but for what those write of themselves."""
+import json
+import pathlib
+import random
+import subprocess
+import sys
+
+from PIL import Image, PngImagePlugin
+
+FORMATS = ("jpg", "png", "webp", "tif", "heic", "avif")  # the order of container.c
+
+
+def picture(width, height, mode="RGB"):
+    draw = random.Random(width)
+    bands = {"L": 1, "RGB": 3, "RGBA": 4, "CMYK": 4, "P": 1}[mode]
+    return Image.frombytes(mode, (width, height), draw.randbytes(width * height * bands))
+
+
+def photos(folder):
+    wide, small, alpha = picture(48, 40), picture(17, 9), picture(20, 20, "RGBA")
+    wide.save(folder / "base.jpg", quality=80)
+    wide.save(folder / "fine.jpg", quality=97, subsampling=0)
+    wide.save(folder / "progressive.jpg", progressive=True, quality=60)
+    picture(16, 16, "L").save(folder / "grey.jpg")
+    picture(16, 16, "CMYK").save(folder / "cmyk.jpg")
+    wide.save(folder / "restart.jpg", restart_marker_blocks=2)
+    small.save(folder / "small.png")
+    alpha.save(folder / "alpha.png")
+    picture(16, 8, "P").convert("P").save(folder / "palette.png")
+    text = PngImagePlugin.PngInfo()
+    text.add_text("Comment", "hello")
+    text.add_itxt("XML:com.adobe.xmp", "<x:xmpmeta xmlns:x='adobe:ns:meta/'/>")
+    small.save(folder / "text.png", pnginfo=text)
+    small.save(folder / "lossy.webp", quality=70)
+    alpha.save(folder / "lossless.webp", lossless=True)
+    small.save(folder / "two.webp", save_all=True, append_images=[small.rotate(180)])
+    for compression in ("raw", "tiff_lzw", "tiff_adobe_deflate", "jpeg"):
+        wide.save(folder / f"{compression}.tif", compression=compression)
+    small.save(folder / "pages.tif", save_all=True, append_images=[small])
+    for name, options in (("phone.heic", ["-t", "16"]), ("web.avif", ["-A"])):
+        subprocess.run(["heif-enc", "-q", "60", *options, folder / "alpha.png", "-o", folder / name], check=True,
+            capture_output=True, timeout=120)
+    second = folder / "second.jpg"
+    small.save(second, quality=30)
+    subprocess.run(["exiftool", "-q", "-m", "-overwrite_original", "-n", "-Orientation=6", "-Artist=A", "-GPSLatitude=48",
+        "-GPSLatitudeRef=N", "-DateTimeOriginal=2024:05:06 07:08:09", f"-ThumbnailImage<={second}", "-XMP-dc:Subject=Anna",
+        "-XMP-mwg-rs:RegionName=Anna", "-IPTC:CopyrightNotice=A", folder / "fine.jpg", folder / "alpha.png",
+        folder / "lossy.webp", folder / "lossless.webp", folder / "raw.tif", folder / "phone.heic", folder / "web.avif"],
+        check=True, timeout=120)
+
+
+def texts(folder):
+    settings = {"preset": "standard", "eps": 5 / 255, "max_steps": 40, "restarts": 1, "encoder_rounds": 2, "region": 3,
+        "metadata": "safe", "targets": "yunet@0123456789ab", "survive": "jpeg75,x0.6+jpeg75", "seed": 0, "polish": 0}
+    record = {"schema": 1, "album": "0b81b8a4-0000-4000-8000-000000000000", "index": 3, "job": "a:3", "key": "a.jpg",
+        "outcome": "cloaked", "faces_before": 2, "psnr_db": 41.5, "sha256_out": "0" * 64, "ap_before": "1,2;3"}
+    page = ("<?xml version='1.0'?><ListBucketResult xmlns='http://s3.amazonaws.com/doc/2006-03-01/'><IsTruncated>true"
+        "</IsTruncated><EncodingType>url</EncodingType><NextContinuationToken>a+/=</NextContinuationToken><Contents><Key>a%20b"
+        "</Key><Size>5</Size><LastModified>2026-01-31T12:00:00.123Z</LastModified></Contents></ListBucketResult>")
+    error = "<Error><Code>NoSuchKey</Code><Message>&lt;gone&gt;</Message></Error>"
+    for i, text in enumerate((json.dumps(record), json.dumps(settings), "yunet@0123456789ab,centerface:320@abcdef012345",
+            "jpeg75,x0.6+blur1+jpeg75,view1.25", "a%25b%FF\u00fc.jpg", page)):
+        (folder / f"{i}.txt").write_bytes(bytes([i]) + text.encode())
+    (folder / "error.txt").write_bytes(bytes([5]) + error.encode())
+
+
+def main():
+    into = pathlib.Path(sys.argv[1])
+    for name in ("photo", "container", "text"):
+        (into / name).mkdir(parents=True, exist_ok=True)
+    photos(into / "photo")
+    for path in (into / "photo").iterdir():
+        (into / "container" / path.name).write_bytes(bytes([FORMATS.index(path.suffix[1:])]) + path.read_bytes())
+    texts(into / "text")
+
+
+if __name__ == "__main__":
+    main()
