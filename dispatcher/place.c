@@ -97,9 +97,38 @@ cloak_status cloak_place_open(
     return status;
 }
 
-void cloak_place_sweep(cloak_place *place, double seconds) {
+/* Whether a key is a photo of the album, or its receipt. */
+static bool is_of_album(void *context, const char *key) {
+    static const char ending[] = ".cloak.json";
+    const size_t n = strlen(key), tail = sizeof ending - 1;
+    char *photo = n > tail && strcmp(key + n - tail, ending) == 0 ? cloak_format("%.*s", (int)(n - tail), key)
+                                                                   : cloak_strdup(key);
+    bool known = cloak_manifest_find(context, photo) != NULL;
+    free(photo);
+    return known;
+}
+
+static bool is_manifest(void *context, const char *key) {
+    (void)context;
+    return strcmp(key, "manifest") == 0;
+}
+
+void cloak_place_sweep(cloak_place *place, const cloak_manifest *manifest, double seconds) {
     cloak_error error;
-    if (cloak_store_sweep(place->destination, seconds, &error) != CLOAK_OK)
+    cloak_store *beside = NULL;
+    cloak_status status =
+        cloak_store_sweep(place->destination, seconds, is_of_album, (void *)manifest, &error);
+    if (status == CLOAK_OK && !cloak_store_is_folder(place->destination)) {
+        char *name = cloak_state_beside(place->destination);
+        status = cloak_store_open(name, &beside, &error);
+        if (status == CLOAK_OK) {
+            cloak_store_share_stop(beside, place->destination);
+            status = cloak_store_sweep(beside, seconds, is_manifest, NULL, &error);
+        }
+        cloak_store_close(beside);
+        free(name);
+    }
+    if (status != CLOAK_OK && status != CLOAK_E_INTERRUPTED)
         fprintf(stderr, "  what earlier workers left unfinished could not be removed: %s\n", error.text);
 }
 

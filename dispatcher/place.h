@@ -3,6 +3,7 @@
 #define CLOAK_DISPATCHER_PLACE_H
 
 #include "common/store/store.h"
+#include "dispatcher/manifest.h"
 
 typedef struct {
     cloak_store *source, *destination;
@@ -23,9 +24,9 @@ CLOAK_MUST_CHECK cloak_status cloak_place_open(
 CLOAK_MUST_CHECK cloak_status cloak_place_look(
     const char *source, const char *destination, cloak_place *place, cloak_error *error);
 
-/* Removes what killed workers left unfinished in the destination for `seconds` or longer (store.h).
- * A failure is told on stderr. */
-void cloak_place_sweep(cloak_place *place, double seconds);
+/* Removes what killed workers left unfinished in the destination for `seconds` or longer (store.h), in a bucket
+ * only of the manifest's photos. A failure is told on stderr. */
+void cloak_place_sweep(cloak_place *place, const cloak_manifest *manifest, double seconds);
 
 /* Closes and frees. Zeroed structs are fine. */
 void cloak_place_close(cloak_place *place);

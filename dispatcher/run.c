@@ -75,6 +75,11 @@ static void on_signal(int number) {
     signals++;
 }
 
+static bool is_stopping(void *context) {
+    (void)context;
+    return signals > 0;
+}
+
 /* --- workers ------------------------------------------------------------------------------- */
 
 static cloak_status start_worker(Run *run, Worker *worker, cloak_error *error) {
@@ -219,8 +224,14 @@ static cloak_status prepare(Run *run, cloak_error *error) {
     cloak_status status = cloak_choices_settings(&o->choices, &run->settings, error);
     if (status == CLOAK_OK)
         status = cloak_place_open(o->album, o->out, &run->place, error);
+    if (status == CLOAK_OK) {
+        cloak_store_set_stop(run->place.source, is_stopping, NULL);
+        cloak_store_set_stop(run->place.destination, is_stopping, NULL);
+    }
     if (status == CLOAK_OK)
         status = cloak_state_lock(run->place.state, lock_seconds, &run->lock, error);
+    if (status == CLOAK_OK && !cloak_store_is_folder(run->place.destination))
+        fprintf(stderr, "  state     %s\n", run->place.state);
     if (status != CLOAK_OK)
         return status;
     char *settings = cloak_settings_json(&run->settings);
@@ -236,7 +247,7 @@ static cloak_status prepare(Run *run, cloak_error *error) {
     if (status == CLOAK_OK)
         status = cloak_state_save(run->place.destination, error);
     if (status == CLOAK_OK)
-        cloak_place_sweep(&run->place, 0); /* the lock is ours, and no worker runs */
+        cloak_place_sweep(&run->place, &run->manifest, 0); /* the lock is ours, and no worker runs */
     if (status == CLOAK_OK)
         fprintf(stderr, "  album     %s: %zu photos, %zu other files\n", run->place.source_url,
             run->manifest.count, run->manifest.skipped_count);
@@ -343,7 +354,7 @@ static int run_album(Run *run) {
             DRAIN_SECONDS);
     stop_workers(run);
     if (run->worker_died)
-        cloak_place_sweep(&run->place, 0);
+        cloak_place_sweep(&run->place, &run->manifest, 0);
     if (status == CLOAK_E_INTERRUPTED) {
         fprintf(stderr, "  nothing is lost: the same command goes on from here\n");
         return CLOAK_EXIT_INTERRUPTED;
@@ -381,7 +392,7 @@ int cloak_verb_run(int argc, char **argv) {
     if (cloak_verb_parse("run ALBUM OUT [OPTIONS]",
             "Cloaks the faces in every photo below ALBUM (JPEG, HEIC, PNG, WebP, AVIF, TIFF) and writes the photos\n"
             "and a receipt each (NAME.cloak.json) to OUT. The same command resumes after Ctrl-C or "
-            "a crash.\nState is kept in OUT.cloak; remove it together with OUT to start afresh.\n"
+            "a crash.\nState is kept in OUT.cloak; remove it together with OUT to start afresh (for a\nbucket also what `cloak run` names as its state here).\n"
             "ALBUM and OUT are folders or buckets (s3://BUCKET/FOLDER).",
             table, argc, argv, 2, &code)) {
         struct sigaction action = {.sa_handler = on_signal};

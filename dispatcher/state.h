@@ -15,15 +15,16 @@ char *cloak_state_folder(const cloak_store *out);
 char *cloak_state_beside(const cloak_store *out);
 
 /* For a bucket: brings the manifest that is kept beside the output into the state folder, if it is the
- * one there grown longer, or there is none. Two that differ otherwise are CLOAK_E_USAGE. Nothing to do
- * for a folder. */
+ * one there grown longer, or there is none. Two that differ otherwise, and one here whose copy was removed, are
+ * CLOAK_E_USAGE. For the holder of the lock. Nothing to do for a folder. */
 CLOAK_MUST_CHECK cloak_status cloak_state_fetch(const cloak_store *out, cloak_error *error);
 
-/* For a bucket: keeps the manifest beside the output. Nothing to do for a folder. */
+/* For a bucket: keeps the manifest, synced, beside the output; CLOAK_E_USAGE where another machine has kept another
+ * one meanwhile. For the holder of the lock. Nothing to do for a folder. */
 CLOAK_MUST_CHECK cloak_status cloak_state_save(const cloak_store *out, cloak_error *error);
 
 /* Opens the output of that name (cloak_store_close) and finds the path of its manifest (free()), which need not exist;
- * fetches it first. On failure both are NULL. */
+ * fetches it first, unless somebody is working with the one here. On failure both are NULL. */
 CLOAK_MUST_CHECK cloak_status cloak_state_find(
     const char *name, cloak_store **out, char **manifest, cloak_error *error);
 

@@ -25,6 +25,12 @@ typedef struct {
     double price;
 } Options;
 
+/* Only a bucket's: a folder would have to be walked as a whole. */
+static void sweep(cloak_place *place, const cloak_manifest *manifest) {
+    if (!cloak_store_is_folder(place->destination))
+        cloak_place_sweep(place, manifest, LEFTOVER_SECONDS);
+}
+
 static cloak_status submit(const Options *o, cloak_place *place, cloak_manifest *manifest,
     cloak_error *error) {
     cloak_settings settings = {0};
@@ -47,7 +53,7 @@ static cloak_status submit(const Options *o, cloak_place *place, cloak_manifest 
     if (status == CLOAK_OK)
         status = cloak_state_save(place->destination, error);
     if (status == CLOAK_OK)
-        cloak_place_sweep(place, LEFTOVER_SECONDS);
+        sweep(place, manifest);
     if (status == CLOAK_OK)
         status = cloak_feeder_create(queue, manifest, o->tenant, o->job_class, error);
     cloak_feeder feeder = {.queue = queue, .manifest = manifest, .max_backlog = (uint64_t)o->backlog};

@@ -4,13 +4,12 @@
  *   store_tool URL stat KEY           "SIZE MODIFIED_NS"
  *   store_tool URL list               "SIZE KEY" and NUL per object, "! PROBLEM KEY" and NUL per problem
  *   store_tool URL remove KEY
- *   store_tool URL sweep SECONDS
+ *   store_tool URL sweep SECONDS BEGINNING     of keys that begin so
  * A failure prints "STATUS: TEXT" to stderr and ends with 1. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 
 #include "common/base/alloc.h"
 #include "common/store/store.h"
@@ -23,6 +22,10 @@ static cloak_status print(
     else
         printf("%" PRIu64 " %s%c", info->size, key, 0);
     return CLOAK_OK;
+}
+
+static bool knows(void *context, const char *key) {
+    return strncmp(key, context, strlen(context)) == 0;
 }
 
 static char *read_input(size_t *length) {
@@ -59,7 +62,7 @@ static cloak_status call(cloak_store *store, const char *verb, const char *key, 
     } else if (strcmp(verb, "remove") == 0) {
         status = cloak_store_remove(store, key, error);
     } else if (strcmp(verb, "sweep") == 0) {
-        status = cloak_store_sweep(store, atof(key), error);
+        status = cloak_store_sweep(store, atof(key), knows, (void *)number, error);
     }
     free(bytes);
     return status;

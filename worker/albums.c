@@ -19,8 +19,8 @@ static void album_free(cloak_album *album) {
     free(album);
 }
 
-static cloak_status album_load(
-    cloak_queue *queue, const char *id, cloak_album **out, cloak_error *error) {
+static cloak_status album_load(const cloak_albums *albums, cloak_queue *queue, const char *id,
+    cloak_album **out, cloak_error *error) {
     cloak_album *album = cloak_alloc(sizeof *album);
     memcpy(album->id, id, strnlen(id, sizeof album->id - 1));
     cloak_status status = cloak_queue_album(queue, id, &album->spec, error);
@@ -32,9 +32,11 @@ static cloak_status album_load(
         status = cloak_store_open(album->spec.destination, &album->destination, error);
     if (status == CLOAK_OK && album->settings.labels[0])
         status = cloak_labels_load(album->settings.labels, &album->labels, error);
-    if (status == CLOAK_OK)
+    if (status == CLOAK_OK) {
+        cloak_store_set_stop(album->source, albums->stop, albums->stop_context);
+        cloak_store_set_stop(album->destination, albums->stop, albums->stop_context);
         *out = album;
-    else
+    } else
         album_free(album);
     return status;
 }
@@ -48,7 +50,7 @@ cloak_status cloak_albums_get(cloak_albums *albums, cloak_queue *queue, const ch
     if (albums->slots[at] && strcmp(albums->slots[at]->id, id) == 0) {
         album = albums->slots[at];
     } else {
-        cloak_status status = album_load(queue, id, &album, error);
+        cloak_status status = album_load(albums, queue, id, &album, error);
         if (status != CLOAK_OK)
             return status;
         album_free(albums->slots[at]);

@@ -18,6 +18,8 @@ typedef struct {
 
 typedef struct {
     cloak_album *slots[8]; /* most recently used first */
+    cloak_store_stop stop; /* what ends a wait for a store (store.h), or NULL */
+    void *stop_context;
 } cloak_albums;
 
 /* The album `id`, from the cache or from the queue. Borrowed until the next call. */

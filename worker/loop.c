@@ -175,7 +175,7 @@ static cloak_status finish(
 }
 
 /* Runs the pipeline. What is wrong with the album as seen from this machine (settings of a newer
- * version, a label file, a target or a source folder that is not there) is not the photo's fault: such
+ * version, a label file, a target, keys or a source folder that is not there) is not the photo's fault: such
  * errors become transient, so that another worker, or a later attempt, may do better. */
 static cloak_status attempt(Worker *worker, const cloak_job *job, cloak_pipeline *pipeline,
     cloak_record *record, cloak_error *why) {
@@ -190,7 +190,7 @@ static cloak_status attempt(Worker *worker, const cloak_job *job, cloak_pipeline
         return done;
     }
     done = cloak_pipeline_run(pipeline, job, album, record, why);
-    if (done == CLOAK_E_PERMANENT && !cloak_store_reachable(album->source))
+    if (done == CLOAK_E_USAGE || (done == CLOAK_E_PERMANENT && !cloak_store_reachable(album->source)))
         why->code = done = CLOAK_E_TRANSIENT;
     return done;
 }
@@ -362,6 +362,8 @@ cloak_status cloak_loop_run(
     cloak_model_info info = cloak_model_describe(model);
     char *about = cloak_format("{\"device\":\"%s\",\"model_sha256\":\"%s\",\"build\":\"%s\"}",
         info.device, info.sha256, CLOAK_VERSION);
+    worker.albums.stop = must_stop;
+    worker.albums.stop_context = &worker;
     install_handlers();
     srandom((unsigned)(cloak_clock_system.wall_ms() ^ (int64_t)(cloak_now() * 1e6)));
     cloak_status status = connect(&worker, error);

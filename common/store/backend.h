@@ -23,7 +23,8 @@ typedef struct {
     cloak_status (*list)(
         cloak_store *store, cloak_store_visit visit, void *context, cloak_error *error);
     cloak_status (*remove)(cloak_store *store, const char *key, cloak_error *error);
-    cloak_status (*sweep)(cloak_store *store, double seconds, cloak_error *error);
+    cloak_status (*sweep)(cloak_store *store, double seconds, cloak_store_ours ours, void *context,
+        cloak_error *error);
     /* NULL where a call's own error tells it. */
     bool (*reachable)(const cloak_store *store);
 } cloak_store_backend;
@@ -32,7 +33,9 @@ struct cloak_store {
     const cloak_store_backend *backend;
     char *place; /* freed by cloak_store_close */
     char *address; /* the same, unmistakable across servers; NULL where `place` is that. Freed likewise */
-    void *state; /* the backend's own */
+    void *state;   /* the backend's own */
+    cloak_store_stop stop; /* NULL, or asked while a call waits */
+    void *stop_context;
 };
 
 extern const cloak_store_backend cloak_store_folder; /* also answers for plain paths */

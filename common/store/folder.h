@@ -11,6 +11,7 @@ cloak_store_info cloak_folder_info(const struct stat *info);
 cloak_status cloak_folder_list(
     cloak_store *store, cloak_store_visit visit, void *context, cloak_error *error);
 
-cloak_status cloak_folder_sweep(cloak_store *store, double seconds, cloak_error *error);
+cloak_status cloak_folder_sweep(cloak_store *store, double seconds, cloak_store_ours ours, void *context,
+    cloak_error *error);
 
 #endif

@@ -110,8 +110,18 @@ cloak_status cloak_store_remove(cloak_store *store, const char *key, cloak_error
     return status ? status : store->backend->remove(store, key, error);
 }
 
-cloak_status cloak_store_sweep(cloak_store *store, double seconds, cloak_error *error) {
-    return store->backend->sweep(store, seconds, error);
+void cloak_store_set_stop(cloak_store *store, cloak_store_stop stop, void *context) {
+    store->stop = stop;
+    store->stop_context = context;
+}
+
+void cloak_store_share_stop(cloak_store *store, const cloak_store *other) {
+    cloak_store_set_stop(store, other->stop, other->stop_context);
+}
+
+cloak_status cloak_store_sweep(cloak_store *store, double seconds, cloak_store_ours ours, void *context,
+    cloak_error *error) {
+    return store->backend->sweep(store, seconds, ours, context, error);
 }
 
 bool cloak_store_reachable(const cloak_store *store) {

@@ -64,11 +64,18 @@ CLOAK_MUST_CHECK cloak_status cloak_store_list(
 CLOAK_MUST_CHECK cloak_status cloak_store_remove(
     cloak_store *store, const char *key, cloak_error *error);
 
+/* Asked, often, while a call waits for a server: true ends the call as CLOAK_E_INTERRUPTED. */
+typedef bool (*cloak_store_stop)(void *context);
+void cloak_store_set_stop(cloak_store *store, cloak_store_stop stop, void *context);
+void cloak_store_share_stop(cloak_store *store, const cloak_store *other); /* the same as another's */
+
 /* Removes what processes that were killed while they wrote have left behind and nobody sees:
  * temporary files, uploads in parts that were not completed. Only what is older than `seconds`, which is 0 only for
- * whoever knows that nobody writes there. Temporary files that cannot be looked at are passed over. */
-CLOAK_MUST_CHECK cloak_status cloak_store_sweep(
-    cloak_store *store, double seconds, cloak_error *error);
+ * whoever knows that nobody writes there. Uploads bear no mark of ours: those of keys that `ours` does not know
+ * stay. Temporary files do, and those that cannot be looked at are passed over. */
+typedef bool (*cloak_store_ours)(void *context, const char *key);
+CLOAK_MUST_CHECK cloak_status cloak_store_sweep(cloak_store *store, double seconds,
+    cloak_store_ours ours, void *context, cloak_error *error);
 
 /* False when the place itself cannot be read from here (a disk that is not mounted), so that an object
  * that seems to be missing says nothing. */

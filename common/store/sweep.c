@@ -25,9 +25,10 @@ static int remove_unfinished(
     return 0;
 }
 
-cloak_status cloak_folder_sweep(cloak_store *store, double seconds, cloak_error *error) {
+cloak_status cloak_folder_sweep(cloak_store *store, double seconds, cloak_store_ours ours, void *context,
+    cloak_error *error) {
     enum { OPEN_FOLDERS = 16 };
-    (void)error;
+    (void)ours, (void)context, (void)error;
     before = (time_t)(cloak_clock_system.wall_ms() / 1000 - (int64_t)seconds);
     nftw(store->place, remove_unfinished, OPEN_FOLDERS, FTW_PHYS); /* a folder that does not exist yet is fine */
     return CLOAK_OK;

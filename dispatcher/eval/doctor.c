@@ -121,12 +121,19 @@ static void look_at_folder(const char *folder, Findings *findings) {
     cloak_status status = cloak_store_open(folder, &store, &error);
     if (status == CLOAK_OK)
         status = cloak_store_put(store, key, probe, sizeof probe - 1, &error);
+    const bool written = status == CLOAK_OK;
     if (status == CLOAK_OK)
         status = cloak_store_get(store, key, sizeof probe, &bytes, &length, &error);
     if (status == CLOAK_OK && (length != sizeof probe - 1 || memcmp(bytes, probe, length) != 0))
         status = cloak_fail(&error, CLOAK_E_TRANSIENT, "what was written to %s comes back changed", folder);
-    if (status == CLOAK_OK)
-        status = cloak_store_remove(store, key, &error);
+    if (written) {
+        cloak_error second;
+        cloak_status removed = cloak_store_remove(store, key, &second);
+        if (status == CLOAK_OK && removed != CLOAK_OK) {
+            status = removed;
+            error = second;
+        }
+    }
     tell(findings, "folder", status == CLOAK_OK,
         status == CLOAK_OK ? cloak_format("%s takes a file in %.1f ms", folder, (cloak_now() - start) * 1e3)
                            : cloak_strdup(error.text));

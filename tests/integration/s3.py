@@ -218,6 +218,26 @@ class Parts(Case):
             self.assertEqual(len(proxy.seen), 6)
         self.assertEqual(self.body("album/big.png"), self.BIG)
 
+    def test_complete_that_promises_too_much(self):
+        """200 is no object yet: nothing, white space and an error, or a page of some proxy, are each tried again."""
+        answers = {4: (200, {}, b""), 5: (200, {}, b" \n \n" + faults.s3_error(200, "InternalError")[2]),
+            6: (200, {}, b"<html><body>hello</body></html>")}
+        with faults.Faults(server.ports["proxy"], lambda n, *_: answers.get(n)) as proxy:
+            code, _, err = self.tool(self.place_url, "put", "big.png", data=self.BIG, env=environment(proxy.url))
+            self.assertEqual(code, 0, err)
+            self.assertEqual(len(proxy.seen), 8)
+        self.assertEqual(self.body("album/big.png"), self.BIG)
+
+    def test_uploads_of_unknown_age_or_name_stay(self):
+        page = ("<ListMultipartUploadsResult><Upload><Key>album/a%25b</Key><UploadId>1</UploadId></Upload><Upload>"
+            "<Key>album/%C3%BC</Key><UploadId>2</UploadId><Initiated>2020-01-01T00:00:00Z</Initiated></Upload>"
+            "<EncodingType>url</EncodingType></ListMultipartUploadsResult>")
+        answer = lambda n, method, path: (200, {}, page.encode()) if method == "GET" else (204, {}, b"")
+        with faults.Faults(server.ports["proxy"], answer) as proxy:
+            self.assertEqual(self.tool(self.place_url, "sweep", 0, "", env=environment(proxy.url))[0], 0)
+            self.assertEqual([p for m, p, _ in proxy.seen if m == "DELETE"],
+                [f"/{self.bucket}/album/%C3%BC?uploadId=2"])
+
     def test_failure_leaves_nothing(self):
         rule = lambda n, method, path: faults.s3_error(403, "AccessDenied") if "partNumber=2" in path else None
         with faults.Faults(server.ports["proxy"], rule) as proxy:
@@ -240,9 +260,10 @@ class Parts(Case):
             process.wait()
         self.assertEqual(self.keys(), [])
         self.assertEqual(len(self.uploads()), 2)
-        self.assertEqual(self.tool(self.place_url, "sweep", 3600)[0], 0)
-        self.assertEqual(len(self.uploads()), 2, "younger than an hour")
-        code, _, err = self.tool(self.place_url, "sweep", -5) # Swift rounds times up
+        for seconds, beginning in ((3600, "big"), (-5, "small")): # too young; not ours. -5: Swift rounds times up
+            self.assertEqual(self.tool(self.place_url, "sweep", seconds, beginning)[0], 0)
+            self.assertEqual(len(self.uploads()), 2)
+        code, _, err = self.tool(self.place_url, "sweep", -5, "big")
         self.assertEqual(code, 0, err)
         self.assertEqual([u["UploadId"] for u in self.uploads()], [other["UploadId"]], "not ours to abort")
 
@@ -270,6 +291,46 @@ class Trouble(Case):
             code, out, err = self.tool(self.place_url, "get", "a.jpg", env=environment(proxy.url))
             self.assertEqual((code, out == new), (0, True), err)
             self.assertEqual(len(proxy.seen), 3)
+
+    def test_server_that_does_not_heed_if_match(self):
+        data = random.Random(5).randbytes(200000)
+        self.client.put_object(Bucket=self.bucket, Key="album/a.jpg", Body=data)
+        other = (206, {"ETag": '"other"', "Content-Range": "bytes 100000-199999/200000"}, b"x" * 100000)
+        with faults.Faults(server.ports["proxy"], lambda n, *_: ["cut", other, None][n]) as proxy:
+            code, out, err = self.tool(self.place_url, "get", "a.jpg", env=environment(proxy.url))
+            self.assertEqual((code, out == data), (0, True), err)
+
+    def test_download_that_never_ends_is_given_up(self):
+        self.client.put_object(Bucket=self.bucket, Key="album/a.jpg", Body=b"o" * 200000)
+        rule = lambda n, *_: faults.s3_error(412, "PreconditionFailed") if n % 2 else "cut"
+        with faults.Faults(server.ports["proxy"], rule) as proxy:
+            self.refused(self.place_url, "get", "a.jpg", env=environment(proxy.url))
+            self.assertLess(len(proxy.seen), 20)
+
+    def test_answers_of_others_than_s3(self):
+        """A proxy that has lost its server says 404, or 200 and a page: neither is a missing object or an empty album."""
+        cases = [("get", (404, {}, b"default backend - 404"), 6), ("list", (200, {}, b"<html></html>"), 1),
+            ("get", (501, {}, b""), 1)]
+        for verb, answer, asked in cases:
+            with faults.Faults(server.ports["proxy"], lambda *_: answer) as proxy:
+                self.refused(self.place_url, verb, "a.jpg", env=environment(proxy.url))
+                self.assertEqual(len(proxy.seen), asked, answer)
+        with faults.Faults(server.ports["proxy"], lambda *_: faults.s3_error(404, "NoSuchKey")) as proxy:
+            self.assertEqual(self.tool(self.place_url, "remove", "a.jpg", env=environment(proxy.url))[0], 0)
+            self.assertIn("NoSuchKey", self.refused(self.place_url, "get", "a.jpg", 10, word="permanent",
+                env=environment(proxy.url))) # the limit is the object's, not the error's
+        bad = faults.s3_error(403, "AccessDenied", "\u009b31m\nred")
+        with faults.Faults(server.ports["proxy"], lambda *_: bad) as proxy:
+            err = self.refused(self.place_url, "get", "a.jpg", env=environment(proxy.url))
+            self.assertIn("%C2%9B31m%0Ared", err)
+
+    def test_empty_pages_are_no_end(self):
+        page = "<ListBucketResult><IsTruncated>{}</IsTruncated>{}</ListBucketResult>"
+        pages = [page.format("true", "<NextContinuationToken>1</NextContinuationToken>"),
+            page.format("true", "<NextContinuationToken>2</NextContinuationToken>"),
+            page.format("false", "<Contents><Key>album/a.jpg</Key><Size>5</Size></Contents>")]
+        with faults.Faults(server.ports["proxy"], lambda n, *_: (200, {}, pages[n].encode())) as proxy:
+            self.assertEqual(self.tool(self.place_url, "list", env=environment(proxy.url))[1], b"5 a.jpg\0")
 
     def test_passing_trouble(self):
         plan = [faults.s3_error(503, "SlowDown", **{"Retry-After": "1"}), "drop", faults.s3_error(500, "InternalError"),
@@ -310,12 +371,19 @@ class Trouble(Case):
                 ("s3://photos/a//b", environment(), "parts"), ("s3://photos/../b", environment(), "parts"),
                 (self.place_url, environment("http://example.org"), "unencrypted"),
                 (self.place_url, environment("ftp://127.0.0.1"), "no URL"),
+                (self.place_url, environment("https:///"), "no URL"),
+                (self.place_url, environment("http://127.evil.example"), "unencrypted"),
+                (self.place_url, environment("http://localhost.example:80/x"), "unencrypted"),
                 (self.place_url, environment(AWS_PROFILE="work"), "such a profile"),
                 (self.place_url, environment(AWS_REGION="here/there"), "no region"),
                 (self.place_url, environment(CLOAK_S3_ADDRESSING="both"), "CLOAK_S3_ADDRESSING"),
                 (self.place_url, environment(AWS_SECRET_ACCESS_KEY=None), "secret key is not"),
                 (self.place_url, environment(AWS_SECRET_ACCESS_KEY=None, AWS_ACCESS_KEY_ID=None), "no keys for S3")]:
             self.assertIn(says, self.refused(url, "put", "a.jpg", env=env, word="usage"))
+
+    def test_passwords_are_not_shown(self):
+        err = self.refused(self.place_url, "put", "a.jpg", env=environment("https://me:secret@127.0.0.1"), word="usage")
+        self.assertNotIn("secret", err)
 
     def test_region_is_followed(self):
         code, _, err = self.tool(self.place_url, "put", "a.jpg", data=b"x", env=environment(AWS_REGION="eu-west-1"))
@@ -444,8 +512,12 @@ class Keys(Case):
         self.works(AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE=str(token), **agent)
         err = self.refused(self.place_url, "get", "a.jpg", env=environment(**self.NONE, **agent))
         self.assertIn("agent answers 403", err)
-        self.assertIn("this machine", self.refused(self.place_url, "get", "a.jpg", word="usage", env=environment(
-            **self.NONE, AWS_CONTAINER_CREDENTIALS_FULL_URI="http://example.org/keys")))
+        for url in ("http://example.org/keys", "http://localhost.example/", "http://localhost@example.org/",
+                "http://169.254.170.2.example/"):
+            self.assertIn("this machine", self.refused(self.place_url, "get", "a.jpg", word="usage", env=environment(
+                **self.NONE, AWS_CONTAINER_CREDENTIALS_FULL_URI=url)))
+        self.refused(self.place_url, "get", "a.jpg", env=environment(**self.NONE, **agent,
+            AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE=str(self.folder / "nothing"))) # never the photo's fault
 
     def test_machines_metadata(self):
         self.works(AWS_EC2_METADATA_DISABLED=None, AWS_EC2_METADATA_SERVICE_ENDPOINT=self.lender_url)
@@ -489,6 +561,8 @@ class Keys(Case):
             self.assertIn("x-amz-security-token", headers)
             self.assertIn("x-amz-security-token", headers["authorization"])
             self.assertIn("Credential=ASIA", headers["authorization"])
+            env["AWS_ENDPOINT_URL_STS"] = "http://example.org"
+            self.assertIn("https://", self.refused("s3://web", "get", "a.jpg", env=env, word="usage"))
 
 
 class Albums(Case):
@@ -577,6 +651,68 @@ class Albums(Case):
         again = self.place.cloak("run", f"s3://{self.bucket}/there", back, *fleet.RUN_FAST, "--json", env=env)
         self.assertIn(again.code, (0, 3), str(again))
         self.assertEqual([p.name for p in back.iterdir() if p.suffix == ".jpg"], ["one.jpg"])
+
+    def test_a_worker_without_keys_kills_no_photo(self):
+        keys = self.tiny(3, "in")
+        redis = self.place.redis()
+        env = environment(CLOAK_REDIS=redis.url, XDG_STATE_HOME=str(self.folder / "state"))
+        submit = self.place.cloak("submit", f"s3://{self.bucket}/in", f"s3://{self.bucket}/out", "--steps", "4", env=env)
+        self.assert_code(submit, 0)
+        variables = {k: v for k, v in env.items() if k.startswith(("AWS_", "no_proxy"))}
+        lacking = {**variables, "AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": ""}
+        poor = self.place.start_stub_worker(redis.url, "poor", 0, CLOAK_STUB_SEES_ALL="1", **lacking)
+        fleet.wait_until(lambda: poor.text().count("photo_failed") >= 3, "failures")
+        poor.signal(signal.SIGTERM)
+        poor.wait()
+        self.assertNotIn("photo_dead", poor.text())
+        rich = self.place.start_stub_worker(redis.url, "rich", 0, CLOAK_STUB_SEES_ALL="1", **variables)
+        status = lambda: self.place.cloak("status", submit.out.strip(), "--json", env=env).json
+        fleet.wait_until(lambda: status()["delivered"] == len(keys), "all photos", pause=0.3)
+        rich.signal(signal.SIGTERM)
+        self.assertEqual(rich.wait().code, 0)
+
+    def test_a_stop_is_heard_while_the_server_is_silent(self):
+        self.tiny(1, "in")
+        redis = self.place.redis()
+        env = environment(CLOAK_REDIS=redis.url, XDG_STATE_HOME=str(self.folder / "state"))
+        submit = self.place.cloak("submit", f"s3://{self.bucket}/in", f"s3://{self.bucket}/out", "--steps", "4", env=env)
+        with faults.Faults(server.ports["proxy"], lambda *_: "hang") as proxy:
+            variables = {k: v for k, v in environment(proxy.url).items() if k.startswith(("AWS_", "no_proxy"))}
+            worker = self.place.start_stub_worker(redis.url, "w", 0, "--drain-seconds", "1", **variables)
+            fleet.wait_until(lambda: proxy.seen, "a request")
+            worker.signal(signal.SIGTERM)
+            self.assertEqual(worker.wait().code, 0) # on its own: the proxy hangs on for minutes
+            run = self.place.start_cloak("run", f"s3://{self.bucket}/in", self.folder / "out", env=environment(proxy.url))
+            fleet.wait_until(lambda: len(proxy.seen) > 1, "a request")
+            run.signal(signal.SIGINT)
+            self.assertEqual(run.wait().code, 130)
+        books = self.place.cloak("status", submit.out.strip(), "--json", env=env).json
+        self.assertEqual((books["waiting"], books["leased"], books["dead"]), (1, 0, 0))
+
+    def test_starting_afresh(self):
+        """What was removed from the bucket is not called done."""
+        self.tiny(2, "in")
+        env = environment(CLOAK_REDIS=self.place.redis().url, XDG_STATE_HOME=str(self.folder / "state"))
+        submit = lambda: self.place.cloak("submit", f"s3://{self.bucket}/in", f"s3://{self.bucket}/out", env=env)
+        first = submit()
+        self.assert_code(first, 0)
+        self.client.delete_object(Bucket=self.bucket, Key="out.cloak/manifest")
+        gone = submit()
+        self.assert_code(gone, 2)
+        self.assertIn("remove ", gone.err)
+        state = gone.err.split("remove ")[1].split(" as well")[0]
+        subprocess.run(["rm", "-r", state], check=True)
+        second = submit()
+        self.assert_code(second, 0)
+        self.assertNotEqual(first.out, second.out)
+        # another machine lists another album to the same output
+        self.tiny(1, "in2")
+        other = {**env, "XDG_STATE_HOME": str(self.folder / "elsewhere")}
+        self.client.delete_object(Bucket=self.bucket, Key="out.cloak/manifest")
+        self.assert_code(self.place.cloak("submit", f"s3://{self.bucket}/in2", f"s3://{self.bucket}/out", env=other), 0)
+        late = submit()
+        self.assert_code(late, 2)
+        self.assertIn("another album", late.err)
 
     def test_refusals(self):
         env = environment(XDG_STATE_HOME=str(self.folder / "state"), CLOAK_REDIS="redis://127.0.0.1:1")

@@ -10,12 +10,13 @@
 #include "common/base/clock.h"
 #include "common/base/digest.h"
 #include "common/base/text.h"
+#include "common/store/backend.h"
 #include "common/store/s3/s3.h"
 #include "common/store/s3/sigv4.h"
 #include "common/store/s3/xml.h"
 
 enum { TRIES = 6, MAX_HEADERS = 10, MAX_RETRY_AFTER = 20 };
-static const double exchange_seconds = 600;
+static const double exchange_seconds = 600, all_seconds = 600;
 
 cloak_status cloak_s3_fail(const cloak_s3 *s3, const char *key, cloak_status code, cloak_error *error,
     const char *text) {
@@ -75,7 +76,8 @@ static cloak_status sign_and_send(
         lines[n++] = cloak_strdup("content-type:");
     const cloak_web_request request = {.method = call->method, .url = url,
         .headers = (const char *const *)lines, .header_count = n, .body = call->body,
-        .body_length = call->body_length, .limit = call->limit, .seconds = exchange_seconds};
+        .body_length = call->body_length, .limit = call->limit, .seconds = exchange_seconds,
+        .stop = s3->store->stop, .stop_context = s3->store->stop_context};
     cloak_status status = cloak_web_send(s3->web, &request, answer, error);
     for (size_t i = 0; i < n; i++)
         free(lines[i]);
@@ -110,6 +112,7 @@ static char *advise(const cloak_s3 *s3, const char *code, long status) {
         {"ExpiredToken", "; the session is over: get a new AWS_SESSION_TOKEN"},
         {"NoSuchBucket", "; create it, or see the bucket's name and AWS_ENDPOINT_URL_S3"},
         {"NoSuchUpload", "; somebody aborted it"},
+        {"InvalidObjectState", "; it is archived: restore it first"},
     };
     if (strcmp(code, "RequestTimeTooSkewed") == 0)
         return cloak_format("; this machine's clock is %ld s %s the server's: run an NTP client",
@@ -124,11 +127,23 @@ static char *advise(const cloak_s3 *s3, const char *code, long status) {
 
 static bool may_pass(const char *code, long status) {
     static const char *const codes[] = {"SlowDown", "RequestTimeout", "InternalError",
-        "ServiceUnavailable", "OperationAborted", "TooManyRequests"};
+        "ServiceUnavailable", "OperationAborted", "TooManyRequests", "IncompleteBody", "BadDigest",
+        "XAmzContentSHA256Mismatch"};
     for (size_t i = 0; i < sizeof codes / sizeof *codes; i++)
         if (strcmp(codes[i], code) == 0)
             return true;
-    return status == 408 || status == 429 || status >= 500;
+    return status == 408 || status == 429 || (status >= 500 && status != 501) ||
+           (status == 404 && !*code); /* of some proxy that has lost its server: S3's own has a code */
+}
+
+/* Codes for which other keys may be better than those we have. */
+static bool wants_new_keys(const char *code) {
+    static const char *const codes[] = {"ExpiredToken", "InvalidAccessKeyId", "InvalidToken", "TokenRefreshRequired",
+        "InvalidClientTokenId"};
+    for (size_t i = 0; i < sizeof codes / sizeof *codes; i++)
+        if (strcmp(codes[i], code) == 0)
+            return true;
+    return false;
 }
 
 /* Amazon says where a bucket is: go there. True when the same call is worth a new try. */
@@ -149,22 +164,26 @@ static cloak_status refuse(cloak_s3 *s3, const cloak_s3_call *call, const cloak_
     cloak_error *error) {
     char *code = cloak_s3_xml_text(answer->body, answer->length, "Error", "Code");
     char *message = cloak_s3_xml_text(answer->body, answer->length, "Error", "Message");
-    const char *known = code                    ? code
-                        : answer->status == 404 ? (call->key ? "NoSuchKey" : "NoSuchBucket")
-                        : answer->status == 403 ? "AccessDenied"
-                                                : "";
+    const bool head = strcmp(call->method, "HEAD") == 0; /* which has no body to say more */
+    const char *known = code                            ? code
+                        : answer->status == 404 && head ? "NoSuchKey"
+                        : answer->status == 403         ? "AccessDenied"
+                                                        : "";
     char *what = advise(s3, known, answer->status);
-    char *text = cloak_format("the server answers %ld%s%s%s%.200s%s", answer->status, *known ? " " : "", known,
-        message ? ": " : "", message ? message : "", what);
-    bool missing = strcmp(known, "NoSuchKey") == 0;
+    char *shown_code = cloak_text_brief(known), *shown = cloak_text_brief(message ? message : "");
+    char *text = cloak_format("the server answers %ld%s%s%s%s%s", answer->status, *known ? " " : "", shown_code,
+        *shown ? ": " : "", shown, what);
+    bool of_the_photo = strcmp(known, "NoSuchKey") == 0 || strcmp(known, "InvalidObjectState") == 0;
     cloak_status status =
-        cloak_s3_fail(s3, call->key, missing ? CLOAK_E_PERMANENT : CLOAK_E_TRANSIENT, error, text);
+        cloak_s3_fail(s3, call->key, of_the_photo ? CLOAK_E_PERMANENT : CLOAK_E_TRANSIENT, error, text);
     error->retryable = may_pass(known, answer->status);
-    if (strcmp(known, "ExpiredToken") == 0 && !s3->expired)
+    if (wants_new_keys(known) && !s3->expired)
         error->retryable = s3->expired = true;
     if (answer->status == 301 || answer->status == 307 || strcmp(known, "AuthorizationHeaderMalformed") == 0)
         error->retryable = follow_region(s3, answer);
     free(text);
+    free(shown);
+    free(shown_code);
     free(what);
     free(message);
     free(code);
@@ -193,8 +212,22 @@ cloak_status cloak_s3_try(
 
 /* --- again --------------------------------------------------------------------------------- */
 
+/* Waits, but not through a stop. */
+static bool wait_for(const cloak_s3 *s3, double seconds) {
+    const cloak_store *store = s3->store;
+    for (double until = cloak_now() + seconds; cloak_now() < until;) {
+        if (store->stop && store->stop(store->stop_context))
+            return false;
+        double left = until - cloak_now();
+        cloak_clock_system.sleep(left < 0.1 ? left : 0.1);
+    }
+    return true;
+}
+
 bool cloak_s3_again(cloak_s3 *s3, cloak_s3_tries *tries, const cloak_error *error) {
-    if (!error->retryable || ++tries->failed >= TRIES)
+    if (tries->began == 0)
+        tries->began = cloak_now();
+    if (!error->retryable || ++tries->failed >= TRIES || cloak_now() - tries->began > all_seconds)
         return false;
     double most = 0.1 * (1 << tries->failed);
     double wait = (most < 5 ? most : 5) * (0.5 + 0.5 * (double)random() / RAND_MAX);
@@ -202,8 +235,7 @@ bool cloak_s3_again(cloak_s3 *s3, cloak_s3_tries *tries, const cloak_error *erro
     double asked = after ? atof(after) : 0;
     if (asked > wait)
         wait = asked < MAX_RETRY_AFTER ? asked : MAX_RETRY_AFTER;
-    cloak_clock_system.sleep(wait);
-    return true;
+    return wait_for(s3, wait);
 }
 
 cloak_status cloak_s3_send(

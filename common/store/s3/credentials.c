@@ -16,6 +16,8 @@
 #include "common/base/alloc.h"
 #include "common/base/clock.h"
 #include "common/base/file.h"
+#include "common/base/text.h"
+#include "common/store/s3/place.h"
 #include "common/store/s3/profile.h"
 #include "common/store/s3/sigv4.h"
 #include "common/store/s3/xml.h"
@@ -46,8 +48,12 @@ static cloak_status ask(cloak_web *web, const cloak_web_request *request, const 
     cloak_status status = cloak_web_send(web, request, answer, &why);
     if (status != CLOAK_OK) {
         cloak_fail(error, status, "no keys for S3: %s does not answer: %s", what, why.text);
+        if (error)
+            error->retryable = why.retryable;
     } else if (answer->status != 200) {
-        char *message = cloak_s3_xml_text(answer->body, answer->length, "Error", "Message");
+        char *said = cloak_s3_xml_text(answer->body, answer->length, "Error", "Message");
+        char *message = said ? cloak_text_brief(said) : NULL;
+        free(said);
         status = cloak_fail(error, CLOAK_E_TRANSIENT, "no keys for S3: %s answers %ld%s%s", what,
             answer->status, message ? ": " : "", message ? message : "");
         if (error)
@@ -81,10 +87,11 @@ static bool from_profile(cloak_s3_credentials *c) {
     return c->access_key || c->secret_key;
 }
 
-/* What a profile may hold instead of keys, and we do not read. */
-static cloak_status check_profile(cloak_error *error) {
+/* What a profile may hold instead of keys, and we do not read: `role_arn` also beside keys, which are then only the
+ * way to it. */
+static cloak_status check_profile(bool keys, cloak_error *error) {
     static const char *const others[] = {"role_arn", "sso_session", "sso_start_url", "credential_process"};
-    for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
+    for (size_t i = 0; i < (keys ? 1 : sizeof others / sizeof *others); i++) {
         char *value = cloak_s3_profile_get(others[i]);
         free(value);
         if (value)
@@ -127,13 +134,17 @@ static cloak_status from_web_identity(
     void *token = NULL;
     size_t length = 0;
     cloak_web_answer answer = {0};
+    if (endpoint && strncasecmp(endpoint, "https://", 8) != 0 &&
+        (strncasecmp(endpoint, "http://", 7) != 0 || !cloak_s3_is_local(endpoint + 7)))
+        return cloak_fail(error, CLOAK_E_USAGE,
+            "AWS_ENDPOINT_URL_STS must begin with https://: keys would be lent in clear");
     cloak_status status =
         cloak_file_read(cloak_s3_environment("AWS_WEB_IDENTITY_TOKEN_FILE"), MAX_TOKEN, &token, &length, error);
     if (status != CLOAK_OK)
         return status;
     while (length && strchr("\r\n ", ((char *)token)[length - 1]))
         ((char *)token)[--length] = 0;
-    char *url = endpoint ? cloak_format("%s/", endpoint) : cloak_format("https://sts.%s.amazonaws.com/", region);
+    char *url = endpoint ? cloak_format("%s/", endpoint) : cloak_format("https://sts.%s.amazonaws.com%s/", region, strncmp(region, "cn-", 3) == 0 ? ".cn" : "");
     char *role_text = cloak_sigv4_encode(role, 0), *token_text = cloak_sigv4_encode(token, 0);
     char *session_text = cloak_sigv4_encode(session ? session : "cloakfleet", 0);
     char *form = cloak_format(
@@ -165,12 +176,17 @@ static cloak_status from_web_identity(
 
 /* A container's agent may be asked without TLS only where it is on this machine. */
 static bool is_agent_address(const char *url) {
-    static const char *const places[] = {"http://127.", "http://localhost", "http://[::1]",
-        "http://169.254.170.2", "http://169.254.170.23", "http://[fd00:ec2::23]", "https://"};
-    for (size_t i = 0; i < sizeof places / sizeof *places; i++)
-        if (strncasecmp(url, places[i], strlen(places[i])) == 0)
-            return true;
-    return false;
+    static const char *const places[] = {"169.254.170.2", "169.254.170.23", "[fd00:ec2::23]"};
+    if (strncasecmp(url, "https://", 8) == 0)
+        return true;
+    if (strncasecmp(url, "http://", 7) != 0)
+        return false;
+    for (size_t i = 0; i < sizeof places / sizeof *places; i++) {
+        size_t n = strlen(places[i]);
+        if (strncmp(url + 7, places[i], n) == 0 && (url[7 + n] == '/' || url[7 + n] == ':'))
+            return strchr(url, '@') == NULL;
+    }
+    return cloak_s3_is_local(url + 7);
 }
 
 static cloak_status from_container(cloak_s3_credentials *c, cloak_web *web, cloak_error *error) {
@@ -185,7 +201,7 @@ static cloak_status from_container(cloak_s3_credentials *c, cloak_web *web, cloa
     cloak_status status = CLOAK_OK;
     if (!is_agent_address(url))
         status = cloak_fail(error, CLOAK_E_USAGE,
-            "AWS_CONTAINER_CREDENTIALS_FULL_URI is %s: keys are asked for over https, or on this machine", url);
+            "AWS_CONTAINER_CREDENTIALS_FULL_URI: keys are asked for over https, or on this machine");
     if (status == CLOAK_OK && token_file)
         status = cloak_file_read(token_file, MAX_TOKEN, &read, &length, error);
     if (status == CLOAK_OK) {
@@ -250,24 +266,23 @@ static cloak_status load(cloak_s3_credentials *c, cloak_web *web, const char *re
         return CLOAK_OK;
     if (cloak_s3_environment("AWS_ROLE_ARN") && cloak_s3_environment("AWS_WEB_IDENTITY_TOKEN_FILE"))
         return from_web_identity(c, web, region, error);
-    if (from_profile(c))
-        return CLOAK_OK;
-    status = check_profile(error);
-    if (status != CLOAK_OK)
+    bool keys = from_profile(c);
+    status = check_profile(keys, error);
+    if (status != CLOAK_OK || keys)
         return status;
     if (cloak_s3_environment("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI") ||
         cloak_s3_environment("AWS_CONTAINER_CREDENTIALS_FULL_URI"))
         return from_container(c, web, error);
     cloak_error why = {0};
-    if (!(off && strcasecmp(off, "true") == 0)) {
-        status = from_machine(c, web, &why);
-        if (status == CLOAK_OK)
-            return CLOAK_OK;
-    }
-    return cloak_fail(error, CLOAK_E_USAGE,
+    const bool asked = !(off && strcasecmp(off, "true") == 0);
+    if (asked && from_machine(c, web, &why) == CLOAK_OK)
+        return CLOAK_OK;
+    cloak_fail(error, asked ? CLOAK_E_TRANSIENT : CLOAK_E_USAGE,
         "no keys for S3: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or write them into the profile %s in "
         "~/.aws/credentials%s%s%s",
-        cloak_s3_profile_name(), why.text[0] ? " (" : "", why.text, why.text[0] ? ")" : "");
+        cloak_s3_profile_name(), asked ? " (" : "", why.text, asked ? ")" : "");
+    error->retryable = false; /* not in a moment: most machines have no metadata at all */
+    return error->code;
 }
 
 cloak_status cloak_s3_credentials_fresh(
@@ -281,6 +296,10 @@ cloak_status cloak_s3_credentials_fresh(
         status = cloak_fail(error, CLOAK_E_USAGE,
             "half of the keys for S3 is missing: the %s is set, the %s is not",
             loaded.access_key ? "access key id" : "secret key", loaded.access_key ? "secret key" : "access key id");
+    if (status == CLOAK_E_PERMANENT) { /* a file of a token: never the photo's fault */
+        error->code = status = CLOAK_E_TRANSIENT;
+        error->retryable = false;
+    }
     if (status != CLOAK_OK) {
         cloak_s3_credentials_free(&loaded);
         return c->access_key && !renew && c->expires > now ? CLOAK_OK : status;

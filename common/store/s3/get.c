@@ -7,7 +7,7 @@
 #include "common/store/backend.h"
 #include "common/store/s3/s3.h"
 
-enum { MAX_ETAG = 256 };
+enum { MAX_ETAG = 256, STRIDE = 64 << 10 };
 
 /* What has come so far. */
 typedef struct {
@@ -46,6 +46,15 @@ static cloak_status add(Part *part, cloak_web_answer *answer, cloak_error *error
     return CLOAK_OK;
 }
 
+/* Whether the last answer, a 206, is the rest of the part. */
+static bool continues(const cloak_s3 *s3, const Part *part) {
+    char want[48];
+    const char *etag = cloak_web_header(s3->web, "ETag"), *range = cloak_web_header(s3->web, "Content-Range");
+    snprintf(want, sizeof want, "bytes %zu-", part->length);
+    return part->length && etag && strcmp(etag, part->etag) == 0 && range &&
+           strncmp(range, want, strlen(want)) == 0;
+}
+
 static cloak_status try_rest(
     cloak_s3 *s3, const char *key, size_t limit, Part *part, cloak_error *error) {
     char range[48];
@@ -58,6 +67,12 @@ static cloak_status try_rest(
     }
     cloak_status status = cloak_s3_try(s3, &call, &answer, error);
     bool content = answer.status == 200 || answer.status == 206;
+    if (answer.status == 206 && !continues(s3, part)) { /* a server that does not heed If-Match */
+        free(answer.body);
+        start_over(part);
+        cloak_s3_fail(s3, key, CLOAK_E_TRANSIENT, error, "the server continues another object than was asked for");
+        return CLOAK_E_TRANSIENT;
+    }
     if (content && (answer.too_large || (answer.status == 206 && answer.length > limit - part->length))) {
         free(answer.body);
         char *text = cloak_format("it has more than %zu bytes, which is the limit", limit);
@@ -91,13 +106,14 @@ cloak_status cloak_s3_get(cloak_store *store, const char *key, size_t limit, voi
     cloak_s3_tries tries = {0};
     cloak_error why = {0};
     Part part = {0};
-    for (;;) {
-        size_t before = part.length;
+    for (size_t most = 0;;) {
         cloak_status status = try_rest(s3, key, limit, &part, &why);
         if (status == CLOAK_OK)
             break;
-        if (part.length > before)
-            tries.failed = 0; /* it gets on; the limit bounds how often */
+        if (part.length >= most + STRIDE) { /* it gets on; the limit bounds how often, `tries` how long */
+            most = part.length;
+            tries.failed = 0;
+        }
         if (cloak_s3_again(s3, &tries, &why))
             continue;
         start_over(&part);

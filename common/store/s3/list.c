@@ -11,7 +11,7 @@
 #include "common/store/s3/sigv4.h"
 #include "common/store/s3/xml.h"
 
-enum { MAX_PAGE = 32 << 20 };
+enum { MAX_PAGE = 32 << 20, MAX_EMPTY = 1000 /* pages of what was deleted */ };
 
 typedef struct {
     char *key; /* as in the answer */
@@ -23,7 +23,7 @@ typedef struct {
     size_t count, room;
     Entry now; /* being read */
     char *next; /* continuation token */
-    bool encoded, truncated;
+    bool encoded, truncated, whole;
 } Page;
 
 static void page_free(Page *page) {
@@ -59,6 +59,8 @@ static bool take(void *context, const char *parent, const char *name, const char
         }
     } else if (strcmp(name, "Contents") == 0) {
         end_entry(page);
+    } else if (strcmp(parent, "") == 0) {
+        page->whole = strcmp(name, "ListBucketResult") == 0;
     } else if (strcmp(parent, "ListBucketResult") == 0) {
         if (strcmp(name, "IsTruncated") == 0)
             page->truncated = strcmp(text, "true") == 0;
@@ -85,7 +87,7 @@ static cloak_status read_page(cloak_s3 *s3, const char *token, Page *page, cloak
     free(prefix);
     if (status != CLOAK_OK)
         return status;
-    if (!cloak_s3_xml_walk(answer.body ? answer.body : "", answer.length, take, page))
+    if (!cloak_s3_xml_walk(answer.body ? answer.body : "", answer.length, take, page) || !page->whole)
         status = cloak_s3_fail(s3, NULL, CLOAK_E_TRANSIENT, error, "the list of objects cannot be read");
     free(answer.body);
     return status;
@@ -117,14 +119,15 @@ cloak_status cloak_s3_list(
     cloak_store *store, cloak_store_visit visit, void *context, cloak_error *error) {
     cloak_s3 *s3 = store->state;
     char *token = NULL;
-    for (;;) {
+    for (int empty = 0;;) {
         Page page = {0};
         cloak_status status = read_page(s3, token, &page, error);
         if (status == CLOAK_OK)
             status = visit_page(s3, &page, visit, context, error);
+        empty = page.count ? 0 : empty + 1;
         /* a token that comes again would go round for ever */
         if (status == CLOAK_OK && page.truncated &&
-            (!page.next || !page.count || (token && strcmp(token, page.next) == 0)))
+            (!page.next || empty > MAX_EMPTY || (token && strcmp(token, page.next) == 0)))
             status = cloak_s3_fail(s3, NULL, CLOAK_E_TRANSIENT, error, "the list of objects ends before its end");
         free(token);
         token = page.next;

@@ -30,5 +30,5 @@ cloak_status cloak_s3_remove(cloak_s3 *s3, const char *key, cloak_error *error) 
     cloak_status status = cloak_s3_send(s3, &call, &answer, error);
     if (status == CLOAK_OK)
         free(answer.body);
-    return status;
+    return status == CLOAK_E_PERMANENT ? CLOAK_OK : status; /* some servers say that it was not there */
 }

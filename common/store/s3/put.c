@@ -66,10 +66,29 @@ static cloak_status send_part(cloak_s3 *s3, const char *key, const char *upload,
     return CLOAK_OK;
 }
 
+/* Whether an answer of 200 says that the object is there: it may have begun before that was known. */
+static bool is_completed(const cloak_web_answer *answer) {
+    char *root = cloak_s3_xml_text(answer->body, answer->length, "", "CompleteMultipartUploadResult");
+    free(root);
+    return root != NULL;
+}
+
+/* Whether the object is one that was put together from so many parts. */
+static bool is_there(cloak_s3 *s3, const char *key, uint64_t size, int parts) {
+    cloak_store_info info;
+    char ending[24];
+    if (cloak_s3_stat(s3, key, &info, NULL) != CLOAK_OK || info.size != size)
+        return false;
+    const char *etag = cloak_web_header(s3->web, "ETag");
+    size_t length = etag ? strcspn(etag + (*etag == '"'), "\"") + (*etag == '"') : 0;
+    int n = snprintf(ending, sizeof ending, "-%d", parts);
+    return etag && length >= (size_t)n && strncmp(etag + length - n, ending, (size_t)n) == 0;
+}
+
 /* Once more whole, now as an object. The answer may be 200 and an error all the same. When it gets
  * lost, the next attempt finds no such upload: then the object tells which of the two it was. */
 static cloak_status complete(cloak_s3 *s3, const char *key, const char *upload, const char *list,
-    uint64_t size, cloak_error *error) {
+    uint64_t size, int parts, cloak_error *error) {
     cloak_s3_tries tries = {0};
     cloak_error why = {0};
     cloak_status status;
@@ -79,16 +98,12 @@ static cloak_status complete(cloak_s3 *s3, const char *key, const char *upload, 
     do {
         cloak_web_answer answer;
         status = cloak_s3_try(s3, &call, &answer, &why);
-        char *code = cloak_s3_xml_text(answer.body, answer.length, "Error", "Code");
-        if (status == CLOAK_OK && code) {
-            status = cloak_s3_fail(s3, key, CLOAK_E_TRANSIENT, &why, code);
+        if (status == CLOAK_OK && !is_completed(&answer)) {
+            status = cloak_s3_fail(s3, key, CLOAK_E_TRANSIENT, &why, "the server did not put the parts together");
             why.retryable = true;
-        } else if (status != CLOAK_OK && tries.failed && answer.status == 404) {
-            cloak_store_info info;
-            if (cloak_s3_stat(s3, key, &info, NULL) == CLOAK_OK && info.size == size)
-                status = CLOAK_OK;
+        } else if (status != CLOAK_OK && tries.failed && answer.status == 404 && is_there(s3, key, size, parts)) {
+            status = CLOAK_OK;
         }
-        free(code);
         free(answer.body);
     } while (status != CLOAK_OK && cloak_s3_again(s3, &tries, &why));
     free(query);
@@ -118,20 +133,21 @@ static cloak_status put_in_parts(
                               ? begin(s3, key, &upload, error)
                               : cloak_s3_fail(s3, key, CLOAK_E_PERMANENT, error, "too large to store");
     char *id = upload ? cloak_sigv4_encode(upload, 0) : NULL;
-    for (size_t at = 0, number = 1; at < length && status == CLOAK_OK; at += PART, number++) {
+    int parts = 0;
+    for (size_t at = 0; at < length && status == CLOAK_OK; at += PART) {
         char etag[MAX_ETAG];
         status = send_part(
-            s3, key, id, (int)number, bytes + at, length - at < PART ? length - at : PART, etag, error);
+            s3, key, id, ++parts, bytes + at, length - at < PART ? length - at : PART, etag, error);
         if (status == CLOAK_OK) {
             char *longer = cloak_format(
-                "%s<Part><PartNumber>%zu</PartNumber><ETag>%s</ETag></Part>", list, number, etag);
+                "%s<Part><PartNumber>%d</PartNumber><ETag>%s</ETag></Part>", list, parts, etag);
             free(list);
             list = longer;
         }
     }
     if (status == CLOAK_OK) {
         char *whole = cloak_format("%s</CompleteMultipartUpload>", list);
-        status = complete(s3, key, id, whole, length, error);
+        status = complete(s3, key, id, whole, length, parts, error);
         free(whole);
     }
     if (status != CLOAK_OK && id)
@@ -159,50 +175,62 @@ cloak_status cloak_s3_put(
 /* --- uploads of the dead ------------------------------------------------------------------- */
 
 typedef struct {
-    char *key, *id;
+    char *key, *id; /* the key as the page has it */
+    int64_t begun_ns; /* 0 unknown */
 } Upload;
 
-/* The uploads below the prefix that began before a time, and the page of them that is being read. */
+/* A page of the uploads below the prefix. */
 typedef struct {
-    const char *prefix;
-    int64_t before_ns;
-    Upload *old; /* keys below the prefix */
-    size_t count;
-    Upload now; /* being read, or the last that was */
-    int64_t begun_ns;
-    bool encoded, truncated;
-    size_t on_page;
+    Upload *items, now; /* `now` is being read */
+    size_t count, room;
+    bool encoded, truncated, whole;
 } Uploads;
+
+static void upload_free(Upload *upload) {
+    free(upload->key);
+    free(upload->id);
+    *upload = (Upload){0};
+}
+
+static void uploads_free(Uploads *uploads) {
+    for (size_t i = 0; i < uploads->count; i++)
+        upload_free(&uploads->items[i]);
+    upload_free(&uploads->now);
+    free(uploads->items);
+    *uploads = (Uploads){0};
+}
 
 static void replace(char **text, const char *by) {
     free(*text);
     *text = cloak_strdup(by);
 }
 
-static bool end_upload(Uploads *uploads) {
-    Upload *now = &uploads->now;
-    size_t n = strlen(uploads->prefix);
-    uploads->on_page++;
-    if (!now->key || !now->id || (uploads->encoded && !cloak_s3_xml_unquote(now->key)))
-        return false;
-    if (uploads->begun_ns <= uploads->before_ns && strncmp(now->key, uploads->prefix, n) == 0 && now->key[n]) {
-        uploads->old = cloak_realloc(uploads->old, (uploads->count + 1) * sizeof *uploads->old);
-        uploads->old[uploads->count++] = (Upload){cloak_strdup(now->key + n), cloak_strdup(now->id)};
+static void end_upload(Uploads *uploads) {
+    if (!uploads->now.key || !uploads->now.id) {
+        upload_free(&uploads->now);
+        return;
     }
-    return true;
+    if (uploads->count == uploads->room) {
+        uploads->room = uploads->room ? uploads->room * 2 : 16;
+        uploads->items = cloak_realloc(uploads->items, uploads->room * sizeof *uploads->items);
+    }
+    uploads->items[uploads->count++] = uploads->now;
+    uploads->now = (Upload){0};
 }
 
 static bool take_upload(void *context, const char *parent, const char *name, const char *text) {
     Uploads *uploads = context;
-    if (strcmp(name, "Upload") == 0)
-        return end_upload(uploads);
     if (strcmp(parent, "Upload") == 0) {
         if (strcmp(name, "Key") == 0)
             replace(&uploads->now.key, text);
         else if (strcmp(name, "UploadId") == 0)
             replace(&uploads->now.id, text);
         else if (strcmp(name, "Initiated") == 0)
-            uploads->begun_ns = cloak_s3_xml_time(text);
+            uploads->now.begun_ns = cloak_s3_xml_time(text);
+    } else if (strcmp(name, "Upload") == 0) {
+        end_upload(uploads);
+    } else if (strcmp(parent, "") == 0) {
+        uploads->whole = strcmp(name, "ListMultipartUploadsResult") == 0;
     } else if (strcmp(name, "IsTruncated") == 0) {
         uploads->truncated = strcmp(text, "true") == 0;
     } else if (strcmp(name, "EncodingType") == 0) {
@@ -211,12 +239,12 @@ static bool take_upload(void *context, const char *parent, const char *name, con
     return true;
 }
 
-/* Reads the page of uploads after the last one read. */
-static cloak_status read_uploads(cloak_s3 *s3, Uploads *uploads, cloak_error *error) {
+/* Reads the page of uploads behind `last` (zeroed for the first page). */
+static cloak_status read_uploads(cloak_s3 *s3, const Upload *last, Uploads *uploads, cloak_error *error) {
     cloak_web_answer answer;
     char *prefix = cloak_sigv4_encode(s3->place.prefix, 0);
-    char *key = cloak_sigv4_encode(uploads->now.key ? uploads->now.key : "", 0);
-    char *id = cloak_sigv4_encode(uploads->now.id ? uploads->now.id : "", 0);
+    char *key = cloak_sigv4_encode(last->key ? last->key : "", 0);
+    char *id = cloak_sigv4_encode(last->id ? last->id : "", 0);
     char *query = *key ? cloak_format("encoding-type=url&key-marker=%s&prefix=%s&upload-id-marker=%s&uploads=",
                              key, prefix, id)
                        : cloak_format("encoding-type=url&prefix=%s&uploads=", prefix);
@@ -228,34 +256,51 @@ static cloak_status read_uploads(cloak_s3 *s3, Uploads *uploads, cloak_error *er
     free(prefix);
     if (status != CLOAK_OK)
         return status;
-    uploads->encoded = uploads->truncated = false;
-    uploads->on_page = 0;
-    if (!cloak_s3_xml_walk(answer.body ? answer.body : "", answer.length, take_upload, uploads))
-        status = cloak_s3_fail(s3, NULL, CLOAK_E_TRANSIENT, error, "the list of uploads cannot be read");
+    bool fine = cloak_s3_xml_walk(answer.body ? answer.body : "", answer.length, take_upload, uploads) && uploads->whole;
+    for (size_t i = 0; i < uploads->count && fine; i++)
+        fine = !uploads->encoded || cloak_s3_xml_unquote(uploads->items[i].key);
     free(answer.body);
+    return fine ? CLOAK_OK
+                : cloak_s3_fail(s3, NULL, CLOAK_E_TRANSIENT, error, "the list of uploads cannot be read");
+}
+
+/* Aborts those of a page that are ours and old enough. */
+static cloak_status abort_old(cloak_s3 *s3, const Uploads *uploads, int64_t before_ns, cloak_store_ours ours,
+    void *context, cloak_error *error) {
+    const size_t n = strlen(s3->place.prefix);
+    cloak_status status = CLOAK_OK;
+    for (size_t i = 0; i < uploads->count && status == CLOAK_OK; i++) {
+        const Upload *upload = &uploads->items[i];
+        if (strncmp(upload->key, s3->place.prefix, n) != 0 || !cloak_store_key_ok(upload->key + n) ||
+            upload->begun_ns == 0 || upload->begun_ns > before_ns || !ours(context, upload->key + n))
+            continue;
+        char *id = cloak_sigv4_encode(upload->id, 0);
+        status = abort_upload(s3, upload->key + n, id, error);
+        free(id);
+    }
     return status;
 }
 
-cloak_status cloak_s3_sweep(cloak_store *store, double seconds, cloak_error *error) {
+cloak_status cloak_s3_sweep(cloak_store *store, double seconds, cloak_store_ours ours, void *context,
+    cloak_error *error) {
     enum { MAX_PAGES = 1000 };
     cloak_s3 *s3 = store->state;
-    Uploads uploads = {.prefix = s3->place.prefix,
-        .before_ns = (cloak_clock_system.wall_ms() - (int64_t)(seconds * 1000)) * 1000000};
+    const int64_t before = (cloak_clock_system.wall_ms() - (int64_t)(seconds * 1000)) * 1000000;
+    Upload last = {0};
     cloak_status status = CLOAK_OK;
-    int pages = 0;
-    do
-        status = read_uploads(s3, &uploads, error);
-    while (status == CLOAK_OK && uploads.truncated && uploads.on_page && ++pages < MAX_PAGES);
-    for (size_t i = 0; i < uploads.count; i++) {
-        char *id = cloak_sigv4_encode(uploads.old[i].id, 0);
+    bool more = true;
+    for (int page = 0; page < MAX_PAGES && more && status == CLOAK_OK; page++) {
+        Uploads uploads = {0};
+        status = read_uploads(s3, &last, &uploads, error);
         if (status == CLOAK_OK)
-            status = abort_upload(s3, uploads.old[i].key, id, error);
-        free(id);
-        free(uploads.old[i].key);
-        free(uploads.old[i].id);
+            status = abort_old(s3, &uploads, before, ours, context, error);
+        more = uploads.truncated && uploads.count;
+        if (more) {
+            upload_free(&last);
+            last = uploads.items[--uploads.count];
+        }
+        uploads_free(&uploads);
     }
-    free(uploads.old);
-    free(uploads.now.key);
-    free(uploads.now.id);
+    upload_free(&last);
     return status;
 }

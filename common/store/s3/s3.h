@@ -11,7 +11,8 @@ typedef struct {
     cloak_s3_place place;
     cloak_s3_credentials credentials;
     cloak_web *web;
-    bool expired; /* the server called the keys expired: fetch new ones before the next request */
+    bool expired; /* the server does not want these keys (any more): fetch new ones before the next request */
+    const cloak_store *store; /* whose `stop` is asked */
 } cloak_s3;
 
 typedef struct {
@@ -25,9 +26,10 @@ typedef struct {
     size_t limit; /* of the answer's body */
 } cloak_s3_call;
 
-/* How often a request was tried. Zeroed before the first. */
+/* How often a request was tried, and since when. Zeroed before the first. */
 typedef struct {
     int failed;
+    double began;
 } cloak_s3_tries;
 
 /* Signs and sends once. CLOAK_OK means an answer of 2xx. Otherwise the error names bucket and key
@@ -39,7 +41,7 @@ CLOAK_MUST_CHECK cloak_status cloak_s3_try(
 
 /* After a failure: waits and returns true, or returns false when it should not be tried again. The
  * waits double from 0.1 s to 5 s, with jitter ("Exponential Backoff And Jitter", AWS Architecture
- * Blog); a server's Retry-After of up to 20 s is heeded. Six tries in all. */
+ * Blog); a server's Retry-After of up to 20 s is heeded. Six tries in all, within ten minutes. */
 bool cloak_s3_again(cloak_s3 *s3, cloak_s3_tries *tries, const cloak_error *error);
 
 /* Both in a loop. On failure the body is freed. `error` may be NULL. */
@@ -57,7 +59,8 @@ cloak_status cloak_s3_put(
     cloak_store *store, const char *key, const void *bytes, size_t length, cloak_error *error);
 cloak_status cloak_s3_stat(cloak_s3 *s3, const char *key, cloak_store_info *info, cloak_error *error);
 cloak_status cloak_s3_remove(cloak_s3 *s3, const char *key, cloak_error *error);
-cloak_status cloak_s3_sweep(cloak_store *store, double seconds, cloak_error *error);
+cloak_status cloak_s3_sweep(cloak_store *store, double seconds, cloak_store_ours ours, void *context,
+    cloak_error *error);
 cloak_status cloak_s3_list(
     cloak_store *store, cloak_store_visit visit, void *context, cloak_error *error);
 

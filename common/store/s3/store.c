@@ -20,6 +20,7 @@ enum { MAX_KEY = 1024 };
 static cloak_status s3_open(cloak_store *store, const char *url, cloak_error *error) {
     cloak_s3 *s3 = cloak_alloc(sizeof *s3);
     store->state = s3;
+    s3->store = store;
     cloak_status status = cloak_s3_place_read(url, &s3->place, error);
     if (status != CLOAK_OK)
         return status;

@@ -11,7 +11,7 @@
 
 #include "common/base/alloc.h"
 
-enum { CONNECT_SECONDS = 10, STALL_SECONDS = 30 };
+enum { CONNECT_SECONDS = 10, STALL_SECONDS = 30, ERROR_BODY = 1 << 20 };
 
 struct cloak_web {
     CURL *curl;
@@ -84,6 +84,11 @@ static size_t take(char *bytes, size_t one, size_t n, void *context) {
     Intake *in = context;
     cloak_web_answer *answer = in->answer;
     n *= one;
+    if (answer->length == 0) {
+        curl_easy_getinfo(in->curl, CURLINFO_RESPONSE_CODE, &answer->status);
+        if (answer->status >= 300)
+            in->limit = ERROR_BODY;
+    }
     if (n > in->limit - answer->length) {
         answer->too_large = true;
         return 0; /* ends the exchange */
@@ -94,6 +99,13 @@ static size_t take(char *bytes, size_t one, size_t n, void *context) {
     answer->length += n;
     answer->body[answer->length] = 0;
     return n;
+}
+
+/* Called by libcurl while it transfers or waits. */
+static int look_up(void *context, curl_off_t a, curl_off_t b, curl_off_t c, curl_off_t d) {
+    const cloak_web_request *request = context;
+    (void)a, (void)b, (void)c, (void)d;
+    return request->stop(request->stop_context);
 }
 
 static bool only_a_person_helps(CURLcode code) {
@@ -142,6 +154,11 @@ static void set_up(cloak_web *web, const cloak_web_request *request, struct curl
     curl_easy_setopt(curl, CURLOPT_HTTPHEADER, headers);
     curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, take);
     curl_easy_setopt(curl, CURLOPT_WRITEDATA, in);
+    if (request->stop) {
+        curl_easy_setopt(curl, CURLOPT_NOPROGRESS, 0L);
+        curl_easy_setopt(curl, CURLOPT_XFERINFOFUNCTION, look_up);
+        curl_easy_setopt(curl, CURLOPT_XFERINFODATA, request);
+    }
     if (request->direct)
         curl_easy_setopt(curl, CURLOPT_NOPROXY, "*");
     if (web->ca_file)
@@ -169,6 +186,8 @@ cloak_status cloak_web_send(
     curl_slist_free_all(headers);
     if (code == CURLE_OK)
         return CLOAK_OK;
+    if (code == CURLE_ABORTED_BY_CALLBACK)
+        return cloak_fail(error, CLOAK_E_INTERRUPTED, "interrupted");
     const char *why = in.no_memory      ? "out of memory"
                       : answer->too_large ? "the answer is too large"
                       : web->why[0]     ? web->why

@@ -16,8 +16,10 @@ typedef struct {
     size_t header_count;
     const void *body; /* borrowed for the call; NULL for none */
     size_t body_length;
-    size_t limit;   /* of the answer's body, in bytes */
+    size_t limit;   /* of the body of an answer below 300, in bytes; others may have 1 MiB */
     double seconds; /* for the whole exchange; one that stands still ends after 30 s */
+    bool (*stop)(void *context); /* NULL, or asked about once a second and with every packet: true breaks off */
+    void *stop_context;
     bool direct;    /* past all proxies: for addresses that only this machine can reach */
 } cloak_web_request;
 
@@ -35,7 +37,7 @@ cloak_web *cloak_web_new(const char *ca_file);
 void cloak_web_free(cloak_web *web);
 
 /* Sends and waits. Redirects are not followed. CLOAK_OK means that a whole answer came, whatever its
- * status. Otherwise CLOAK_E_TRANSIENT; `retryable` is false where only a person can help (a
+ * status. Otherwise CLOAK_E_INTERRUPTED when it was told to stop, or CLOAK_E_TRANSIENT; `retryable` is false where only a person can help (a
  * certificate, a name in the URL). `*answer` is set in both cases: free its body. An answer that is too large counts
  * as one that broke off. */
 CLOAK_MUST_CHECK cloak_status cloak_web_send(

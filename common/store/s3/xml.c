@@ -68,6 +68,8 @@ static void end(void *data, const XML_Char *name) {
 }
 
 bool cloak_s3_xml_walk(const char *xml, size_t length, cloak_s3_xml_visit visit, void *context) {
+    while (length && strchr(" \t\r\n", *xml) && *xml)
+        xml++, length--;
     Walk walk = {.parser = XML_ParserCreate(NULL), .visit = visit, .context = context};
     if (!walk.parser || length > INT_MAX) {
         if (walk.parser)
