@@ -119,7 +119,7 @@ cloak_status cloak_estimate_speed(
     Ids ids = {.count = 0};
     Speed same = {0}, all = {0};
     cloak_status status =
-        cloak_queue_albums(queue, sizeof ids.ids / sizeof *ids.ids, keep_id, &ids, error);
+        cloak_queue_albums(queue, 0, sizeof ids.ids / sizeof *ids.ids, keep_id, &ids, error);
     for (size_t i = 0; i < ids.count && status == CLOAK_OK; i++)
         status = add_album(queue, ids.ids[i], settings, &same, &all, error);
     const Speed *speed = same.photos ? &same : &all;

@@ -14,13 +14,13 @@ static void keep_id(void *context, const char *id) {
         snprintf(overview->albums[overview->count++].id, CLOAK_ALBUM_ID_SIZE, "%s", id);
 }
 
-cloak_status cloak_overview_read(cloak_queue *queue, const char *name, size_t most,
+cloak_status cloak_overview_read(cloak_queue *queue, const char *name, size_t offset, size_t most,
     cloak_overview *overview, cloak_error *error) {
     *overview = (cloak_overview){.queue = name, .most = most};
     overview->albums = cloak_alloc(most * sizeof *overview->albums);
     cloak_status status = cloak_queue_load(queue, &overview->load, error);
     if (status == CLOAK_OK)
-        status = cloak_queue_albums(queue, most, keep_id, overview, error);
+        status = cloak_queue_albums(queue, offset, most, keep_id, overview, error);
     for (size_t i = 0; i < overview->count && status == CLOAK_OK; i++)
         status = cloak_queue_books(queue, overview->albums[i].id, &overview->albums[i].books, error);
     if (status != CLOAK_OK)
@@ -52,17 +52,16 @@ void cloak_overview_print(const cloak_overview *overview) {
     }
 }
 
-char *cloak_overview_json(const cloak_overview *overview) {
-    const cloak_load *load = &overview->load;
-    cJSON *object = cJSON_CreateObject(), *list;
-    cJSON_AddStringToObject(object, "queue", overview->queue);
-    cJSON_AddBoolToObject(object, "paused", load->paused);
-    cJSON_AddNumberToObject(object, "workers", (double)load->workers);
-    cJSON_AddNumberToObject(object, "waiting", (double)(load->waiting + load->delayed));
-    cJSON_AddNumberToObject(object, "leased", (double)load->leased);
-    cJSON_AddNumberToObject(object, "backlog_seconds", load->backlog_seconds);
-    cJSON_AddNumberToObject(object, "oldest_seconds", load->oldest_seconds);
-    list = cJSON_AddArrayToObject(object, "albums");
+static char *print_json(cJSON *object) {
+    char *text = cJSON_PrintUnformatted(object);
+    cJSON_Delete(object);
+    if (!text)
+        abort(); /* out of memory, small allocation: see alloc.h */
+    return text;
+}
+
+static void add_albums(const cloak_overview *overview, cJSON *object) {
+    cJSON *list = cJSON_AddArrayToObject(object, "albums");
     for (size_t i = 0; i < overview->count; i++) {
         const cloak_books *b = &overview->albums[i].books;
         cJSON *album = cJSON_CreateObject();
@@ -77,9 +76,28 @@ char *cloak_overview_json(const cloak_overview *overview) {
         cJSON_AddBoolToObject(album, "books_balanced", b->balanced);
         cJSON_AddItemToArray(list, album);
     }
-    char *text = cJSON_PrintUnformatted(object);
-    cJSON_Delete(object);
-    if (!text)
-        abort(); /* out of memory, small allocation: see alloc.h */
-    return text;
+}
+
+char *cloak_overview_albums_json(const cloak_overview *overview, size_t offset) {
+    cJSON *object = cJSON_CreateObject();
+    add_albums(overview, object);
+    if (overview->count == overview->most)
+        cJSON_AddNumberToObject(object, "next", (double)(offset + overview->count));
+    else
+        cJSON_AddNullToObject(object, "next");
+    return print_json(object);
+}
+
+char *cloak_overview_json(const cloak_overview *overview) {
+    const cloak_load *load = &overview->load;
+    cJSON *object = cJSON_CreateObject();
+    cJSON_AddStringToObject(object, "queue", overview->queue);
+    cJSON_AddBoolToObject(object, "paused", load->paused);
+    cJSON_AddNumberToObject(object, "workers", (double)load->workers);
+    cJSON_AddNumberToObject(object, "waiting", (double)(load->waiting + load->delayed));
+    cJSON_AddNumberToObject(object, "leased", (double)load->leased);
+    cJSON_AddNumberToObject(object, "backlog_seconds", load->backlog_seconds);
+    cJSON_AddNumberToObject(object, "oldest_seconds", load->oldest_seconds);
+    add_albums(overview, object);
+    return print_json(object);
 }

@@ -16,13 +16,16 @@ typedef struct {
     size_t count, most;
 } cloak_overview;
 
-/* Reads it, with at most `most` albums. Free with cloak_overview_free. */
-CLOAK_MUST_CHECK cloak_status cloak_overview_read(cloak_queue *queue, const char *name, size_t most,
+/* Reads it, with at most `most` albums from place `offset` on (0 is the newest). Free with cloak_overview_free. */
+CLOAK_MUST_CHECK cloak_status cloak_overview_read(cloak_queue *queue, const char *name, size_t offset, size_t most,
     cloak_overview *overview, cloak_error *error);
 void cloak_overview_free(cloak_overview *overview);
 
 /* As one line of JSON with the documented keys (docs/operating.md), a new string (free()). */
 char *cloak_overview_json(const cloak_overview *overview);
+
+/* The albums alone, as an object {"albums": […], "next": the place after the last, or null}; a new string (free()). */
+char *cloak_overview_albums_json(const cloak_overview *overview, size_t offset);
 
 /* For people: the queue on stderr, the albums on stdout. */
 void cloak_overview_print(const cloak_overview *overview);

@@ -1,11 +1,10 @@
 /* cloak serve: what the queue holds, for people, for Prometheus, for scripts and for load balancers.
  *
- *   /                the page of dispatcher/page, which asks /v1
- *   /metrics         Prometheus' text
- *   /v1/queue        what `cloak status --json` prints
- *   /v1/albums/ID    what `cloak status ID --json` prints
- *   /healthz         the process lives
- *   /readyz          Redis answers
+ *   /          the page of dispatcher/page, which asks /v1
+ *   /metrics   Prometheus' text
+ *   /v1/…      JSON, and actions (api.h)
+ *   /healthz   the process lives
+ *   /readyz    Redis answers
  *
  * Requests are answered one after the other over one connection to Redis, so that any number of readers costs the
  * queue no more than one.
@@ -21,16 +20,11 @@
 #include "common/base/log.h"
 #include "common/http/http.h"
 #include "common/report/metrics.h"
+#include "dispatcher/api.h"
 #include "dispatcher/overview.h"
-#include "dispatcher/report.h"
 #include "dispatcher/verbs.h"
 
-enum { METRICS_ALBUMS = 1000, LIST_ALBUMS = 50 };
-
-typedef struct {
-    const cloak_queue_options *options;
-    cloak_queue *queue; /* opened on first use, and again after an error */
-} Server;
+enum { METRICS_ALBUMS = 1000 };
 
 static volatile sig_atomic_t stopping;
 
@@ -40,27 +34,7 @@ static void on_signal(int number) {
 }
 
 static cloak_http_answer text_answer(int code, const char *text) {
-    return (cloak_http_answer){code, "text/plain; charset=utf-8", cloak_format("%s\n", text)};
-}
-
-static cloak_http_answer json_answer(char *json) {
-    return (cloak_http_answer){200, "application/json", json};
-}
-
-static cloak_http_answer error_answer(Server *server, const cloak_error *error) {
-    cloak_queue_close(server->queue);
-    server->queue = NULL;
-    return text_answer(503, error->text);
-}
-
-static cloak_status open_queue(Server *server, cloak_error *error) {
-    if (server->queue)
-        return CLOAK_OK;
-    cloak_status status = cloak_queue_open(
-        server->options->redis, server->options->queue, 5, &server->queue, error);
-    if (status != CLOAK_OK)
-        server->queue = NULL;
-    return status;
+    return (cloak_http_answer){.code = code, .content_type = "text/plain; charset=utf-8", .body = cloak_format("%s\n", text)};
 }
 
 static void set_metrics(const cloak_overview *overview, cloak_metrics *metrics) {
@@ -83,15 +57,14 @@ static void set_metrics(const cloak_overview *overview, cloak_metrics *metrics) 
 }
 
 /* Also when Redis is away: then that is what they say. */
-static cloak_http_answer answer_metrics(Server *server) {
+static cloak_http_answer answer_metrics(cloak_api *api) {
     cloak_error error = {0};
     cloak_overview overview = {0};
     cloak_metrics *metrics = cloak_metrics_new();
     cloak_metrics_set(metrics, CLOAK_METRIC_BUILD, CLOAK_VERSION, 1);
-    cloak_status status = open_queue(server, &error);
+    cloak_status status = cloak_api_open(api, &error);
     if (status == CLOAK_OK)
-        status = cloak_overview_read(
-            server->queue, server->options->queue, METRICS_ALBUMS, &overview, &error);
+        status = cloak_overview_read(api->queue, api->name, 0, METRICS_ALBUMS, &overview, &error);
     cloak_metrics_set(metrics, CLOAK_METRIC_REDIS_UP, NULL, status == CLOAK_OK);
     if (status == CLOAK_OK)
         set_metrics(&overview, metrics);
@@ -100,36 +73,7 @@ static cloak_http_answer answer_metrics(Server *server) {
     cloak_overview_free(&overview);
     char *text = cloak_metrics_text(metrics);
     cloak_metrics_free(metrics);
-    return (cloak_http_answer){200, "text/plain; version=0.0.4; charset=utf-8", text};
-}
-
-static cloak_http_answer answer_queue(Server *server) {
-    cloak_error error = {0};
-    cloak_overview overview = {0};
-    cloak_status status = open_queue(server, &error);
-    if (status == CLOAK_OK)
-        status = cloak_overview_read(server->queue, server->options->queue, LIST_ALBUMS, &overview, &error);
-    if (status != CLOAK_OK)
-        return error_answer(server, &error);
-    char *json = cloak_overview_json(&overview);
-    cloak_overview_free(&overview);
-    return json_answer(json);
-}
-
-static cloak_http_answer answer_album(Server *server, const char *id) {
-    cloak_error error = {0};
-    cloak_album_report report = {0};
-    cloak_status status = open_queue(server, &error);
-    if (status == CLOAK_OK)
-        status = cloak_album_report_read(server->queue, id, &report, &error);
-    if (status == CLOAK_E_USAGE) /* no album of this name */
-        return text_answer(404, error.text);
-    if (status != CLOAK_OK)
-        return error_answer(server, &error);
-    char *json = cloak_album_report_json(
-        &report, (double)cloak_sums_get(&report.sums, "us.total") / 1e6, report.books.done, 0);
-    cloak_album_report_free(&report);
-    return json_answer(json);
+    return (cloak_http_answer){.code = 200, .content_type = "text/plain; version=0.0.4; charset=utf-8", .body = text};
 }
 
 extern const unsigned char cloak_page_index_html[], cloak_page_page_js[], cloak_page_style_css[];
@@ -144,59 +88,71 @@ static bool answer_page(const char *path, cloak_http_answer *out) {
         {"/style.css", "text/css; charset=utf-8", cloak_page_style_css}};
     for (size_t i = 0; i < sizeof files / sizeof *files; i++)
         if (strcmp(path, files[i].path) == 0) {
-            *out = (cloak_http_answer){200, files[i].type, cloak_strdup((const char *)files[i].text)};
+            *out = (cloak_http_answer){.code = 200, .content_type = files[i].type, .body = cloak_strdup((const char *)files[i].text)};
             return true;
         }
     return false;
 }
 
-static cloak_http_answer answer(void *context, const char *path) {
-    static const char albums[] = "/v1/albums/";
-    Server *server = context;
+static cloak_http_answer answer_ready(cloak_api *api) {
+    cloak_load load;
     cloak_error error = {0};
+    cloak_status status = cloak_api_open(api, &error);
+    if (status == CLOAK_OK)
+        status = cloak_queue_load(api->queue, &load, &error);
+    if (status == CLOAK_OK)
+        return text_answer(200, "ready");
+    cloak_api_close(api);
+    return text_answer(503, error.text);
+}
+
+static cloak_http_answer answer(void *context, const cloak_http_request *request) {
+    cloak_api *api = context;
     cloak_http_answer page;
-    if (answer_page(path, &page))
+    if (strncmp(request->path, "/v1/", 4) == 0)
+        return cloak_api_answer(api, request);
+    if (request->method != CLOAK_HTTP_GET) {
+        page = text_answer(405, "only GET and HEAD");
+        page.allow = "GET, HEAD";
         return page;
-    if (strcmp(path, "/metrics") == 0)
-        return answer_metrics(server);
-    if (strcmp(path, "/v1/queue") == 0)
-        return answer_queue(server);
-    if (strncmp(path, albums, sizeof albums - 1) == 0)
-        return answer_album(server, path + sizeof albums - 1);
-    if (strcmp(path, "/readyz") == 0) {
-        cloak_load load;
-        cloak_status status = open_queue(server, &error);
-        if (status == CLOAK_OK)
-            status = cloak_queue_load(server->queue, &load, &error);
-        return status == CLOAK_OK ? text_answer(200, "ready") : error_answer(server, &error);
     }
-    return text_answer(404, "there are /, /metrics, /v1/queue, /v1/albums/ID, /healthz and /readyz");
+    if (answer_page(request->path, &page))
+        return page;
+    if (strcmp(request->path, "/metrics") == 0)
+        return answer_metrics(api);
+    if (strcmp(request->path, "/readyz") == 0)
+        return answer_ready(api);
+    return text_answer(404, "there are /, /metrics, /v1/openapi.json, /healthz and /readyz");
 }
 
 int cloak_verb_serve(int argc, char **argv) {
     cloak_queue_options o = CLOAK_QUEUE_OPTIONS_DEFAULT;
     const char *listen = "127.0.0.1:8181", *token = getenv("CLOAK_HTTP_TOKEN");
+    cloak_api api = {0};
     const cloak_option table[] = {CLOAK_QUEUE_OPTIONS(o),
         {"listen", "HOST:PORT", "CLOAK_LISTEN", CLOAK_OPTION_TEXT, &listen, 0, 0,
             "where; on another address than loopback set CLOAK_HTTP_TOKEN"},
+        {"actions", NULL, NULL, CLOAK_OPTION_FLAG, &api.actions, 0, 0,
+            "let the page and POST requests pause, resume, cancel and retry"},
         {0}};
     struct sigaction action = {.sa_handler = on_signal};
-    Server server = {&o, NULL};
     cloak_http *http = NULL;
     cloak_error error = {0};
     int code = 0;
     if (!cloak_verb_parse("serve [OPTIONS]",
-            "Tells by HTTP what the queue holds: a page for people at /, /metrics for Prometheus, /v1/queue\n"
-            "and /v1/albums/ID as JSON, /healthz and /readyz. Ends with SIGTERM or Ctrl-C.",
+            "Tells by HTTP what the queue holds: a page for people at /, /metrics for Prometheus, JSON below\n"
+            "/v1 (described by /v1/openapi.json), /healthz and /readyz. Ends with SIGTERM or Ctrl-C.",
             table, argc, argv, 0, &code))
         return code;
     sigaction(SIGTERM, &action, NULL);
     sigaction(SIGINT, &action, NULL);
     signal(SIGPIPE, SIG_IGN);
-    if (open_queue(&server, &error) == CLOAK_E_USAGE) /* Redis may come later; a URL that is none never does */
+    api.redis = o.redis;
+    api.name = o.queue;
+    if (cloak_api_open(&api, &error) == CLOAK_E_USAGE) /* Redis may come later; a URL that is none never does */
         return cloak_verb_fail("serve", &error);
-    if (cloak_http_start(listen, token && *token ? token : NULL, answer, &server, &http, &error) != CLOAK_OK) {
-        cloak_queue_close(server.queue);
+    if (cloak_http_start(listen, token && *token ? token : NULL, true, answer, &api, &http, &error) != CLOAK_OK) {
+        cloak_api_close(&api);
         return cloak_verb_fail("serve", &error);
     }
     fprintf(stderr, "  http://%.*s:%d/\n", (int)(strrchr(listen, ':') - listen), listen, cloak_http_port(http));
@@ -204,6 +160,6 @@ int cloak_verb_serve(int argc, char **argv) {
     while (!stopping)
         cloak_clock_system.sleep(0.1);
     cloak_http_stop(http);
-    cloak_queue_close(server.queue);
+    cloak_api_close(&api);
     return CLOAK_EXIT_OK;
 }

@@ -47,7 +47,7 @@ static int show_queue(const cloak_queue_options *o) {
     cloak_error error = {0};
     cloak_status status = cloak_queue_open(o->redis, o->queue, 10, &queue, &error);
     if (status == CLOAK_OK)
-        status = cloak_overview_read(queue, o->queue, 50, &overview, &error);
+        status = cloak_overview_read(queue, o->queue, 0, 50, &overview, &error);
     cloak_queue_close(queue);
     if (status != CLOAK_OK)
         return cloak_verb_fail("status", &error);

@@ -63,9 +63,9 @@ def portraits(count):
     return sorted(sample_album().glob("portraits/*/*.jpg"))[:count]
 
 
-def python_packages():
-    """A folder with the packages of tests/requirements.txt; skips where they cannot be had."""
-    done = subprocess.run([ROOT / "deploy/python-packages"], capture_output=True, text=True,
+def python_packages(*which):
+    """A folder with the packages of tests/requirements.txt, or of a set; skips where they cannot be had."""
+    done = subprocess.run([ROOT / "deploy/python-packages", *which], capture_output=True, text=True,
         timeout=300)
     if done.returncode != 0:
         raise unittest.SkipTest(f"no Python packages: {done.stderr.strip()[-300:]}")

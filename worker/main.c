@@ -44,18 +44,18 @@ static char *default_name(void) {
 }
 
 /* /metrics; /healthz is the server's own. */
-static cloak_http_answer answer(void *context, const char *path) {
-    if (strcmp(path, "/metrics") == 0)
+static cloak_http_answer answer(void *context, const cloak_http_request *request) {
+    if (strcmp(request->path, "/metrics") == 0)
         return (cloak_http_answer){
-            200, "text/plain; version=0.0.4; charset=utf-8", cloak_metrics_text(context)};
-    return (cloak_http_answer){404, "text/plain; charset=utf-8", cloak_strdup("there are /metrics and /healthz\n")};
+            200, "text/plain; version=0.0.4; charset=utf-8", cloak_metrics_text(context), NULL};
+    return (cloak_http_answer){404, "text/plain; charset=utf-8", cloak_strdup("there are /metrics and /healthz\n"), NULL};
 }
 
 static cloak_status serve_metrics(
     const char *listen, cloak_metrics *metrics, cloak_http **http, cloak_error *error) {
     const char *token = getenv("CLOAK_HTTP_TOKEN");
     cloak_status status =
-        cloak_http_start(listen, token && *token ? token : NULL, answer, metrics, http, error);
+        cloak_http_start(listen, token && *token ? token : NULL, false, answer, metrics, http, error);
     if (status == CLOAK_OK)
         cloak_log(CLOAK_LOG_INFO, "metrics_start", "port %d", cloak_http_port(*http));
     return status;

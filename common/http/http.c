@@ -7,6 +7,7 @@
 #include <netinet/in.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <unistd.h>
 
 #include <openssl/crypto.h>
@@ -20,6 +21,7 @@ struct cloak_http {
     struct MHD_Daemon *daemon;
     cloak_http_handler handler;
     void *context;
+    bool posts;
     char *bearer, *basic; /* what may stand in Authorization, or NULL: no token is needed */
     int port;
 };
@@ -39,14 +41,14 @@ static enum MHD_Result send_answer(struct MHD_Connection *connection, cloak_http
     if (answer.code == 401)
         MHD_add_response_header(response, "WWW-Authenticate", "Basic realm=\"cloak\", charset=\"UTF-8\"");
     if (answer.code == 405)
-        MHD_add_response_header(response, "Allow", "GET, HEAD");
+        MHD_add_response_header(response, "Allow", answer.allow ? answer.allow : "GET, HEAD");
     enum MHD_Result result = MHD_queue_response(connection, (unsigned)answer.code, response);
     MHD_destroy_response(response);
     return result;
 }
 
 static cloak_http_answer plain(int code, const char *text) {
-    return (cloak_http_answer){code, "text/plain; charset=utf-8", cloak_strdup(text)};
+    return (cloak_http_answer){code, "text/plain; charset=utf-8", cloak_strdup(text), NULL};
 }
 
 /* In constant time for a text of the right length. */
@@ -60,6 +62,36 @@ static bool may_enter(const cloak_http *server, struct MHD_Connection *connectio
     return !server->bearer || (given && (is_same(given, server->bearer) || is_same(given, server->basic)));
 }
 
+/* Whether the header Host names this machine's loopback. HTTP/1.0 may leave it out, browsers never do. */
+static bool is_local_host(struct MHD_Connection *connection) {
+    static const char *const names[] = {"localhost", "127.0.0.1", "[::1]"};
+    const char *host = MHD_lookup_connection_value(connection, MHD_HEADER_KIND, "Host");
+    if (!host)
+        return true;
+    size_t n = host[0] == '[' ? strcspn(host, "]") + 1 : strcspn(host, ":");
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (strlen(names[i]) == n && strncasecmp(names[i], host, n) == 0)
+            return true;
+    return strncmp(host, "127.", 4) == 0 && strspn(host, "0123456789.") >= n;
+}
+
+static bool has_body(struct MHD_Connection *connection) {
+    const char *length = MHD_lookup_connection_value(connection, MHD_HEADER_KIND, "Content-Length");
+    return (length && strcmp(length, "0") != 0) ||
+           MHD_lookup_connection_value(connection, MHD_HEADER_KIND, "Transfer-Encoding");
+}
+
+/* Whether an action comes from a page of ours, or from no page. */
+static bool may_act(struct MHD_Connection *connection) {
+    const char *site = MHD_lookup_connection_value(connection, MHD_HEADER_KIND, "Sec-Fetch-Site");
+    return MHD_lookup_connection_value(connection, MHD_HEADER_KIND, "X-Cloak-Action") &&
+           (!site || strcmp(site, "same-origin") == 0 || strcmp(site, "none") == 0);
+}
+
+const char *cloak_http_query(const cloak_http_request *request, const char *name) {
+    return MHD_lookup_connection_value(request->connection, MHD_GET_ARGUMENT_KIND, name);
+}
+
 /* "Basic " and base64 of "cloak:TOKEN" (RFC 7617), a new string. */
 static char *basic_of(const char *token) {
     char *pair = cloak_format("cloak:%s", token);
@@ -71,13 +103,33 @@ static char *basic_of(const char *token) {
     return basic;
 }
 
+/* Everything but a body, which is dropped or refused before. */
+static cloak_http_answer answer_request(
+    const cloak_http *server, struct MHD_Connection *connection, const char *url, cloak_http_method method) {
+    const cloak_http_request request = {method, method == CLOAK_HTTP_POST && may_act(connection), url, connection};
+    if (!server->bearer && !is_local_host(connection))
+        return plain(403, "the header Host names another machine than this one's loopback\n");
+    if (method == CLOAK_HTTP_GET && strcmp(url, "/healthz") == 0)
+        return plain(200, "ok\n");
+    if (!may_enter(server, connection))
+        return plain(401, "a token is needed: Authorization: Bearer TOKEN, or user cloak and the token as password\n");
+    if (method != CLOAK_HTTP_GET && !server->posts)
+        return plain(405, "only GET and HEAD\n");
+    if (method == CLOAK_HTTP_POST && has_body(connection))
+        return plain(413, "an action has no body\n");
+    return server->handler(server->context, &request);
+}
+
 static enum MHD_Result respond(void *context, struct MHD_Connection *connection, const char *url,
     const char *method, const char *version, const char *upload, size_t *upload_size, void **state) {
     static int seen;
     const cloak_http *server = context;
+    const bool get = strcmp(method, "GET") == 0 || strcmp(method, "HEAD") == 0, post = strcmp(method, "POST") == 0;
     (void)version, (void)upload;
-    if (strcmp(method, "GET") != 0 && strcmp(method, "HEAD") != 0) /* at once, whatever body follows */
-        return *upload_size ? MHD_NO : send_answer(connection, plain(405, "only GET and HEAD\n"));
+    if (!get) /* at once, whatever body follows */
+        return *upload_size ? MHD_NO
+                            : send_answer(connection, answer_request(server, connection, url,
+                                                          post ? CLOAK_HTTP_POST : CLOAK_HTTP_OTHER));
     if (!*state) { /* the head has been read; a body would follow */
         *state = &seen;
         return MHD_YES;
@@ -86,11 +138,7 @@ static enum MHD_Result respond(void *context, struct MHD_Connection *connection,
         *upload_size = 0;
         return MHD_YES; /* a body that no GET should have is dropped */
     }
-    if (strcmp(url, "/healthz") == 0)
-        return send_answer(connection, plain(200, "ok\n"));
-    if (!may_enter(server, connection))
-        return send_answer(connection, plain(401, "a token is needed: Authorization: Bearer TOKEN, or user cloak and the token as password\n"));
-    return send_answer(connection, server->handler(server->context, url));
+    return send_answer(connection, answer_request(server, connection, url, CLOAK_HTTP_GET));
 }
 
 /* Takes "HOST:PORT" or "[V6]:PORT" apart; `text` is altered. */
@@ -152,8 +200,8 @@ static int port_of(int fd) {
                                           : ((struct sockaddr_in *)&at)->sin_port);
 }
 
-cloak_status cloak_http_start(const char *listen_on, const char *token, cloak_http_handler handler,
-    void *context, cloak_http **out, cloak_error *error) {
+cloak_status cloak_http_start(const char *listen_on, const char *token, bool posts,
+    cloak_http_handler handler, void *context, cloak_http **out, cloak_error *error) {
     int fd;
     cloak_status status = open_socket(listen_on, token, &fd, error);
     if (status != CLOAK_OK)
@@ -161,6 +209,7 @@ cloak_status cloak_http_start(const char *listen_on, const char *token, cloak_ht
     cloak_http *server = cloak_alloc(sizeof *server);
     server->handler = handler;
     server->context = context;
+    server->posts = posts;
     server->bearer = token ? cloak_format("Bearer %s", token) : NULL;
     server->basic = token ? basic_of(token) : NULL;
     server->port = port_of(fd);

@@ -1,8 +1,12 @@
 /* A small HTTP server for what programs tell of themselves: metrics, health, JSON. On libmicrohttpd.
  *
- * GET and HEAD only, at most 64 connections, 16 KiB of request each, 10 s of patience with a slow one. One thread.
+ * GET and HEAD, and POST without a body where the program wants it; at most 64 connections, 16 KiB of request each, 10 s of patience with a slow one. One thread.
  * On another address than loopback a token is needed: requests must then carry it as `Authorization: Bearer TOKEN`,
  * or as the password of user "cloak" (browsers ask for it), but for /healthz. There is no TLS: put a proxy in front where the network is not yours.
+ *
+ * What a page from elsewhere may make a browser do is kept out: a POST that is to change something needs the header X-Cloak-Action, which only a
+ * page of the same origin can send (`may_act`); and without a token the header Host must name this machine's loopback, so that no
+ * name that was made to point here gets an answer.
  */
 #ifndef CLOAK_HTTP_H
 #define CLOAK_HTTP_H
@@ -15,14 +19,27 @@ typedef struct {
     int code;                 /* 200, 404, 503 … */
     const char *content_type; /* static storage */
     char *body;               /* taken over: free() */
+    const char *allow;        /* with 405: the methods of this path; static storage */
 } cloak_http_answer;
 
-/* Answers the path of a request (no query, no fragment). Called in the server's own thread. */
-typedef cloak_http_answer (*cloak_http_handler)(void *context, const char *path);
+typedef enum { CLOAK_HTTP_GET /* or HEAD */, CLOAK_HTTP_POST, CLOAK_HTTP_OTHER /* to be answered with 405 */ } cloak_http_method;
+
+typedef struct {
+    cloak_http_method method;
+    bool may_act;     /* whether a POST comes from a page of this server, or from no page: refuse the others */
+    const char *path; /* without query and fragment */
+    void *connection; /* for cloak_http_query */
+} cloak_http_request;
+
+/* A parameter of the query, decoded, or NULL. Borrowed for the handler's call. */
+const char *cloak_http_query(const cloak_http_request *request, const char *name);
+
+/* Answers a request. Called in the server's own thread. */
+typedef cloak_http_answer (*cloak_http_handler)(void *context, const cloak_http_request *request);
 
 /* Listens on "HOST:PORT" or "[V6]:PORT". HOST is an address or "localhost", port 0 takes a free one. `token` may be
- * NULL. A bad or taken address, or no token where one is needed, is CLOAK_E_USAGE. Stop with cloak_http_stop. */
-CLOAK_MUST_CHECK cloak_status cloak_http_start(const char *listen, const char *token,
+ * NULL. `posts`: all methods get to the handler, not only GET and HEAD. A bad or taken address, or no token where one is needed, is CLOAK_E_USAGE. Stop with cloak_http_stop. */
+CLOAK_MUST_CHECK cloak_status cloak_http_start(const char *listen, const char *token, bool posts,
     cloak_http_handler handler, void *context, cloak_http **server, cloak_error *error);
 
 /* The port that it listens on. */

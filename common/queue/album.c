@@ -263,13 +263,14 @@ void cloak_album_spec_free(cloak_album_spec *album) {
     *album = (cloak_album_spec){0};
 }
 
-cloak_status cloak_queue_albums(cloak_queue *queue, size_t limit,
+cloak_status cloak_queue_albums(cloak_queue *queue, size_t offset, size_t limit,
     void (*visit)(void *context, const char *id), void *context, cloak_error *error) {
-    char last[24];
-    if (limit == 0)
+    char first[24], last[24];
+    if (limit == 0 || offset >= INT32_MAX)
         return CLOAK_OK;
-    snprintf(last, sizeof last, "%zu", (limit < INT32_MAX ? limit : INT32_MAX) - 1);
-    const char *argv[] = {"ZREVRANGE", queue->keys[CLOAK_KEY_ALBUMS], "0", last};
+    snprintf(first, sizeof first, "%zu", offset);
+    snprintf(last, sizeof last, "%zu", offset + (limit < INT32_MAX ? limit : INT32_MAX) - 1);
+    const char *argv[] = {"ZREVRANGE", queue->keys[CLOAK_KEY_ALBUMS], first, last};
     redisReply *reply = NULL;
     cloak_status status = cloak_redis_call(queue->redis, 4, argv, NULL, &reply, error);
     if (status)

@@ -47,3 +47,27 @@ cloak_status cloak_queue_load(cloak_queue *queue, cloak_load *load, cloak_error 
     freeReplyObject(reply);
     return status;
 }
+
+cloak_status cloak_queue_workers(cloak_queue *queue,
+    void (*visit)(void *context, const cloak_live_worker *worker), void *context, cloak_error *error) {
+    enum { MOST = 10000 };
+    cloak_call call;
+    redisReply *reply = NULL;
+    cloak_call_begin(&call, queue, &cloak_script_workers);
+    cloak_call_key(&call, CLOAK_KEY_WORKERS);
+    cloak_call_key(&call, CLOAK_KEY_WORKERS_ABOUT);
+    cloak_call_number(&call, SILENT_MS);
+    cloak_call_number(&call, MOST);
+    cloak_status status = cloak_call_run(&call, &reply, error);
+    if (status)
+        return status;
+    if (reply->type != REDIS_REPLY_ARRAY || reply->elements % 3 != 0)
+        status = cloak_reply_unexpected(queue, "workers", error);
+    for (size_t i = 0; status == CLOAK_OK && i < reply->elements; i += 3) {
+        const cloak_live_worker worker = {reply->element[i]->str, reply->element[i + 1]->str,
+            (double)reply->element[i + 2]->integer / 1e3};
+        visit(context, &worker);
+    }
+    freeReplyObject(reply);
+    return status;
+}

@@ -192,8 +192,8 @@ CLOAK_MUST_CHECK cloak_status cloak_queue_album(
 
 void cloak_album_spec_free(cloak_album_spec *album);
 
-/* Visits the ids of all albums, newest first, at most `limit`. */
-CLOAK_MUST_CHECK cloak_status cloak_queue_albums(cloak_queue *queue, size_t limit,
+/* Visits the ids of albums, newest first, from the one at place `offset` (0 is the newest) on, at most `limit`. */
+CLOAK_MUST_CHECK cloak_status cloak_queue_albums(cloak_queue *queue, size_t offset, size_t limit,
     void (*visit)(void *context, const char *id), void *context, cloak_error *error);
 
 /* Visits the dead photos of an album in no particular order. */
@@ -214,6 +214,15 @@ CLOAK_MUST_CHECK cloak_status cloak_queue_is_done(
 /* Tells the fleet that `worker` lives: `about` (JSON) is kept for 3 beats of 5 s. */
 CLOAK_MUST_CHECK cloak_status cloak_queue_beat(
     cloak_queue *queue, const char *worker, const char *about, cloak_error *error);
+
+/* Visits the workers that have beaten within the last 15 s of server time, by name, at most 10,000. */
+typedef struct {
+    const char *name;  /* borrowed for the call, as `about` */
+    const char *about; /* what it said of itself: JSON */
+    double silent;     /* seconds since its last beat */
+} cloak_live_worker;
+CLOAK_MUST_CHECK cloak_status cloak_queue_workers(cloak_queue *queue,
+    void (*visit)(void *context, const cloak_live_worker *worker), void *context, cloak_error *error);
 
 /* What a fleet has before it: what an autoscaler wants to know. */
 typedef struct {

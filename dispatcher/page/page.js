@@ -2,8 +2,9 @@
  * not hold, but for sums, shares and units. Texts go in as text, never as HTML. */
 "use strict";
 
-const PERIOD = 2000;
+const PERIOD = 2000, PAGE = 50, SHOWN_WORKERS = 100;
 let chosen = decodeURIComponent(location.hash.slice(1));
+let mayAct = false, offset = 0, deadShown = 100;
 
 const at = (id) => document.getElementById(id);
 
@@ -60,19 +61,65 @@ function row(album) {
   return line;
 }
 
+function showAlbums(albums, next) {
+  const focused = document.activeElement?.dataset?.album;
+  at("albums").replaceChildren(...albums.map(row));
+  if (focused) document.querySelector(`[data-album="${CSS.escape(focused)}"]`)?.focus();
+  at("older").hidden = next === null;
+  at("older").dataset.next = next ?? "";
+  at("newest").hidden = offset === 0;
+}
+
+/* Buttons for actions: [text, path below /v1, question to ask before]. Made anew only when they change, so that the
+ * keyboard's focus stays. */
+function buttons(into, actions) {
+  const key = JSON.stringify(actions);
+  into.hidden = !mayAct;
+  if (into.dataset.key === key) return;
+  into.dataset.key = key;
+  into.replaceChildren(...actions.map(([text, path, question]) => {
+    const button = element("button", text);
+    button.type = "button";
+    button.dataset.path = path;
+    if (question) button.dataset.question = question;
+    return button;
+  }));
+}
+
+function showWorkers(workers) {
+  at("worker-count").textContent = workers.length > SHOWN_WORKERS ? `(the first ${SHOWN_WORKERS} of ${workers.length})` : `(${workers.length})`;
+  at("workers").replaceChildren(...workers.slice(0, SHOWN_WORKERS).map((worker) => {
+    const line = element("tr");
+    line.append(element("td", worker.worker, "name"), element("td", worker.device), element("td", worker.model_sha256.slice(0, 12)),
+      element("td", worker.build), element("td", `${worker.silent_seconds.toFixed(0)} s ago`, "number"));
+    return line;
+  }));
+}
+
+function showDead(dead) {
+  at("dead-part").hidden = dead.total === 0;
+  at("dead-count").textContent = dead.next === null ? `(${dead.total})` : `(the first ${dead.dead.length} of ${dead.total})`;
+  at("more-dead").hidden = dead.next === null || deadShown >= 1000;
+  at("dead").replaceChildren(...dead.dead.map((photo) => {
+    const line = element("tr");
+    line.append(element("td", photo.key, "name"), element("td", photo.class), element("td", photo.text, "text"));
+    return line;
+  }));
+}
+
 function showQueue(queue) {
   at("queue").textContent = queue.queue;
   list(at("numbers"), [["Waiting", queue.waiting], ["In hand", queue.leased], ["Workers", queue.workers,
     queue.workers === 0 && queue.waiting > 0], ["Device time ahead", time(queue.backlog_seconds)],
     ["Longest wait", time(queue.oldest_seconds)]]);
-  const focused = document.activeElement?.dataset?.album;
-  at("albums").replaceChildren(...queue.albums.map(row));
-  if (focused) document.querySelector(`[data-album="${CSS.escape(focused)}"]`)?.focus();
+  buttons(at("queue-actions"), [queue.paused ? ["Resume everything", "queue/resume"]
+    : ["Pause everything", "queue/pause", "Let everything wait? Photos in hand are finished."]]);
+  if (offset === 0) showAlbums(queue.albums, queue.albums.length === PAGE ? PAGE : null);
   at("none").hidden = queue.albums.length > 0;
   const imbalanced = queue.albums.some((album) => !album.books_balanced);
   const dead = queue.albums.reduce((sum, album) => sum + album.dead, 0);
   say(imbalanced ? "The books of an album do not balance." : queue.paused ? "The whole queue is paused."
-    : queue.workers === 0 && queue.waiting > 0 ? "Photos wait and nobody works." : dead ? `${dead} photos are dead: cloak status ALBUM --dead says why.` : "All is well.",
+    : queue.workers === 0 && queue.waiting > 0 ? "Photos wait and nobody works." : dead ? `${dead} photos are dead: their album says why.` : "All is well.",
     imbalanced || dead > 0 || (queue.workers === 0 && queue.waiting > 0));
 }
 
@@ -96,6 +143,13 @@ function showAlbum(album) {
     album.residual > 0], ["Dead", album.dead, album.dead > 0], ["Faces before", album.faces_before],
     ["Faces after", album.faces_after, album.faces_after > 0], ["PSNR", album.psnr_db ? `${album.psnr_db.toFixed(1)} dB` : "–"],
     ["Steps per photo", (album.steps / photos).toFixed(1)]]);
+  const path = `albums/${album.album}`, ended = album.delivered + album.dead + album.cancelled >= album.total;
+  const actions = [];
+  if (album.dead) actions.push(["Retry dead photos", `${path}/retry`]);
+  if (album.paused) actions.push(["Resume", `${path}/resume`]);
+  else if (!ended) actions.push(["Pause", `${path}/pause`]);
+  if (!ended) actions.push(["Cancel", `${path}/cancel`, "Cancel this album for good? Photos in hand are finished."]);
+  buttons(at("album-actions"), actions);
   bars(at("stages"), Object.entries(album.stage_seconds).filter(([stage]) => stage !== "queue_wait")
     .map(([stage, seconds]) => [stage, seconds / photos, `${(seconds / photos).toFixed(3)} s`]));
   const iou = "0.5";
@@ -106,29 +160,77 @@ function showAlbum(album) {
 
 async function ask(path) {
   const reply = await fetch(path, { signal: AbortSignal.timeout(10000) });
-  if (!reply.ok) throw new Error((await reply.text()).trim() || `HTTP ${reply.status}`);
-  return reply.json();
+  return read(reply);
+}
+
+/* The JSON of an answer; an error's text is thrown. */
+async function read(reply) {
+  const text = await reply.text();
+  const isJson = reply.headers.get("Content-Type") === "application/json";
+  if (!reply.ok) throw new Error((isJson ? JSON.parse(text).error : text.trim()) || `HTTP ${reply.status}`);
+  return JSON.parse(text);
+}
+
+async function act(button) {
+  if (button.dataset.question && !confirm(button.dataset.question)) return;
+  button.disabled = true;
+  try {
+    await read(await fetch(`/v1/${button.dataset.path}`,
+      { method: "POST", headers: { "X-Cloak-Action": "page" }, signal: AbortSignal.timeout(30000) }));
+    await show();
+  } catch (error) {
+    say(`That did not work: ${error.message}`, true);
+  }
+  button.disabled = false;
+}
+
+async function showChosen() {
+  const album = await ask(`/v1/albums/${encodeURIComponent(chosen)}`);
+  showAlbum(album);
+  showDead(album.dead ? await ask(`/v1/albums/${encodeURIComponent(chosen)}/dead?limit=${deadShown}`) : { dead: [], total: 0, next: null });
+}
+
+async function show() {
+  showQueue(await ask("/v1/queue"));
+  if (offset > 0) {
+    const page = await ask(`/v1/albums?offset=${offset}&limit=${PAGE}`);
+    showAlbums(page.albums, page.next);
+  }
+  showWorkers((await ask("/v1/workers")).workers);
+  if (chosen) await showChosen();
 }
 
 async function refresh() {
   try {
-    showQueue(await ask("/v1/queue"));
-    if (chosen) showAlbum(await ask(`/v1/albums/${encodeURIComponent(chosen)}`));
+    await show();
   } catch (error) {
     say(`No answer: ${error.message}`, true);
   }
   setTimeout(refresh, PERIOD);
 }
 
-at("albums").addEventListener("click", async (event) => {
-  if (!event.target.dataset.album) return;
-  chosen = event.target.dataset.album;
-  history.replaceState(null, "", `#${chosen}`);
+/* Something that asks at once instead of with the next round. */
+async function now(what) {
   try {
-    showAlbum(await ask(`/v1/albums/${chosen}`));
-    at("detail").scrollIntoView({ block: "nearest" });
+    await what();
   } catch (error) {
     say(`No answer: ${error.message}`, true);
   }
+}
+
+at("albums").addEventListener("click", (event) => {
+  if (!event.target.dataset.album) return;
+  chosen = event.target.dataset.album;
+  deadShown = 100;
+  history.replaceState(null, "", `#${chosen}`);
+  now(async () => {
+    await showChosen();
+    at("detail").scrollIntoView({ block: "nearest" });
+  });
 });
-refresh();
+for (const id of ["queue-actions", "album-actions"])
+  at(id).addEventListener("click", (event) => { if (event.target.dataset.path) act(event.target); });
+at("older").addEventListener("click", (event) => { offset = Number(event.target.dataset.next); now(show); });
+at("newest").addEventListener("click", () => { offset = 0; now(show); });
+at("more-dead").addEventListener("click", () => { deadShown = 1000; now(show); });
+now(async () => { mayAct = (await ask("/v1/server")).actions; }).then(refresh);

@@ -42,7 +42,7 @@ TEST(album_list_newest_first) {
         cloak_clock_system.sleep(0.003);
     }
     char got[200] = "", want[200];
-    CHECK_OK(cloak_queue_albums(q, 2, note_id, got, &error));
+    CHECK_OK(cloak_queue_albums(q, 0, 2, note_id, got, &error));
     snprintf(want, sizeof want, "%s %s ", albums[2].id, albums[1].id);
     CHECK_TEXT(got, want);
     cloak_queue_close(q);

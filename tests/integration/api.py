@@ -1,0 +1,227 @@
+#!/usr/bin/python3
+"""The JSON API of `cloak serve` and the page that uses it: what they show, what they change, and for whom they do not."""
+import http.client
+import json
+import os
+import pathlib
+import random
+import signal
+import subprocess
+import sys
+import uuid
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+import browser  # noqa: E402
+import fleet  # noqa: E402
+
+try:
+    from PIL import Image
+except ImportError:
+    Image = None
+
+ACT = {"X-Cloak-Action": "test"}
+EXAMPLES = int(os.environ.get("CLOAK_API_EXAMPLES") or 25)  # per operation and phase of schemathesis
+
+
+@fleet.unittest.skipIf(Image is None, "there is no python3-pil")
+class Api(fleet.Case):
+    def setUp(self):
+        super().setUp()
+        self.redis = self.place.redis()
+        self.env = fleet.environment(CLOAK_REDIS=self.redis.url)
+        self.serve("--actions")
+
+    def serve(self, *options, **env):
+        self.server = self.place.start_cloak("serve", "--listen", "127.0.0.1:0", *options,
+            env=fleet.environment(CLOAK_REDIS=self.redis.url, **env))
+
+        def port():
+            self.assertTrue(self.server.alive(), self.server.text())
+            lines = [line for line in self.server.text().splitlines() if '"serve_start"' in line]
+            return lines and int(json.loads(lines[0])["text"].split()[-1])
+        self.port = fleet.wait_until(port, "the server")
+
+    def ask(self, path, method="GET", headers=None, body=None):
+        """(status, parsed JSON or text, headers)"""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        try:
+            connection.request(method, path, body, headers or {})
+            reply = connection.getresponse()
+            text = reply.read().decode()
+        finally:
+            connection.close()
+        is_json = reply.headers["Content-Type"] == "application/json" and text
+        return reply.status, json.loads(text) if is_json else text, reply.headers
+
+    def get(self, path):
+        status, value, _ = self.ask(path)
+        self.assertEqual(status, 200, value)
+        return value
+
+    def post(self, path, want=200, headers=ACT):
+        status, value, _ = self.ask(path, "POST", headers)
+        self.assertEqual(status, want, value)
+        return value
+
+    def submit(self, name, photos, broken=0):
+        album = self.folder / name
+        album.mkdir()
+        draw = random.Random(name)
+        for i in range(photos):
+            image = Image.new("RGB", (64, 48))
+            image.putdata([(98 + draw.randrange(3),) * 3 for _ in range(64 * 48)])
+            image.save(album / f"{i:02}.png")
+        for i in range(broken):
+            (album / f"broken-{i}.jpg").write_bytes(b"\xff\xd8\xff no photo")
+        done = self.place.cloak("submit", album, self.folder / f"{name}-out", env=self.env)
+        self.assert_code(done, 0)
+        return done.out.strip()
+
+    def work(self, album, code):
+        worker = self.place.start_stub_worker(self.redis.url, "w", 0)
+        self.assert_code(self.place.cloak("watch", album, env=self.env), code)
+        return worker
+
+    # --- tests ---
+
+    def test_what_is_shown(self):
+        albums = [self.submit(f"a{i}", 1) for i in range(3)]
+        broken = self.submit("b", 1, 3)
+        worker = self.work(broken, 4)
+        self.assertEqual(self.get("/v1/server"), {"version": self.get("/v1/server")["version"], "queue": "default",
+            "actions": True})
+        everything = self.get("/v1/albums")
+        self.assertEqual([a["album"] for a in everything["albums"]], [broken, *reversed(albums)])
+        self.assertIsNone(everything["next"])
+        first = self.get("/v1/albums?limit=3")
+        self.assertEqual((len(first["albums"]), first["next"]), (3, 3))
+        second = self.get("/v1/albums?limit=3&offset=3")
+        self.assertEqual((second["albums"], second["next"]), (everything["albums"][3:], None))
+        self.assertEqual(self.get("/v1/albums?offset=99")["albums"], [])
+        dead = self.get(f"/v1/albums/{broken}/dead?limit=2")
+        self.assertEqual((dead["total"], dead["next"], len(dead["dead"])), (3, 2, 2))
+        self.assertEqual({d["class"] for d in dead["dead"]}, {"permanent"})
+        rest = self.get(f"/v1/albums/{broken}/dead?limit=2&offset=2")
+        self.assertEqual(sorted(d["key"] for d in dead["dead"] + rest["dead"]), [f"broken-{i}.jpg" for i in range(3)])
+        self.assertEqual((len(rest["dead"]), rest["next"]), (1, None))
+        workers = self.get("/v1/workers")["workers"]
+        self.assertEqual([(w["worker"], w["device"]) for w in workers], [("w", "cpu")])
+        self.assertLess(workers[0]["silent_seconds"], 15)
+        worker.signal(signal.SIGTERM)
+        worker.wait()
+
+    def test_actions(self):
+        album = self.submit("a", 2, 1)
+        self.assertEqual(self.post(f"/v1/albums/{album}/pause"), {"action": "pause", "album": album})
+        self.assertTrue(self.get(f"/v1/albums/{album}")["paused"])
+        self.post(f"/v1/albums/{album}/resume")
+        self.assertFalse(self.get(f"/v1/albums/{album}")["paused"])
+        self.assertEqual(self.post("/v1/queue/pause"), {"action": "pause"})
+        self.assertTrue(self.get("/v1/queue")["paused"])
+        self.post("/v1/queue/resume")
+        worker = self.work(album, 4)
+        worker.signal(signal.SIGTERM)
+        worker.wait()
+        self.assertEqual(self.post(f"/v1/albums/{album}/retry?error=transient")["moved"], 0)
+        self.assertEqual(self.post(f"/v1/albums/{album}/retry")["moved"], 1)
+        self.assertEqual(self.get(f"/v1/albums/{album}")["waiting"], 1)
+        self.post(f"/v1/albums/{album}/cancel")
+        self.assertEqual(self.get(f"/v1/albums/{album}")["cancelled"], 1)
+
+    def test_who_may_not(self):
+        album = self.submit("a", 1)
+        pause = f"/v1/albums/{album}/pause"
+        for headers in ({}, {**ACT, "Sec-Fetch-Site": "cross-site"}, {**ACT, "Sec-Fetch-Site": "same-site"}):
+            self.assertIn("X-Cloak-Action", self.post(pause, 403, headers)["error"])
+        self.post(pause, 200, {**ACT, "Sec-Fetch-Site": "same-origin"})
+        self.post(f"/v1/albums/{album}/resume")
+        self.assertEqual(self.ask(pause, "POST", ACT, b"x=1")[0], 413)
+        self.assertEqual(self.ask(pause, "POST", {**ACT, "Transfer-Encoding": "chunked"}, iter([b"x"]))[0], 413)
+        self.assertEqual((self.ask(pause)[0], self.ask(pause)[2]["Allow"]), (405, "POST"))
+        status, _, headers = self.ask("/v1/queue", "POST", ACT)
+        self.assertEqual((status, headers["Allow"]), (405, "GET, HEAD"))
+        self.assertEqual(self.ask("/", "POST", ACT)[0], 405)
+        self.assertEqual(self.ask(pause, "OPTIONS")[0], 405) # a browser that asks for a page from elsewhere gets no leave
+        # a name that somebody has made to point here
+        for host, want in (("evil.example", 403), (f"evil.example:{self.port}", 403), ("127.0.0.1.evil.example", 403),
+                (f"localhost:{self.port}", 200), (f"127.0.0.1:{self.port}", 200), ("[::1]:1", 200)):
+            self.assertEqual(self.ask("/v1/queue", headers={"Host": host})[0], want, host)
+        self.assertFalse(self.get(f"/v1/albums/{album}")["paused"])
+        self.serve() # without --actions
+        self.assertFalse(self.get("/v1/server")["actions"])
+        self.assertIn("--actions", self.post(pause, 403)["error"])
+        self.serve("--actions", CLOAK_HTTP_TOKEN="sesame")
+        self.assertEqual(self.ask(pause, "POST", ACT)[0], 401)
+        self.assertFalse(self.place.cloak("status", album, "--json", env=self.env).json["paused"])
+        self.assertEqual(self.ask(pause, "POST", {**ACT, "Authorization": "Bearer sesame", "Host": "fleet.example"})[0], 200)
+
+    def test_what_makes_no_sense(self):
+        album, nobody = self.submit("a", 1), uuid.uuid4()
+        for path in ("/v1/albums?limit=0", "/v1/albums?limit=201", "/v1/albums?limit=x", "/v1/albums?offset=-1",
+                "/v1/albums?offset=99999999999", f"/v1/albums/{album}/dead?limit=1001", "/v1/albums?limit="):
+            self.assertEqual(self.ask(path)[0], 400, path)
+        for path in (f"/v1/albums/{nobody}", f"/v1/albums/{nobody}/dead", "/v1/albums/", "/v1/albums/x/y/z", "/v1/", "/v1/queue/",
+                "/v1/albums/..%2f..%2fetc", f"/v1/albums/{album}/dead/", f"/v1/albums/{album}/", "/v1/queues"):
+            status, value, _ = self.ask(path)
+            self.assertEqual(status, 404, path)
+            self.assertIn("error", value)
+        for path in (f"/v1/albums/{nobody}/pause", "/v1/queue/cancel", "/v1/queue/retry", f"/v1/albums/{album}/delete"):
+            self.post(path, 404)
+        self.post(f"/v1/albums/{album}/retry?error=sadness", 400)
+        self.assertEqual(self.get(f"/v1/albums/{album}")["total"], 1)
+
+    def test_schemathesis_finds_nothing(self):
+        """No answer of 5xx, none that the description does not have."""
+        packages = fleet.python_packages("api")
+        album = self.submit("a", 3, 3)
+        self.work(album, 4)
+        self.submit("b", 2)
+        (self.folder / "config.toml").write_text(f'[parameters]\n"path.album" = "{album}"\n')
+        done = subprocess.run(["/usr/bin/python3", f"{packages}/bin/st", "--config-file", "config.toml", "run",
+            f"http://127.0.0.1:{self.port}/v1/openapi.json", "--max-examples", str(EXAMPLES), "--seed", "1", "--no-color",
+            "--phases", "examples,coverage,fuzzing", "--header", "X-Cloak-Action: test", "--generation-database", "none"],
+            env={**self.env, "PYTHONPATH": packages}, cwd=self.folder, capture_output=True, text=True, timeout=fleet.PATIENCE)
+        self.assertEqual(done.returncode, 0, done.stdout[-6000:] + done.stderr[-2000:])
+        print(done.stdout[-700:])
+        self.assertTrue(self.server.alive())
+
+    def test_page_acts(self):
+        fleet.need("chromium")
+        album = self.submit("a", 2, 2)
+        worker = self.work(album, 4)
+        worker.signal(signal.SIGTERM)
+        worker.wait()
+        waiting = self.submit("b", 3)
+        with browser.Browser(self.folder) as page:
+            page.open(f"http://127.0.0.1:{self.port}/#{album}")
+            page.wait("document.querySelectorAll('#dead tr').length === 2")
+            self.assertIn("broken-0.jpg", page.run("document.getElementById('dead').innerText"))
+            page.picture(pathlib.Path(os.environ.get("CLOAK_PICTURES") or self.folder) / "page.png")
+            page.click("Retry dead photos")
+            page.wait("document.getElementById('dead-part').hidden")
+            fleet.wait_until(lambda: self.get(f"/v1/albums/{album}")["waiting"] == 2 or None, "two photos that wait again")
+            page.run(f"document.querySelector('[data-album=\"{waiting}\"]').click()")
+            page.wait(f"document.getElementById('detail-id').textContent === '{waiting}'")
+            page.click("Pause")
+            page.wait("[...document.querySelectorAll('#album-actions button')].some(b => b.textContent === 'Resume')")
+            self.assertTrue(self.get(f"/v1/albums/{waiting}")["paused"])
+            page.click("Resume")
+            page.click("Cancel") # and the question is answered
+            fleet.wait_until(lambda: self.get(f"/v1/albums/{waiting}")["cancelled"] == 3, "a cancelled album")
+            page.click("Pause everything")
+            page.wait("document.getElementById('state').textContent.includes('paused')")
+            self.assertTrue(self.get("/v1/queue")["paused"])
+            self.assertEqual(page.errors, [])
+
+    def test_page_of_a_server_that_only_looks(self):
+        fleet.need("chromium")
+        self.submit("a", 1)
+        self.serve()
+        with browser.Browser(self.folder) as page:
+            page.open(f"http://127.0.0.1:{self.port}/")
+            page.wait("document.querySelectorAll('#albums tr').length === 1")
+            self.assertTrue(page.run("document.getElementById('queue-actions').hidden"))
+
+
+if __name__ == "__main__":
+    fleet.main()
