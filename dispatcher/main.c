@@ -32,8 +32,9 @@ static const struct {
     {"resume", cloak_verb_resume, "let them go on: cloak resume ALBUM-ID"},
     {"retry", cloak_verb_retry, "try an album's dead photos again: cloak retry ALBUM-ID"},
     {"audit", cloak_verb_audit, "prove that nothing was lost: cloak audit ALBUM-ID"},
+    {"report", cloak_verb_report, "an album's photos as a page, as CSV or as JSON lines: cloak report ALBUM-ID -o FILE"},
     {"serve", cloak_verb_serve, "show how it goes, to people and to Prometheus: cloak serve --listen HOST:PORT"},
-    {"doctor", verb_with_model, "look at Redis, model, targets and a folder: cloak doctor [FOLDER]"},
+    {"doctor", verb_with_model, "look at Redis, model, targets and a folder: cloak doctor [OUT]"},
     {"targets", verb_with_model, "detectors to hide from: cloak targets [add NAME | remove NAME]"},
     {"eval", verb_with_model, "measure detector and attack: cloak eval detector|attack|survival|transfer …"},
 };

@@ -26,6 +26,7 @@ int cloak_verb_pause(int argc, char **argv);
 int cloak_verb_resume(int argc, char **argv);
 int cloak_verb_retry(int argc, char **argv);
 int cloak_verb_audit(int argc, char **argv);
+int cloak_verb_report(int argc, char **argv);
 int cloak_verb_serve(int argc, char **argv);
 int cloak_verb_doctor(int argc, char **argv);
 int cloak_verb_targets(int argc, char **argv);

@@ -112,6 +112,7 @@ int main(int argc, char **argv) {
     params.device = o.device;
     params.threads = (int)o.threads;
     cloak_metrics *metrics = cloak_metrics_new();
+    cloak_metrics_start(metrics);
     cloak_loop_options loop = {o.redis, o.queue, name, o.lease, o.drain, o.patience, params,
         (size_t)o.most_photos, (size_t)o.most_memory << 20, metrics};
     cloak_model *model = NULL;

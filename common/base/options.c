@@ -82,6 +82,10 @@ static const cloak_option *find(const cloak_option *options, const char *name, s
     return NULL;
 }
 
+static const char *dashes_of(const cloak_option *option) {
+    return option->name[1] ? "--" : "-";
+}
+
 cloak_status cloak_options_parse(const cloak_option *options, int argc, char **argv,
     int *positional, bool *help, cloak_error *error) {
     int kept = 0;
@@ -103,21 +107,23 @@ cloak_status cloak_options_parse(const cloak_option *options, int argc, char **a
         }
         const char *equals = strchr(word, '=');
         size_t length = equals ? (size_t)(equals - word) : strlen(word);
-        const cloak_option *option =
-            strncmp(word, "--", 2) == 0 ? find(options, word + 2, length - 2) : NULL;
+        const size_t dashes = word[1] == '-' ? 2 : 1;
+        const cloak_option *option = find(options, word + dashes, length - dashes);
+        if (option && (strlen(option->name) == 1) != (dashes == 1))
+            option = NULL;
         if (!option)
             return cloak_fail(
                 error, CLOAK_E_USAGE, "unknown option %.*s (see --help)", (int)length, word);
         if (option->type == CLOAK_OPTION_FLAG) {
             if (equals)
-                return cloak_fail(error, CLOAK_E_USAGE, "--%s takes no value", option->name);
+                return cloak_fail(error, CLOAK_E_USAGE, "%s%s takes no value", dashes_of(option), option->name);
             *(bool *)option->value = true;
         } else {
             const char *value = equals ? equals + 1 : i + 1 < argc ? argv[++i] : NULL;
             if (!value)
-                return cloak_fail(error, CLOAK_E_USAGE, "--%s wants a value", option->name);
+                return cloak_fail(error, CLOAK_E_USAGE, "%s%s wants a value", dashes_of(option), option->name);
             char from[80];
-            snprintf(from, sizeof from, "--%s", option->name);
+            snprintf(from, sizeof from, "%s%s", dashes_of(option), option->name);
             status = set(option, from, value, error);
         }
     }
@@ -128,7 +134,7 @@ cloak_status cloak_options_parse(const cloak_option *options, int argc, char **a
 void cloak_options_help(const cloak_option *options, FILE *to) {
     for (; options->name; options++) {
         char left[64];
-        snprintf(left, sizeof left, "--%s%s%s", options->name, options->metavar ? " " : "",
+        snprintf(left, sizeof left, "%s%s%s%s", dashes_of(options), options->name, options->metavar ? " " : "",
             options->metavar ? options->metavar : "");
         fprintf(to, "  %-24s %s", left, options->help);
         if (options->env)

@@ -17,7 +17,7 @@ typedef enum {
 } cloak_option_type;
 
 typedef struct {
-    const char *name;    /* without the dashes */
+    const char *name;    /* without the dashes; one letter takes one dash, others two */
     const char *metavar; /* of the value in --help; NULL for flags */
     const char *env;     /* variable that gives the value when the option is absent, or NULL */
     cloak_option_type type;

@@ -23,7 +23,7 @@ static cloak_status check_photo(
                : cloak_fail(error, CLOAK_E_PERMANENT, "the photo is not the one that the receipt describes");
 }
 
-cloak_status cloak_delivery_read(cloak_store *store, const char *key, const char *album,
+cloak_status cloak_delivery_receipt(cloak_store *store, const char *key, const char *album,
     cloak_record *record, cloak_error *error) {
     void *text = NULL;
     size_t length = 0;
@@ -34,10 +34,22 @@ cloak_status cloak_delivery_read(cloak_store *store, const char *key, const char
         status = cloak_record_parse(text, receipt, &read, error);
     if (status == CLOAK_OK && (!read.album || strcmp(read.album, album) != 0))
         status = cloak_fail(error, CLOAK_E_PERMANENT, "the receipt belongs to another album");
-    if (status == CLOAK_OK)
-        status = check_photo(store, key, read.sha256_out, error);
     free(receipt);
     free(text);
+    if (status == CLOAK_OK)
+        *record = read;
+    else
+        cloak_record_free(&read);
+    return status;
+}
+
+cloak_status cloak_delivery_read(cloak_store *store, const char *key, const char *album,
+    cloak_record *record, cloak_error *error) {
+    cloak_record read;
+    cloak_status status = cloak_delivery_receipt(store, key, album, &read, error);
+    if (status != CLOAK_OK)
+        return status;
+    status = check_photo(store, key, read.sha256_out, error);
     if (status == CLOAK_OK)
         *record = read;
     else

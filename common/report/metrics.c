@@ -112,6 +112,23 @@ static void add_histogram(cloak_metrics *metrics, const char *when, const char *
     cloak_ap_free(&one);
 }
 
+void cloak_metrics_start(cloak_metrics *metrics) {
+    static const cloak_status failures[] = {CLOAK_E_PERMANENT, CLOAK_E_TRANSIENT, CLOAK_E_DEVICE, CLOAK_E_INTERNAL};
+    static const struct {
+        cloak_metric metric;
+        const char *label;
+    } others[] = {{CLOAK_METRIC_FENCED, NULL}, {CLOAK_METRIC_RELEASED, NULL}, {CLOAK_METRIC_STEPS, NULL},
+        {CLOAK_METRIC_RESTS, NULL}, {CLOAK_METRIC_FACES, "before"}, {CLOAK_METRIC_FACES, "after"},
+        {CLOAK_METRIC_BYTES, "in"}, {CLOAK_METRIC_BYTES, "out"}};
+    for (int outcome = 0; outcome < CLOAK_OUTCOME_COUNT; outcome++)
+        if (cloak_outcome_delivered((cloak_outcome)outcome))
+            cloak_metrics_add(metrics, CLOAK_METRIC_PHOTOS, cloak_outcome_word((cloak_outcome)outcome), 0);
+    for (size_t i = 0; i < sizeof failures / sizeof *failures; i++)
+        cloak_metrics_add(metrics, CLOAK_METRIC_FAILURES, cloak_status_word(failures[i]), 0);
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++)
+        cloak_metrics_add(metrics, others[i].metric, others[i].label, 0);
+}
+
 void cloak_metrics_record(cloak_metrics *metrics, const cloak_record *record) {
     static const char seconds[] = "seconds_";
     cloak_metrics_add(metrics, CLOAK_METRIC_PHOTOS, record->outcome ? record->outcome : "unknown", 1);

@@ -60,6 +60,10 @@ void cloak_metrics_add(cloak_metrics *metrics, cloak_metric metric, const char *
 void cloak_metrics_set(cloak_metrics *metrics, cloak_metric metric, const char *label, double value);
 void cloak_metrics_observe(cloak_metrics *metrics, cloak_metric metric, const char *label, double value);
 
+/* Sets the counters of a worker to 0 that it may ever count: a series that is only there from its first event on is
+ * none to `rate`, and "none yet" looks like "not scraped". */
+void cloak_metrics_start(cloak_metrics *metrics);
+
 /* Adds a finished photo by its record. */
 void cloak_metrics_record(cloak_metrics *metrics, const cloak_record *record);
 

@@ -8,6 +8,7 @@ import base64
 import json
 import pathlib
 import random
+import runpy
 import signal
 import socket
 import subprocess
@@ -81,7 +82,8 @@ class Metrics(fleet.Case):
 
     def prometheus(self, targets):
         config, port = self.folder / "prometheus.yml", fleet.free_port()
-        config.write_text(f"""global: {{scrape_interval: 1s}}
+        config.write_text(f"""global: {{scrape_interval: 1s, evaluation_interval: 1s}}
+rule_files: [{json.dumps(str(fleet.ROOT / "deploy/prometheus/rules.yml"))}]
 scrape_configs:
 - job_name: cloakfleet
   static_configs: [{{targets: {json.dumps(targets)}}}]
@@ -102,6 +104,19 @@ scrape_configs:
         url = f"{self.prometheus_url}/api/v1/query?{urllib.parse.urlencode({'query': text})}"
         found = json.loads(get(url)[1])["data"]["result"]
         return {",".join(r["metric"].values()): float(r["value"][1]) for r in found}
+
+    def check_dashboards(self):
+        """Grafana's dashboards are what their script writes, and each of their queries has an answer here."""
+        folder = fleet.ROOT / "deploy/grafana"
+        script = runpy.run_path(str(folder / "dashboards.py"))
+        for name, text in script["written"]().items():
+            self.assertEqual((folder / name).read_text(), text, f"run {folder}/dashboards.py")
+            for panel in json.loads(text)["panels"]:
+                for target in panel["targets"]:
+                    # of what is rare there may be none, but never an error
+                    found = fleet.wait_until(lambda: self.query(target["expr"]) or "fenced" in target["expr"],
+                        f"{panel['title']}: {target['expr']}")
+                    self.assertTrue(found)
 
     def promtool(self, text):
         done = subprocess.run(["promtool", "check", "metrics"], input=text, capture_output=True, text=True, timeout=60)
@@ -139,6 +154,7 @@ scrape_configs:
             self.assertAlmostEqual(stages[stage], seconds, delta=0.001 + 1e-6 * PHOTOS)
         self.assertEqual(self.query("sum(cloak_photo_seconds_count)"), {"": PHOTOS})
         self.assertEqual(self.query("sum(up)"), {"": 4})
+        self.check_dashboards()
         for metric, want in (("cloak_redis_up", 1), ("cloak_albums", 1), ("cloak_albums_imbalanced", 0),
                 ("cloak_queue_workers", 3), ("cloak_queue_dead_photos", BROKEN), ("cloak_queue_oldest_seconds", 0)):
             self.assertEqual(list(self.query(metric).values()), [want], metric)
