@@ -20,7 +20,7 @@ typedef struct {
 /* A photo, the file it comes from, and its key. All borrowed. */
 typedef struct {
     const cloak_photo *photo;
-    const void *bytes; /* that it was decoded from */
+    const void *bytes; /* that it was decoded from, or their core (photo.h); NULL where there is none */
     size_t length;
     const char *name;
 } cloak_source;

@@ -30,7 +30,7 @@
 #include "worker/pipeline.h"
 #include "worker/targets.h"
 
-enum { MAX_CLAIM = 64, CLAIM_MS = 2000, MAX_STATS = 8192, REST_AFTER = 5, REST_MOST = 60 };
+enum { MAX_CLAIM = 64, CLAIM_MS = 2000, MAX_STATS = 8192, REST_AFTER = 5, REST_MOST = 60, READ_SECONDS = 120 };
 
 static volatile sig_atomic_t stop_signals;
 
@@ -45,6 +45,7 @@ typedef struct {
     cloak_keeper *keeper;
     cloak_albums albums;
     cloak_targets_cache targets;
+    cloak_intake *intake;
     size_t current;     /* the held job in work */
     size_t photos;      /* taken in hand so far */
     double drain_until; /* monotonic; 0 before the first signal */
@@ -212,7 +213,7 @@ static void learn(Worker *worker, const cloak_job *job, cloak_status done, const
 /* Works on one held job and settles it with the queue. */
 static cloak_status handle(Worker *worker, const cloak_job *job, cloak_error *error) {
     cloak_pipeline pipeline = {
-        NULL, worker->options->worker, must_stop, worker, may_deliver, worker};
+        NULL, worker->intake, worker->options->worker, must_stop, worker, may_deliver, worker};
     cloak_error why;
     cloak_record record;
     cloak_record_init(&record);
@@ -362,6 +363,7 @@ cloak_status cloak_loop_run(
     cloak_model_info info = cloak_model_describe(model);
     char *about = cloak_format("{\"device\":\"%s\",\"model_sha256\":\"%s\",\"build\":\"%s\"}",
         info.device, info.sha256, CLOAK_VERSION);
+    worker.intake = cloak_intake_new(READ_SECONDS);
     worker.albums.stop = must_stop;
     worker.albums.stop_context = &worker;
     install_handlers();
@@ -376,6 +378,7 @@ cloak_status cloak_loop_run(
         cloak_log(CLOAK_LOG_INFO, "worker_recycle", "%zu photos, %zu MiB in use", worker.photos,
             memory_in_use() >> 20);
     cloak_keeper_stop(worker.keeper);
+    cloak_intake_free(worker.intake);
     cloak_albums_clear(&worker.albums);
     cloak_targets_clear(&worker.targets);
     cloak_queue_close(worker.queue);

@@ -24,8 +24,8 @@
 /* Everything of one photo that is in memory. */
 typedef struct {
     char *name; /* percent-encoded key */
-    void *bytes;
-    size_t length;
+    void *core; /* of the file (photo.h), or NULL */
+    size_t core_length;
     cloak_photo photo;
     cloak_findings before;
     cloak_cloaking result;
@@ -33,7 +33,7 @@ typedef struct {
 
 static void work_free(Work *work) {
     free(work->name);
-    free(work->bytes);
+    free(work->core);
     cloak_photo_free(&work->photo);
     cloak_findings_free(&work->before);
     cloak_cloaking_free(&work->result);
@@ -74,25 +74,26 @@ static void describe(const cloak_pipeline *pipeline, const cloak_job *job,
         record->seconds_verify = 0;
 }
 
-static cloak_status load(const cloak_job *job, const cloak_album *album, Work *work,
+static cloak_status load(const cloak_pipeline *pipeline, const cloak_job *job, const cloak_album *album, Work *work,
     cloak_record *record, cloak_error *error) {
     double start = cloak_now();
-    cloak_photo_limits limits = cloak_photo_default_limits();
-    cloak_status status = cloak_store_get(
-        album->source, job->key, CLOAK_PHOTO_FILE_MAX, &work->bytes, &work->length, error);
+    void *bytes = NULL;
+    size_t length = 0;
+    cloak_status status =
+        cloak_store_get(album->source, job->key, CLOAK_PHOTO_FILE_MAX, &bytes, &length, error);
     record->seconds_fetch = cloak_now() - start;
     if (status != CLOAK_OK)
         return status;
-    record->bytes_in = (int64_t)work->length;
+    record->bytes_in = (int64_t)length;
     start = cloak_now();
-    status = cloak_photo_decode(
-        work->bytes, work->length, job->key, &limits, &work->photo, error);
+    cloak_metadata_policy policy = CLOAK_METADATA_NONE; /* the settings were checked: it is one of the words */
+    (void)cloak_metadata_parse(album->settings.metadata, &policy);
+    status = cloak_intake_photo(pipeline->intake, bytes, length, job->key, policy, &work->photo, &work->core,
+        &work->core_length, error);
+    free(bytes);
     record->seconds_decode = cloak_now() - start;
     if (status != CLOAK_OK)
         return status;
-    cloak_metadata_policy policy = CLOAK_METADATA_NONE; /* the settings were checked: it is one of the words */
-    (void)cloak_metadata_parse(album->settings.metadata, &policy);
-    cloak_photo_keep_metadata(work->bytes, work->length, policy, &work->photo);
     cloak_record_set(&record->format, cloak_format_word(work->photo.format));
     record->width = work->photo.width;
     record->height = work->photo.height;
@@ -103,7 +104,7 @@ static cloak_status load(const cloak_job *job, const cloak_album *album, Work *w
 static cloak_status pass_through(const cloak_pipeline *pipeline, const cloak_job *job, Work *work,
     cloak_record *record, cloak_error *error) {
     double start = cloak_now();
-    cloak_status status = cloak_photo_clean(work->bytes, work->length, &work->photo,
+    cloak_status status = cloak_photo_clean(work->core, work->core_length, &work->photo,
         &work->result.bytes, &work->result.length, &work->result.fine, error);
     record->seconds_encode += cloak_now() - start;
     if (status != CLOAK_OK)
@@ -116,7 +117,7 @@ static cloak_status cloak_it(const cloak_pipeline *pipeline, const cloak_job *jo
     const cloak_album *album, const cloak_truth *truth, Work *work, cloak_record *record,
     cloak_error *error) {
     cloak_image image = {work->photo.rgb, work->photo.width, work->photo.height};
-    const cloak_source source = {&work->photo, work->bytes, work->length, job->key};
+    const cloak_source source = {&work->photo, work->core, work->core_length, job->key};
     double start = cloak_now();
     cloak_status status =
         cloak_target_set_detect(pipeline->targets, &image, NULL, &work->before, error);
@@ -194,7 +195,7 @@ cloak_status cloak_pipeline_run(const cloak_pipeline *pipeline, const cloak_job 
     double began = cloak_now();
     const cloak_truth *truth = album->labels ? cloak_labels_find(album->labels, job->key) : NULL;
     describe(pipeline, job, album, work.name, record);
-    cloak_status status = load(job, album, &work, record, error);
+    cloak_status status = load(pipeline, job, album, &work, record, error);
     if (status == CLOAK_OK)
         status = cloak_it(pipeline, job, album, truth, &work, record, error);
     if (status == CLOAK_OK)

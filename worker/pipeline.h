@@ -5,10 +5,12 @@
 #include "common/queue/queue.h"
 #include "common/report/record.h"
 #include "models/target_set.h"
+#include "intake/intake.h"
 #include "worker/albums.h"
 
 typedef struct {
     const cloak_target_set *targets;
+    cloak_intake *intake; /* reads the photos' files */
     const char *worker; /* its name */
     cloak_stop stop;    /* asked between steps: drain or lost lease */
     void *stop_context;

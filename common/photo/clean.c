@@ -68,16 +68,20 @@ static bool is_plain(cloak_format_id format, const uint8_t *file, size_t length)
     return pictures <= 1 && (profile == 0 || is_profile(first.data + HEAD, first.length - HEAD, profile));
 }
 
+void *cloak_photo_core(const void *bytes, size_t length, const cloak_photo *photo, size_t *core_length) {
+    *core_length = 0;
+    if (photo->format == CLOAK_FORMAT_JPEG)
+        return cloak_jpeg_upright(bytes, length, core_length);
+    if ((photo->format == CLOAK_FORMAT_PNG || photo->format == CLOAK_FORMAT_WEBP) &&
+        cloak_survey_read(photo->format, bytes, length).orientation == 1)
+        return cloak_weed(photo->format, bytes, length, core_length);
+    return NULL;
+}
+
 cloak_status cloak_photo_clean(const void *source, size_t source_length, const cloak_photo *photo,
     void **bytes, size_t *length, bool *encoded, cloak_error *error) {
-    const bool jpeg = photo->format == CLOAK_FORMAT_JPEG,
-               row = photo->format == CLOAK_FORMAT_PNG || photo->format == CLOAK_FORMAT_WEBP;
     size_t cleaned_length = 0;
-    uint8_t *cleaned = NULL;
-    if (jpeg)
-        cleaned = cloak_jpeg_upright(source, source_length, &cleaned_length);
-    else if (row && cloak_survey_read(photo->format, source, source_length).orientation == 1)
-        cleaned = cloak_weed(photo->format, source, source_length, &cleaned_length);
+    uint8_t *cleaned = source ? cloak_photo_core(source, source_length, photo, &cleaned_length) : NULL;
     /* Without: what turns it goes away, so that the pixels themselves must turn; or it is no row of parts. */
     *encoded = !cleaned || !is_plain(photo->format, cleaned, cleaned_length);
     if (*encoded) {

@@ -210,7 +210,7 @@ cloak_status cloak_photo_patch(const void *source, size_t source_length, const c
     const uint8_t *rgb, void **bytes, size_t *length, cloak_error *error) {
     Patch patch = {.across = ((size_t)photo->width + 7) / 8, .down = ((size_t)photo->height + 7) / 8};
     size_t own_length = 0, weeded_length = 0;
-    uint8_t *own = photo->format == CLOAK_FORMAT_JPEG
+    uint8_t *own = photo->format == CLOAK_FORMAT_JPEG && source
                        ? cloak_jpeg_upright(source, source_length, &own_length)
                        : NULL;
     bool done = false;

@@ -106,17 +106,23 @@ CLOAK_MUST_CHECK cloak_status cloak_photo_encode(
 
 /* Other pixels (`rgb`, of the photo's size) over the photo's own JPEG: blocks of which no pixel differs from
  * photo->rgb keep their coefficients to the bit, the others are coded with the file's own tables and subsampling.
- * `source` are the bytes that `photo` was decoded from. CLOAK_E_USAGE where that cannot be done: no JPEG, CMYK, one that
+ * `source` are the bytes that `photo` was decoded from, or their core. CLOAK_E_USAGE where that cannot be done: no JPEG, CMYK, one that
  * is stored on its side and whose sides are no whole number of blocks. `*bytes` is a new block (free()). Any thread. */
 CLOAK_MUST_CHECK cloak_status cloak_photo_patch(const void *source, size_t source_length,
     const cloak_photo *photo, const uint8_t *rgb, void **bytes, size_t *length, cloak_error *error);
 
 /* The photo with no metadata but those kept: the file's coded pixels are copied as they are, with its ICC
  * profile. HEIC, AVIF and TIFF are encoded anew. A photo whose metadata turn it is turned block by block where that can be done, else encoded anew, upright. `source` are the bytes that
- * `photo` was decoded from. A file whose colour profile is none, or holds more than it says, is encoded anew, too; `*encoded` tells.
+ * `photo` was decoded from, their core, or NULL where there is none. A file whose colour profile is none, or holds more than it says, is encoded anew, too; `*encoded` tells.
  * `*bytes` is a new block (free()). Any thread. */
 CLOAK_MUST_CHECK cloak_status cloak_photo_clean(const void *source, size_t source_length,
     const cloak_photo *photo, void **bytes, size_t *length, bool *encoded, cloak_error *error);
+
+/* The coded pixels of the file that `photo` was decoded from, upright and without anything else: what clean and patch
+ * take in place of the file's bytes, for the same result. A new block (free()), or NULL where there is none (HEIC, AVIF,
+ * TIFF, or it cannot be turned without loss) or no memory. Any thread. */
+CLOAK_MUST_CHECK void *cloak_photo_core(
+    const void *bytes, size_t length, const cloak_photo *photo, size_t *core_length);
 
 /* The quality the encoder uses for this photo (see above); 0 where there is none. */
 int cloak_photo_encode_quality(const cloak_photo *photo);

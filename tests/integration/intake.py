@@ -1,0 +1,121 @@
+#!/usr/bin/python3
+"""The confined reader of photos: whatever becomes of it costs the photo in hand and no other, and the worker goes on.
+
+The real worker with a model that sleeps; its reader is killed, or replaced (CLOAK_INTAKE) by one that breaks."""
+import json
+import pathlib
+import random
+import signal
+import sys
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+import fleet  # noqa: E402
+
+try:
+    from PIL import Image
+except ImportError:
+    Image = None
+
+PHOTOS = 6
+
+# Hands all on to the real reader, but breaks of files that hold a mark, as a library might.
+BREAKS = """#!/usr/bin/python3 -I
+import os, signal, socket, struct, sys
+inherited = socket.socket(fileno=3)
+pair = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+if os.fork() == 0:
+    os.dup2(pair[1].fileno(), 3)
+    os.execv({real!r}, ["cloak-intake"])
+pair[1].close()
+while True:
+    message, fds, _, _ = socket.recv_fds(inherited, 65536, 1)
+    if not message:
+        break
+    data = os.pread(fds[0], 1 << 24, 0)
+    if {mark!r} in data:
+        {what}
+    socket.send_fds(pair[0], [message], fds)
+    os.close(fds[0])
+    message, fds, _, _ = socket.recv_fds(pair[0], 65536, 1)
+    socket.send_fds(inherited, [message], fds)
+    for fd in fds:
+        os.close(fd)
+"""
+
+
+@fleet.unittest.skipIf(Image is None, "there is no python3-pil")
+class Intake(fleet.Case):
+    def setUp(self):
+        super().setUp()
+        self.redis = self.place.redis()
+        self.env = fleet.environment(CLOAK_REDIS=self.redis.url)
+        self.album, self.out = self.folder / "album", self.folder / "out"
+        self.album.mkdir()
+        draw = random.Random(3)
+        for i in range(PHOTOS):
+            image = Image.new("RGB", (64, 48))
+            image.putdata([(98 + draw.randrange(3),) * 3 for _ in range(64 * 48)])
+            image.save(self.album / f"{i}.png")
+        with open(self.album / "2.png", "ab") as file:
+            file.write(b"breaks the reader")
+        self.id = self.place.cloak("submit", self.album, self.out, env=self.env).out.strip()
+
+    def work(self, what):
+        reader = self.folder / "reader"
+        reader.write_text(BREAKS.format(real=str(fleet.BIN / "cloak-intake"), mark=b"breaks the reader", what=what))
+        reader.chmod(0o755)
+        worker = self.place.start_stub_worker(self.redis.url, "w", 0, CLOAK_INTAKE=str(reader))
+        watch = self.place.cloak("watch", self.id, "--json", env=self.env)
+        self.assertTrue(worker.alive(), worker.text())
+        worker.signal(signal.SIGTERM)
+        self.assertEqual(worker.wait().code, 0)
+        return watch, worker.text()
+
+    def check_one_lost(self, what, says):
+        watch, log = self.work(what)
+        self.assert_code(watch, 4)
+        self.assertEqual((watch.json["delivered"], watch.json["dead"]), (PHOTOS - 1, 1))
+        dead = self.place.cloak("status", self.id, "--dead", env=self.env).out
+        self.assertIn("2.png\tpermanent", dead)
+        self.assertIn(says, dead)
+
+    def test_a_crash_costs_one_photo(self):
+        self.check_one_lost("os.kill(os.getpid(), signal.SIGSEGV)", "signal 11")
+
+    def test_an_exit_costs_one_photo(self):
+        self.check_one_lost("sys.exit(3)", "exit status 3")
+
+    def test_nonsense_costs_one_photo(self):
+        """An answer that no photo can have: no pixels, and a size beyond all limits."""
+        self.check_one_lost("socket.send_fds(inherited, [struct.pack('i768s8i7Q', 0, b'', 1 << 30, 1 << 30, 0, 0, 2, 0, 0, 0, "
+            "*[1 << 40] * 7)], fds); continue", "no photo can be")
+
+    def test_a_reader_that_is_killed_is_tried_again(self):
+        """For want of memory, perhaps: that may pass, and does."""
+        watch, log = self.work("open(sys.argv[0] + '.once', 'x') if os.path.exists(sys.argv[0] + '.once') is False else None; "
+            "os.path.getsize(sys.argv[0] + '.once') or (open(sys.argv[0] + '.once', 'w').write('x'), "
+            "os.kill(os.getpid(), signal.SIGKILL))")
+        self.assert_code(watch, 0)
+        self.assertEqual(watch.json["delivered"], PHOTOS)
+        self.assertIn("photo_failed", log)
+
+    def test_there_is_no_reader(self):
+        worker = self.place.start_stub_worker(self.redis.url, "w", 0, CLOAK_INTAKE=str(self.folder / "nothing"))
+        fleet.wait_until(lambda: "cannot start the reader" in worker.text(), "the worker to say so")
+        worker.signal(signal.SIGTERM)
+        self.assertEqual(worker.wait().code, 0)
+        status = self.place.cloak("status", self.id, "--json", env=self.env).json
+        self.assertEqual((status["dead"], status["delivered"]), (0, 0))
+
+    def test_the_reader_ends_with_its_worker(self):
+        worker = self.place.start_stub_worker(self.redis.url, "w", 5)
+        readers = lambda: [p for p, words in fleet.children(worker.pid).items() if words[0].endswith("cloak-intake")]
+        found = fleet.wait_until(readers, "a reader")
+        worker.process.kill()
+        worker.process.wait()
+        fleet.wait_until(lambda: not pathlib.Path(f"/proc/{found[0]}").exists() or
+            pathlib.Path(f"/proc/{found[0]}/stat").read_text().split()[2] == "Z", "its end")
+
+
+if __name__ == "__main__":
+    fleet.main()
