@@ -29,12 +29,16 @@ struct cloak_intake {
     pid_t pid; /* 0 for none */
     int socket;
     double seconds;
+    bool (*stop)(void *context);
+    void *stop_context;
 };
 
-cloak_intake *cloak_intake_new(double seconds) {
+cloak_intake *cloak_intake_new(double seconds, bool (*stop)(void *context), void *stop_context) {
     cloak_intake *intake = cloak_alloc(sizeof *intake);
     intake->socket = -1;
     intake->seconds = seconds;
+    intake->stop = stop;
+    intake->stop_context = stop_context;
     return intake;
 }
 
@@ -107,19 +111,21 @@ static bool send_request(cloak_intake *intake, const void *bytes, size_t length,
     return sent;
 }
 
-/* Waits for the answer. 1 when it is there, 0 when time is up, -1 when the child is gone. */
-static int await(cloak_intake *intake, cloak_intake_answer *answer, int *fd) {
-    for (const double until = cloak_now() + intake->seconds;;) {
-        double left = until - cloak_now();
+typedef enum { CAME, LATE, STOPPED, GONE } Came;
+
+static Came await(cloak_intake *intake, cloak_intake_answer *answer, int *fd) {
+    enum { LOOK_MS = 100 };
+    for (const double until = cloak_now() + intake->seconds; cloak_now() < until;) {
         struct pollfd wait = {intake->socket, POLLIN, 0};
-        if (left <= 0)
-            return 0;
-        int ready = poll(&wait, 1, (int)(left * 1000) + 1);
+        int ready = poll(&wait, 1, LOOK_MS);
         if (ready < 0 && errno != EINTR)
-            return -1;
+            return GONE;
         if (ready > 0)
-            return cloak_intake_receive(intake->socket, answer, sizeof *answer, fd) ? 1 : -1;
+            return cloak_intake_receive(intake->socket, answer, sizeof *answer, fd) ? CAME : GONE;
+        if (intake->stop && intake->stop(intake->stop_context))
+            return STOPPED;
     }
+    return LATE;
 }
 
 static cloak_status fail_named(cloak_error *error, cloak_status code, const char *name, const char *what) {
@@ -199,14 +205,18 @@ cloak_status cloak_intake_photo(cloak_intake *intake, const void *bytes, size_t 
     cloak_status status = start(intake, error);
     if (status != CLOAK_OK)
         return status;
-    int came = send_request(intake, bytes, length, name, policy) ? await(intake, &answer, &fd) : -1;
-    if (came == 0) {
+    Came came = send_request(intake, bytes, length, name, policy) ? await(intake, &answer, &fd) : GONE;
+    if (came == STOPPED) {
+        reap(intake, true);
+        return cloak_fail(error, CLOAK_E_INTERRUPTED, "interrupted");
+    }
+    if (came == LATE) {
         char what[120];
         reap(intake, true);
         snprintf(what, sizeof what, "takes longer than %.0f s to read: replace it with a simpler copy", intake->seconds);
         return fail_named(error, CLOAK_E_PERMANENT, name, what);
     }
-    if (came < 0) {
+    if (came == GONE) {
         int ended = reap(intake, false);
         cloak_log(CLOAK_LOG_WARN, "intake_died", "status %d", ended);
         return blame(ended, name, error);

@@ -21,8 +21,9 @@
 
 typedef struct cloak_intake cloak_intake;
 
-/* Never NULL; the child is started with the first photo. One thread at a time. `seconds`: how long a photo may take. */
-cloak_intake *cloak_intake_new(double seconds);
+/* Never NULL; the child is started with the first photo. One thread at a time. `seconds`: how long a photo may take.
+ * `stop` is asked ten times a second while a photo is read; true ends it. */
+cloak_intake *cloak_intake_new(double seconds, bool (*stop)(void *context), void *stop_context);
 
 /* Ends the child. NULL is fine. */
 void cloak_intake_free(cloak_intake *intake);
@@ -30,7 +31,8 @@ void cloak_intake_free(cloak_intake *intake);
 /* As cloak_photo_decode with default limits, then cloak_photo_keep_metadata. On success `*photo` owns its blocks
  * (cloak_photo_free), and `*core` is a new block (free()) to be used in place of the file's bytes, or NULL where there is none:
  * HEIC, AVIF, TIFF, and what cannot be turned without loss. A file of which the child dies, or that takes too long,
- * is CLOAK_E_PERMANENT; a child that cannot be started, or was killed from outside (for want of memory), CLOAK_E_TRANSIENT. */
+ * is CLOAK_E_PERMANENT; a child that cannot be started, or was killed from outside (for want of memory), CLOAK_E_TRANSIENT; CLOAK_E_INTERRUPTED
+ * when `stop` said so. */
 CLOAK_MUST_CHECK cloak_status cloak_intake_photo(cloak_intake *intake, const void *bytes, size_t length,
     const char *name, cloak_metadata_policy policy, cloak_photo *photo, void **core, size_t *core_length,
     cloak_error *error);

@@ -363,7 +363,7 @@ cloak_status cloak_loop_run(
     cloak_model_info info = cloak_model_describe(model);
     char *about = cloak_format("{\"device\":\"%s\",\"model_sha256\":\"%s\",\"build\":\"%s\"}",
         info.device, info.sha256, CLOAK_VERSION);
-    worker.intake = cloak_intake_new(READ_SECONDS);
+    worker.intake = cloak_intake_new(READ_SECONDS, must_stop, &worker);
     worker.albums.stop = must_stop;
     worker.albums.stop_context = &worker;
     install_handlers();

@@ -11,11 +11,6 @@ import sys
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 import fleet  # noqa: E402
 
-try:
-    from PIL import Image
-except ImportError:
-    Image = None
-
 PHOTOS = 6
 
 # Hands all on to the real reader, but breaks of files that hold a mark, as a library might.
@@ -43,7 +38,6 @@ while True:
 """
 
 
-@fleet.unittest.skipIf(Image is None, "there is no python3-pil")
 class Intake(fleet.Case):
     def setUp(self):
         super().setUp()
@@ -53,9 +47,7 @@ class Intake(fleet.Case):
         self.album.mkdir()
         draw = random.Random(3)
         for i in range(PHOTOS):
-            image = Image.new("RGB", (64, 48))
-            image.putdata([(98 + draw.randrange(3),) * 3 for _ in range(64 * 48)])
-            image.save(self.album / f"{i}.png")
+            fleet.stub_photo(self.album / f"{i}.png", draw)
         with open(self.album / "2.png", "ab") as file:
             file.write(b"breaks the reader")
         self.id = self.place.cloak("submit", self.album, self.out, env=self.env).out.strip()
@@ -98,6 +90,19 @@ class Intake(fleet.Case):
         self.assert_code(watch, 0)
         self.assertEqual(watch.json["delivered"], PHOTOS)
         self.assertIn("photo_failed", log)
+
+    def test_a_stop_does_not_wait_for_the_reader(self):
+        reader = self.folder / "reader"
+        reader.write_text("#!/bin/sh\nexec sleep 1000\n")
+        reader.chmod(0o755)
+        worker = self.place.start_stub_worker(self.redis.url, "w", 0, "--drain-seconds", "1", CLOAK_INTAKE=str(reader))
+        readers = lambda: [p for p, words in fleet.children(worker.pid).items() if "1000" in words]
+        found = fleet.wait_until(readers, "the reader")
+        worker.signal(signal.SIGTERM)
+        self.assertEqual(worker.wait(60).code, 0)
+        self.assertFalse(pathlib.Path(f"/proc/{found[0]}").exists())
+        status = self.place.cloak("status", self.id, "--json", env=self.env).json
+        self.assertEqual((status["waiting"], status["dead"]), (PHOTOS, 0))
 
     def test_there_is_no_reader(self):
         worker = self.place.start_stub_worker(self.redis.url, "w", 0, CLOAK_INTAKE=str(self.folder / "nothing"))

@@ -20,11 +20,6 @@ import urllib.request
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 import fleet  # noqa: E402
 
-try:
-    from PIL import Image
-except ImportError:
-    Image = None
-
 PHOTOS, BROKEN = 40, 2
 
 
@@ -51,7 +46,6 @@ def port_of(program, event):
     return fleet.wait_until(logged, event)
 
 
-@fleet.unittest.skipIf(Image is None, "there is no python3-pil")
 class Metrics(fleet.Case):
     def setUp(self):
         super().setUp()
@@ -63,10 +57,7 @@ class Metrics(fleet.Case):
         album.mkdir()
         draw = random.Random(4)
         for i in range(PHOTOS):
-            level = 98 if i % 4 else 150  # what the sleeping model takes for a face, and what not
-            image = Image.new("RGB", (64, 48))
-            image.putdata([(level + draw.randrange(3),) * 3 for _ in range(64 * 48)])
-            image.save(album / f"{i:02}.png")
+            fleet.stub_photo(album / f"{i:02}.png", draw, face=i % 4 > 0)
         for i in range(BROKEN):
             (album / f"broken-{i}.jpg").write_bytes(b"\xff\xd8\xff no photo")
         return album
