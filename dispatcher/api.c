@@ -9,6 +9,7 @@
 #include <cjson/cJSON.h>
 
 #include "common/base/alloc.h"
+#include "common/base/text.h"
 #include "dispatcher/overview.h"
 #include "dispatcher/report.h"
 
@@ -39,8 +40,10 @@ static cloak_http_answer json(int code, cJSON *object) {
 }
 
 static cloak_http_answer refuse(int code, const char *text) {
+    char *shown = cloak_text_brief(text); /* an id in it may be any bytes */
     cJSON *object = cJSON_CreateObject();
-    cJSON_AddStringToObject(object, "error", text);
+    cJSON_AddStringToObject(object, "error", shown);
+    free(shown);
     return json(code, object);
 }
 
@@ -103,7 +106,7 @@ static cloak_http_answer answer_albums(cloak_api *api, const cloak_http_request 
 static cloak_http_answer answer_album(cloak_api *api, const char *id) {
     cloak_error error = {0};
     cloak_album_report report = {0};
-    if (cloak_album_report_read(api->queue, id, &report, &error) != CLOAK_OK)
+    if (cloak_album_report_read_sums(api->queue, id, &report, &error) != CLOAK_OK)
         return failed(api, &error);
     char *text = cloak_album_report_json(
         &report, (double)cloak_sums_get(&report.sums, "us.total") / 1e6, report.books.done, 0);
@@ -175,6 +178,15 @@ static Action action_of(const char *word) {
     return (Action)i;
 }
 
+static bool is_error_class(const char *word) {
+    static const cloak_status classes[] = {
+        CLOAK_E_PERMANENT, CLOAK_E_TRANSIENT, CLOAK_E_DEVICE, CLOAK_E_LOST, CLOAK_E_INTERNAL};
+    for (size_t i = 0; i < sizeof classes / sizeof *classes; i++)
+        if (strcmp(cloak_status_word(classes[i]), word) == 0)
+            return true;
+    return false;
+}
+
 /* `album` is NULL for the whole queue, which can be paused and resumed. */
 static cloak_http_answer act(cloak_api *api, const char *album, Action action, const cloak_http_request *request) {
     cloak_error error = {0};
@@ -185,7 +197,7 @@ static cloak_http_answer act(cloak_api *api, const char *album, Action action, c
         return refuse(403, "this server only looks: start it with --actions");
     if (!request->may_act)
         return refuse(403, "an action needs the header X-Cloak-Action, from a page of this server or from no page");
-    if (class_word && strcmp(cloak_status_word(cloak_status_parse(class_word)), class_word) != 0)
+    if (class_word && !is_error_class(class_word))
         return refuse(400, "error is an error class: permanent, transient, device, lost or internal");
     cloak_status status = album ? cloak_queue_books(api->queue, album, &books, &error) : CLOAK_OK; /* is it there? */
     if (status == CLOAK_OK)

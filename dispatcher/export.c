@@ -105,7 +105,7 @@ static cloak_status write_all(cloak_album_target *target, Output *out, cloak_err
 
 /* The format by its word, or by the ending of a file's name. */
 static cloak_status choose(const char *word, const char *file, Format *format, cloak_error *error) {
-    const char *dot = file ? strrchr(file, '.') : NULL;
+    const char *slash = file ? strrchr(file, '/') : NULL, *dot = file ? strrchr(slash ? slash : file, '.') : NULL;
     if (!word)
         word = dot ? dot + 1 : "html";
     for (int i = 0; i < FORMATS; i++)

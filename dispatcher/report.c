@@ -40,24 +40,34 @@ static cloak_status add_up(cloak_album_report *report, cloak_error *error) {
     return status;
 }
 
-cloak_status cloak_album_report_read(
+cloak_status cloak_album_report_read_sums(
     cloak_queue *queue, const char *album, cloak_album_report *report, cloak_error *error) {
     *report = (cloak_album_report){0};
     memcpy(report->album, album, strnlen(album, sizeof report->album - 1));
     cloak_status status = cloak_queue_books(queue, album, &report->books, error);
     if (status == CLOAK_OK)
         status = cloak_queue_sums(queue, album, &report->sums, error);
-    if (status == CLOAK_OK && report->books.dead > 0)
-        status = cloak_queue_dead(queue, album, keep_dead, report, error);
     if (status == CLOAK_OK)
         status = add_up(report, error);
     if (status != CLOAK_OK) {
         cloak_album_report_free(report);
         return status;
     }
+    report->settled = report->books.done + report->books.dead + report->books.cancelled;
+    return CLOAK_OK;
+}
+
+cloak_status cloak_album_report_read(
+    cloak_queue *queue, const char *album, cloak_album_report *report, cloak_error *error) {
+    cloak_status status = cloak_album_report_read_sums(queue, album, report, error);
+    if (status == CLOAK_OK && report->books.dead > 0)
+        status = cloak_queue_dead(queue, album, keep_dead, report, error);
+    if (status != CLOAK_OK) {
+        cloak_album_report_free(report);
+        return status;
+    }
     if (report->dead_count)
         qsort(report->dead, report->dead_count, sizeof *report->dead, by_index);
-    report->settled = report->books.done + report->books.dead + report->books.cancelled;
     return CLOAK_OK;
 }
 

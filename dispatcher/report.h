@@ -29,6 +29,10 @@ typedef struct {
 CLOAK_MUST_CHECK cloak_status cloak_album_report_read(
     cloak_queue *queue, const char *album, cloak_album_report *report, cloak_error *error);
 
+/* The same without the dead photos, of which there may be many: `dead` stays empty. */
+CLOAK_MUST_CHECK cloak_status cloak_album_report_read_sums(
+    cloak_queue *queue, const char *album, cloak_album_report *report, cloak_error *error);
+
 void cloak_album_report_free(cloak_album_report *report);
 
 /* The report as one line of JSON with the documented keys (docs/operating.md). `seconds` is the

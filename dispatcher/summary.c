@@ -212,7 +212,7 @@ static void write_head(FILE *to, const cloak_album_report *r, const cloak_album_
     fact(to, "Residual", 0, "", (double)r->residual);
     fact(to, "Dead", 0, "", (double)r->books.dead);
     fact(to, "Cancelled", 0, "", (double)r->books.cancelled);
-    fact(to, "To do", 0, "", (double)(r->books.total - r->settled));
+    fact(to, "To do", 0, "", r->books.total > r->settled ? (double)(r->books.total - r->settled) : 0);
     fact(to, "Faces before", 0, "", (double)cloak_sums_get(&r->sums, "faces_before"));
     fact(to, "Faces after", 0, "", (double)cloak_sums_get(&r->sums, "faces_after"));
     fact(to, "PSNR, mean", 1, " dB", photos ? (double)cloak_sums_get(&r->sums, "psnr_millidb") / 1000 / photos : NAN);
@@ -233,7 +233,9 @@ static void write_dead(FILE *to, const cloak_album_report *r) {
     for (size_t i = 0; i < r->dead_count && i < SHOWN_DEAD; i++) {
         fputs("<tr><td class=k>", to);
         text(to, r->dead[i].key);
-        fprintf(to, "</td><td>%s</td><td>", r->dead[i].class_word);
+        fputs("</td><td>", to);
+        text(to, r->dead[i].class_word);
+        fputs("</td><td>", to);
         text(to, r->dead[i].text);
         fputs("</td></tr>\n", to);
     }

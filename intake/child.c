@@ -4,14 +4,16 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
+#include <sys/time.h>
 #include <unistd.h>
 
 #include "common/base/alloc.h"
 #include "intake/confine.h"
 #include "intake/wire.h"
+
+enum { CPU_SECONDS = 60 };
 
 /* A photo that was read. */
 typedef struct {
@@ -47,14 +49,14 @@ static int answer_file(void) {
         fd = -1;
     }
     if (fd < 0)
-        fd = memfd_create("cloak-pixels", MFD_CLOEXEC);
+        fd = cloak_intake_file("cloak-pixels");
     if (fd >= 0 && lseek(fd, 0, SEEK_SET) != 0)
         return -1;
     return fd;
 }
 
 /* Answers with a photo. False when the parent is gone. */
-static bool answer_found(const Found *found) {
+static bool answer_found(uint64_t number, const Found *found) {
     const cloak_photo *p = &found->photo;
     const cloak_metadata *m = &p->metadata;
     const size_t pixels = (size_t)p->width * (size_t)p->height;
@@ -64,9 +66,17 @@ static bool answer_found(const Found *found) {
     } parts[CLOAK_INTAKE_PARTS] = {{p->rgb, pixels * 3}, {p->alpha, p->alpha ? pixels : 0},
         {p->icc, p->icc ? p->icc_length : 0}, {m->exif, m->exif ? m->exif_length : 0}, {m->xmp, m->xmp ? m->xmp_length : 0},
         {m->iptc, m->iptc ? m->iptc_length : 0}, {found->core, found->core ? found->core_length : 0}};
-    cloak_intake_answer answer = {.status = CLOAK_OK, .width = p->width, .height = p->height, .primaries = p->primaries,
-        .transfer = p->transfer, .format = (int32_t)p->format, .quality = p->quality, .grey = p->grey,
-        .lossless = p->lossless};
+    cloak_intake_answer answer;
+    memset(&answer, 0, sizeof answer);
+    answer.number = number;
+    answer.width = p->width;
+    answer.height = p->height;
+    answer.primaries = p->primaries;
+    answer.transfer = p->transfer;
+    answer.format = (int32_t)p->format;
+    answer.quality = p->quality;
+    answer.grey = p->grey;
+    answer.lossless = p->lossless;
     const int fd = answer_file();
     bool fine = fd >= 0;
     for (int i = 0; i < CLOAK_INTAKE_PARTS && fine; i++) {
@@ -80,10 +90,20 @@ static bool answer_found(const Found *found) {
     return cloak_intake_send(CLOAK_INTAKE_SOCKET, &answer, sizeof answer, fine ? fd : -1);
 }
 
-static bool answer_error(const cloak_error *error) {
-    cloak_intake_answer answer = {.status = (int32_t)error->code};
-    memcpy(answer.text, error->text, sizeof answer.text);
+/* An answer without a photo: an error, or with number 0 and no error that the child is ready. */
+static bool answer_error(uint64_t number, const cloak_error *error) {
+    cloak_intake_answer answer;
+    memset(&answer, 0, sizeof answer);
+    answer.number = number;
+    answer.status = (int32_t)error->code;
+    snprintf(answer.text, sizeof answer.text, "%s", error->text);
     return cloak_intake_send(CLOAK_INTAKE_SOCKET, &answer, sizeof answer, -1);
+}
+
+/* So many seconds of the processor from now on, then SIGPROF ends the process; 0 for no limit. */
+static void limit_time(long seconds) {
+    const struct itimerval timer = {.it_value = {seconds, 0}};
+    setitimer(ITIMER_PROF, &timer, NULL);
 }
 
 /* One photo. False when the parent is gone. */
@@ -97,10 +117,12 @@ static bool serve(const cloak_intake_request *request, int fd) {
     char *name = cloak_alloc(request->name_length + 1);
     uint8_t *bytes = cloak_try_alloc(request->length ? request->length : 1);
     cloak_status status = CLOAK_E_TRANSIENT;
+    limit_time(CPU_SECONDS);
     if (bytes && cloak_intake_read(fd, name, request->name_length, 0) &&
         cloak_intake_read(fd, bytes, request->length, request->name_length))
         status = read_photo(bytes, request->length, name, (cloak_metadata_policy)request->policy, &found, &error);
-    bool sent = status == CLOAK_OK ? answer_found(&found) : answer_error(&error);
+    limit_time(0);
+    bool sent = status == CLOAK_OK ? answer_found(request->number, &found) : answer_error(request->number, &error);
     found_free(&found);
     free(bytes);
     free(name);
@@ -108,16 +130,20 @@ static bool serve(const cloak_intake_request *request, int fd) {
 }
 
 int main(void) {
+    static const int passed_over[] = {SIGPIPE, SIGTERM, SIGINT, SIGHUP, SIGXFSZ};
     cloak_error error;
     cloak_intake_request request;
     int fd;
     prctl(PR_SET_PDEATHSIG, SIGKILL);
-    signal(SIGPIPE, SIG_IGN);
+    for (size_t i = 0; i < sizeof passed_over / sizeof *passed_over; i++) /* the worker decides when we end */
+        signal(passed_over[i], SIG_IGN);
     if (cloak_photo_init("cloak-intake", &error) != CLOAK_OK || cloak_confine(&error) != CLOAK_OK) {
-        answer_error(&error);
-        fprintf(stderr, "cloak-intake: %s\n", error.text);
+        answer_error(0, &error);
         _exit(1);
     }
+    error = (cloak_error){.code = CLOAK_OK};
+    if (!answer_error(0, &error))
+        _exit(1);
     while (cloak_intake_receive(CLOAK_INTAKE_SOCKET, &request, sizeof request, &fd)) {
         bool sent = fd >= 0 && serve(&request, fd);
         if (fd >= 0)

@@ -12,7 +12,8 @@
  * message over a socket. The parent copies out of it, with sizes that it has checked: nothing that the child does to the file
  * meanwhile can harm more than this photo.
  *
- * The child lives on from photo to photo. When it dies, or takes longer than its time, the next photo gets a new one.
+ * The child lives on from photo to photo of one owner. When it dies, or takes longer than its time, or the next photo is somebody
+ * else's, there is a new one: what a file may have done to it ends with that.
  */
 #ifndef CLOAK_INTAKE_H
 #define CLOAK_INTAKE_H
@@ -21,7 +22,8 @@
 
 typedef struct cloak_intake cloak_intake;
 
-/* Never NULL; the child is started with the first photo. One thread at a time. `seconds`: how long a photo may take.
+/* Never NULL; the child is started with the first photo. One thread at a time. `seconds`: how long a photo may take by the
+ * clock; it has a minute of the processor.
  * `stop` is asked ten times a second while a photo is read; true ends it. */
 cloak_intake *cloak_intake_new(double seconds, bool (*stop)(void *context), void *stop_context);
 
@@ -30,11 +32,12 @@ void cloak_intake_free(cloak_intake *intake);
 
 /* As cloak_photo_decode with default limits, then cloak_photo_keep_metadata. On success `*photo` owns its blocks
  * (cloak_photo_free), and `*core` is a new block (free()) to be used in place of the file's bytes, or NULL where there is none:
- * HEIC, AVIF, TIFF, and what cannot be turned without loss. A file of which the child dies, or that takes too long,
- * is CLOAK_E_PERMANENT; a child that cannot be started, or was killed from outside (for want of memory), CLOAK_E_TRANSIENT; CLOAK_E_INTERRUPTED
+ * HEIC, AVIF, TIFF, and what cannot be turned without loss. `owner` is whose photo it is (a tenant). A file of which a fresh
+ * child dies, or that takes too much of the processor, is CLOAK_E_PERMANENT. All else that goes wrong is this machine's doing, CLOAK_E_TRANSIENT: no memory,
+ * no child, one that was killed from outside or is not done in time; CLOAK_E_INTERRUPTED
  * when `stop` said so. */
 CLOAK_MUST_CHECK cloak_status cloak_intake_photo(cloak_intake *intake, const void *bytes, size_t length,
-    const char *name, cloak_metadata_policy policy, cloak_photo *photo, void **core, size_t *core_length,
-    cloak_error *error);
+    const char *name, const char *owner, cloak_metadata_policy policy, cloak_photo *photo, void **core,
+    size_t *core_length, cloak_error *error);
 
 #endif

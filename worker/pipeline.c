@@ -88,7 +88,7 @@ static cloak_status load(const cloak_pipeline *pipeline, const cloak_job *job, c
     start = cloak_now();
     cloak_metadata_policy policy = CLOAK_METADATA_NONE; /* the settings were checked: it is one of the words */
     (void)cloak_metadata_parse(album->settings.metadata, &policy);
-    status = cloak_intake_photo(pipeline->intake, bytes, length, job->key, policy, &work->photo, &work->core,
+    status = cloak_intake_photo(pipeline->intake, bytes, length, job->key, album->spec.tenant, policy, &work->photo, &work->core,
         &work->core_length, error);
     free(bytes);
     record->seconds_decode = cloak_now() - start;
@@ -101,16 +101,33 @@ static cloak_status load(const cloak_pipeline *pipeline, const cloak_job *job, c
 }
 
 /* No face: the coded pixels pass through as they are where the format allows it; only the metadata goes. */
-static cloak_status pass_through(const cloak_pipeline *pipeline, const cloak_job *job, Work *work,
-    cloak_record *record, cloak_error *error) {
+static cloak_status pass_through(const cloak_pipeline *pipeline, const cloak_job *job, const cloak_album *album,
+    Work *work, cloak_record *record, cloak_error *error) {
     double start = cloak_now();
     cloak_status status = cloak_photo_clean(work->core, work->core_length, &work->photo,
         &work->result.bytes, &work->result.length, &work->result.fine, error);
     record->seconds_encode += cloak_now() - start;
     if (status != CLOAK_OK)
         return status;
-    return cloak_cloaking_verify(pipeline->targets, work->result.bytes, work->result.length,
-        job->key, &work->photo, record, &work->result.decoded, &work->result.found, error);
+    /* these are the source's coded pixels still: they are decoded where the source was */
+    cloak_photo again = {0};
+    void *core = NULL;
+    size_t core_length = 0;
+    start = cloak_now();
+    status = cloak_intake_photo(pipeline->intake, work->result.bytes, work->result.length, job->key, album->spec.tenant,
+        CLOAK_METADATA_NONE, &again, &core, &core_length, error);
+    free(core);
+    if (status == CLOAK_OK && (again.width != work->photo.width || again.height != work->photo.height))
+        status = cloak_fail(error, CLOAK_E_INTERNAL, "%s: the cleaned photo has another size", work->name);
+    if (status == CLOAK_OK) {
+        work->result.decoded = again.rgb;
+        again.rgb = NULL;
+        cloak_image image = {work->result.decoded, work->photo.width, work->photo.height};
+        status = cloak_target_set_detect(pipeline->targets, &image, NULL, &work->result.found, error);
+    }
+    cloak_photo_free(&again);
+    record->seconds_verify += cloak_now() - start;
+    return status;
 }
 
 static cloak_status cloak_it(const cloak_pipeline *pipeline, const cloak_job *job,
@@ -124,7 +141,7 @@ static cloak_status cloak_it(const cloak_pipeline *pipeline, const cloak_job *jo
     record->seconds_detect = cloak_now() - start;
     if (status == CLOAK_OK)
         status = work->before.all.count == 0
-                     ? pass_through(pipeline, job, work, record, error)
+                     ? pass_through(pipeline, job, album, work, record, error)
                      : cloak_cloaking_run(pipeline->targets, &source, &album->settings, &work->before,
                            pipeline->stop, pipeline->stop_context, record, &work->result, error);
     if (status != CLOAK_OK)

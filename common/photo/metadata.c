@@ -142,13 +142,17 @@ static void put_number(Bytes *b, uint32_t value, int bytes, bool big) {
         b->data[b->length++] = (uint8_t)(value >> (8 * (big ? bytes - 1 - i : i)));
 }
 
-static void put_segment(Bytes *b, int marker, const void *head, size_t head_length, const uint8_t *data, size_t length) {
-    if (!data || head_length + length > SEGMENT_MOST)
+/* With a zero behind the data where `even` is asked for and their length is not. */
+static void put_segment(
+    Bytes *b, int marker, const void *head, size_t head_length, const uint8_t *data, size_t length, bool even) {
+    const size_t padding = even ? length & 1 : 0;
+    if (!data || head_length + length + padding > SEGMENT_MOST)
         return;
     put_number(b, 0xff00u | (unsigned)marker, 2, true);
-    put_number(b, (uint32_t)(head_length + length + 2), 2, true);
+    put_number(b, (uint32_t)(head_length + length + padding + 2), 2, true);
     put(b, head, head_length);
     put(b, data, length);
+    put_number(b, 0, (int)padding, true);
 }
 
 static void put_png_chunk(Bytes *b, const char name[5], const void *head, size_t head_length, const uint8_t *data, size_t length) {
@@ -180,15 +184,15 @@ static void embed_jpeg(const cloak_metadata *m, const uint8_t *file, size_t leng
     if (head > length)
         head = 2;
     put(b, file, head);
-    put_segment(b, APP1, exif_head, 6, m->exif, m->exif_length);
-    put_segment(b, APP1, xmp_head, sizeof xmp_head, m->xmp, m->xmp_length);
+    put_segment(b, APP1, exif_head, 6, m->exif, m->exif_length, false);
+    put_segment(b, APP1, xmp_head, sizeof xmp_head, m->xmp, m->xmp_length, false);
     if (m->iptc) {
         uint8_t resource[sizeof photoshop_head + 12];
         Bytes r = {resource, 0};
         put(&r, photoshop_head, sizeof photoshop_head);
         put(&r, "8BIM\4\4\0\0", 8);
         put_number(&r, (uint32_t)m->iptc_length, 4, true);
-        put_segment(b, APP13, r.data, r.length, m->iptc, m->iptc_length + (m->iptc_length & 1));
+        put_segment(b, APP13, r.data, r.length, m->iptc, m->iptc_length, true);
     }
     put(b, file + head, length - head);
 }

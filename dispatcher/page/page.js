@@ -3,8 +3,8 @@
 "use strict";
 
 const PERIOD = 2000, PAGE = 50, SHOWN_WORKERS = 100;
-let chosen = decodeURIComponent(location.hash.slice(1));
-let mayAct = false, offset = 0, deadShown = 100;
+let chosen = /^#[0-9a-f-]{36}$/.test(location.hash) ? location.hash.slice(1) : "";
+let mayAct = null, offset = 0, deadShown = 100, saidUntil = 0, deadSeen = "";
 
 const at = (id) => document.getElementById(id);
 
@@ -29,7 +29,10 @@ function list(into, pairs) {
   }));
 }
 
-function say(text, bad) {
+/* `hold`: for so many ms nothing else is said. */
+function say(text, bad, hold = 0) {
+  if (!hold && performance.now() < saidUntil) return;
+  saidUntil = hold ? performance.now() + hold : 0;
   const state = at("state");
   if (state.textContent !== text) state.textContent = text;
   state.className = bad ? "bad" : "";
@@ -77,6 +80,7 @@ function buttons(into, actions) {
   into.hidden = !mayAct;
   if (into.dataset.key === key) return;
   into.dataset.key = key;
+  const hadFocus = into.contains(document.activeElement);
   into.replaceChildren(...actions.map(([text, path, question]) => {
     const button = element("button", text);
     button.type = "button";
@@ -84,6 +88,7 @@ function buttons(into, actions) {
     if (question) button.dataset.question = question;
     return button;
   }));
+  if (hadFocus) into.querySelector("button")?.focus();
 }
 
 function showWorkers(workers) {
@@ -167,30 +172,51 @@ async function ask(path) {
 async function read(reply) {
   const text = await reply.text();
   const isJson = reply.headers.get("Content-Type") === "application/json";
-  if (!reply.ok) throw new Error((isJson ? JSON.parse(text).error : text.trim()) || `HTTP ${reply.status}`);
+  if (!reply.ok) {
+    const error = new Error((isJson ? JSON.parse(text).error : text.trim()) || `HTTP ${reply.status}`);
+    error.status = reply.status;
+    throw error;
+  }
   return JSON.parse(text);
 }
 
 async function act(button) {
   if (button.dataset.question && !confirm(button.dataset.question)) return;
-  button.disabled = true;
+  if (button.getAttribute("aria-disabled") === "true") return;
+  button.setAttribute("aria-disabled", "true");
   try {
     await read(await fetch(`/v1/${button.dataset.path}`,
       { method: "POST", headers: { "X-Cloak-Action": "page" }, signal: AbortSignal.timeout(30000) }));
     await show();
   } catch (error) {
-    say(`That did not work: ${error.message}`, true);
+    say(`That did not work: ${error.message}`, true, 10000);
   }
-  button.disabled = false;
+  button.removeAttribute("aria-disabled");
 }
 
 async function showChosen() {
-  const album = await ask(`/v1/albums/${encodeURIComponent(chosen)}`);
+  const wanted = chosen;
+  let album;
+  try {
+    album = await ask(`/v1/albums/${wanted}`);
+  } catch (error) {
+    if (error.status !== 404) throw error;
+    chosen = "";
+    at("detail").hidden = true;
+    return;
+  }
+  if (wanted !== chosen) return; /* another was chosen meanwhile */
   showAlbum(album);
-  showDead(album.dead ? await ask(`/v1/albums/${encodeURIComponent(chosen)}/dead?limit=${deadShown}`) : { dead: [], total: 0, next: null });
+  const seen = `${wanted} ${album.dead} ${deadShown}`; /* the list may be long: it is asked for when it is another one */
+  if (seen === deadSeen) return;
+  const dead = album.dead ? await ask(`/v1/albums/${wanted}/dead?limit=${deadShown}`) : { dead: [], total: 0, next: null };
+  if (wanted !== chosen) return;
+  showDead(dead);
+  deadSeen = seen;
 }
 
 async function show() {
+  if (mayAct === null) mayAct = (await ask("/v1/server")).actions;
   showQueue(await ask("/v1/queue"));
   if (offset > 0) {
     const page = await ask(`/v1/albums?offset=${offset}&limit=${PAGE}`);
@@ -233,4 +259,4 @@ for (const id of ["queue-actions", "album-actions"])
 at("older").addEventListener("click", (event) => { offset = Number(event.target.dataset.next); now(show); });
 at("newest").addEventListener("click", () => { offset = 0; now(show); });
 at("more-dead").addEventListener("click", () => { deadShown = 1000; now(show); });
-now(async () => { mayAct = (await ask("/v1/server")).actions; }).then(refresh);
+refresh();

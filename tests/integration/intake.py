@@ -2,7 +2,7 @@
 """The confined reader of photos: whatever becomes of it costs the photo in hand and no other, and the worker goes on.
 
 The real worker with a model that sleeps; its reader is killed, or replaced (CLOAK_INTAKE) by one that breaks."""
-import json
+import os
 import pathlib
 import random
 import signal
@@ -22,6 +22,7 @@ if os.fork() == 0:
     os.dup2(pair[1].fileno(), 3)
     os.execv({real!r}, ["cloak-intake"])
 pair[1].close()
+inherited.send(pair[0].recv(65536)) # ready
 while True:
     message, fds, _, _ = socket.recv_fds(inherited, 65536, 1)
     if not message:
@@ -74,12 +75,17 @@ class Intake(fleet.Case):
     def test_a_crash_costs_one_photo(self):
         self.check_one_lost("os.kill(os.getpid(), signal.SIGSEGV)", "signal 11")
 
+    def test_two_descriptors_and_a_child_that_lives_on(self):
+        """Nonsense on the wire, from a child that then lets go of the socket and sleeps: it is not waited for."""
+        self.check_one_lost("socket.send_fds(inherited, [b'x'], [0, 0]); inherited.close(); import time; time.sleep(1000)",
+            "nonsense")
+
     def test_an_exit_costs_one_photo(self):
         self.check_one_lost("sys.exit(3)", "exit status 3")
 
     def test_nonsense_costs_one_photo(self):
         """An answer that no photo can have: no pixels, and a size beyond all limits."""
-        self.check_one_lost("socket.send_fds(inherited, [struct.pack('i768s8i7Q', 0, b'', 1 << 30, 1 << 30, 0, 0, 2, 0, 0, 0, "
+        self.check_one_lost("socket.send_fds(inherited, [struct.pack('Qi768s8i7Q', struct.unpack_from('Q', message)[0], 0, b'', 1 << 30, 1 << 30, 0, 0, 2, 0, 0, 0, "
             "*[1 << 40] * 7)], fds); continue", "no photo can be")
 
     def test_a_reader_that_is_killed_is_tried_again(self):
@@ -89,7 +95,8 @@ class Intake(fleet.Case):
             "os.kill(os.getpid(), signal.SIGKILL))")
         self.assert_code(watch, 0)
         self.assertEqual(watch.json["delivered"], PHOTOS)
-        self.assertIn("photo_failed", log)
+        self.assertIn("intake_died", log)
+        self.assertNotIn("photo_failed", log) # at once, by a fresh one
 
     def test_a_stop_does_not_wait_for_the_reader(self):
         reader = self.folder / "reader"
@@ -103,6 +110,55 @@ class Intake(fleet.Case):
         self.assertFalse(pathlib.Path(f"/proc/{found[0]}").exists())
         status = self.place.cloak("status", self.id, "--json", env=self.env).json
         self.assertEqual((status["waiting"], status["dead"]), (PHOTOS, 0))
+
+    def test_what_the_machine_lacks_is_no_photos_fault(self):
+        """A reader that does not start, for want of rights or of a library, kills no photo."""
+        for number, script in enumerate(("#!/bin/sh\nexit 127\n", f"#!/bin/sh\nulimit -v 20000; exec {fleet.BIN}/cloak-intake\n")):
+            if number and fleet.ASAN:
+                continue # which takes terabytes of addresses
+            reader = self.folder / f"reader-{number}"
+            reader.write_text(script)
+            reader.chmod(0o755)
+            worker = self.place.start_stub_worker(self.redis.url, f"w{number}", 0, CLOAK_INTAKE=str(reader))
+            fleet.wait_until(lambda: "does not start" in worker.text(), "the worker to say so")
+            worker.signal(signal.SIGTERM)
+            self.assertEqual(worker.wait().code, 0)
+            self.assertEqual(self.place.cloak("status", self.id, "--json", env=self.env).json["dead"], 0)
+
+    def test_a_tight_limit_of_addresses_is_fine(self):
+        if fleet.ASAN:
+            self.skipTest("the sanitizer takes terabytes of addresses")
+        reader = self.folder / "reader"
+        reader.write_text(f"#!/bin/sh\nulimit -v 2000000; exec {fleet.BIN}/cloak-intake\n")
+        reader.chmod(0o755)
+        worker = self.place.start_stub_worker(self.redis.url, "w", 0, CLOAK_INTAKE=str(reader))
+        self.assert_code(self.place.cloak("watch", self.id, env=self.env), 0)
+        worker.signal(signal.SIGTERM)
+        self.assertEqual(worker.wait().code, 0)
+
+    def test_a_reader_that_dies_while_it_waits_costs_nothing(self):
+        """Nobody is blamed for what happened between two photos."""
+        worker = self.place.start_stub_worker(self.redis.url, "w", 0)
+        self.assert_code(self.place.cloak("watch", self.id, env=self.env), 0)
+        reader = next(p for p, words in fleet.children(worker.pid).items() if words[0].endswith("cloak-intake"))
+        os.kill(reader, signal.SIGTERM) # which it does not heed
+        os.kill(reader, signal.SIGSEGV)
+        fleet.stub_photo(self.album / "late.png", random.Random(9))
+        self.place.cloak("submit", self.album, self.out, env=self.env)
+        self.assert_code(self.place.cloak("watch", self.id, env=self.env), 0)
+        worker.signal(signal.SIGTERM)
+        self.assertEqual(worker.wait().code, 0)
+        self.assertNotIn("photo_failed", worker.text())
+
+    def test_the_reader_knows_no_secrets(self):
+        worker = self.place.start_stub_worker(self.redis.url, "w", 5, AWS_SECRET_ACCESS_KEY="sesame", CLOAK_HTTP_TOKEN="sesame")
+        readers = lambda: [p for p, words in fleet.children(worker.pid).items() if words[0].endswith("cloak-intake")]
+        reader = pathlib.Path("/proc", str(fleet.wait_until(readers, "a reader")[0]))
+        self.assertNotIn(b"sesame", (reader / "environ").read_bytes())
+        fleet.wait_until(lambda: (reader / "fd/3").exists(), "its socket")
+        for entry in (reader / "fd").iterdir():
+            if int(entry.name) > 3:
+                self.assertTrue(os.readlink(entry).startswith(("/memfd:cloak", "anon_inode:")), os.readlink(entry))
 
     def test_there_is_no_reader(self):
         worker = self.place.start_stub_worker(self.redis.url, "w", 0, CLOAK_INTAKE=str(self.folder / "nothing"))

@@ -4,8 +4,11 @@
 #include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -52,6 +55,27 @@ static int start_program(void) {
     return errno;
 }
 
+static int signal_by_number(void) {
+    return syscall(SYS_tgkill, getppid(), getppid(), 0) != 0 ? errno : 0;
+}
+
+static int limit_parent(void) {
+    struct rlimit is;
+    return syscall(SYS_prlimit64, getppid(), RLIMIT_NOFILE, NULL, &is) != 0 ? errno : 0;
+}
+
+static int change_mode(void) {
+    return syscall(452, AT_FDCWD, "/tmp", 01777, 0) != 0 ? errno : 0;
+}
+
+static int type_into_terminal(void) {
+    return ioctl(0, TIOCSTI, "x") != 0 ? errno : 0;
+}
+
+static int signal_by_descriptor(void) {
+    return fcntl(0, F_SETOWN, getppid()) != 0 ? errno : 0;
+}
+
 static int signal_parent(void) {
     return kill(getppid(), 0) != 0 ? errno : 0;
 }
@@ -64,6 +88,11 @@ TEST(what_is_dangerous_is_refused) {
     CHECK_INT(confined(make_process), EACCES);
     CHECK_INT(confined(start_program), EACCES);
     CHECK_INT(confined(signal_parent), EACCES);
+    CHECK_INT(confined(signal_by_number), EACCES);
+    CHECK_INT(confined(limit_parent), EACCES);
+    CHECK_INT(confined(change_mode), EACCES);
+    CHECK_INT(confined(type_into_terminal), EACCES);
+    CHECK_INT(confined(signal_by_descriptor), EACCES);
 }
 
 static void *nothing(void *context) {

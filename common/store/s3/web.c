@@ -1,6 +1,7 @@
 /* HTTP over libcurl; see the header. */
 #include "common/store/s3/web.h"
 
+#include <fcntl.h>
 #include <pthread.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -108,6 +109,12 @@ static int look_up(void *context, curl_off_t a, curl_off_t b, curl_off_t c, curl
     return request->stop(request->stop_context);
 }
 
+/* Programs that we start have no business with our connections. */
+static int close_on_exec(void *context, curl_socket_t socket, curlsocktype purpose) {
+    (void)context, (void)purpose;
+    return fcntl(socket, F_SETFD, FD_CLOEXEC) == 0 ? CURL_SOCKOPT_OK : CURL_SOCKOPT_ERROR;
+}
+
 static bool only_a_person_helps(CURLcode code) {
     switch (code) {
     case CURLE_UNSUPPORTED_PROTOCOL:
@@ -150,6 +157,7 @@ static void set_up(cloak_web *web, const cloak_web_request *request, struct curl
     curl_easy_setopt(curl, CURLOPT_TIMEOUT_MS, (long)(request->seconds * 1000));
     curl_easy_setopt(curl, CURLOPT_LOW_SPEED_LIMIT, 1L);
     curl_easy_setopt(curl, CURLOPT_LOW_SPEED_TIME, (long)STALL_SECONDS);
+    curl_easy_setopt(curl, CURLOPT_SOCKOPTFUNCTION, close_on_exec);
     curl_easy_setopt(curl, CURLOPT_USERAGENT, "cloakfleet/" CLOAK_VERSION);
     curl_easy_setopt(curl, CURLOPT_HTTPHEADER, headers);
     curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, take);
