@@ -142,7 +142,7 @@ class Intake(fleet.Case):
         self.assert_code(self.place.cloak("watch", self.id, env=self.env), 0)
         reader = next(p for p, words in fleet.children(worker.pid).items() if words[0].endswith("cloak-intake"))
         os.kill(reader, signal.SIGTERM) # which it does not heed
-        os.kill(reader, signal.SIGSEGV)
+        os.kill(reader, signal.SIGKILL)
         fleet.stub_photo(self.album / "late.png", random.Random(9))
         self.place.cloak("submit", self.album, self.out, env=self.env)
         self.assert_code(self.place.cloak("watch", self.id, env=self.env), 0)
