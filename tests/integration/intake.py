@@ -155,7 +155,7 @@ class Intake(fleet.Case):
         readers = lambda: [p for p, words in fleet.children(worker.pid).items() if words[0].endswith("cloak-intake")]
         reader = pathlib.Path("/proc", str(fleet.wait_until(readers, "a reader")[0]))
         self.assertNotIn(b"sesame", (reader / "environ").read_bytes())
-        fleet.wait_until(lambda: (reader / "fd/3").exists(), "its socket")
+        fleet.wait_until(lambda: "Seccomp:\t2" in (reader / "status").read_text(), "its confinement")
         for entry in (reader / "fd").iterdir():
             if int(entry.name) > 3:
                 self.assertTrue(os.readlink(entry).startswith(("/memfd:cloak", "anon_inode:")), os.readlink(entry))
