@@ -120,20 +120,40 @@ static int spawn(const char *program, int socket, pid_t *pid) {
 
 static void clean_text(char *text, size_t size);
 
+typedef enum { CAME, LATE, STOPPED, GONE, NO_ROOM } Came;
+
+/* Waits for a message from the child, for so many seconds, but not through a stop. */
+static Came await(cloak_intake *intake, double seconds, cloak_intake_answer *answer, int *fd) {
+    enum { LOOK_MS = 100 };
+    for (const double until = cloak_now() + seconds; cloak_now() < until;) {
+        struct pollfd wait = {intake->socket, POLLIN, 0};
+        int ready = poll(&wait, 1, LOOK_MS);
+        if (ready < 0 && errno != EINTR)
+            return GONE;
+        if (ready > 0)
+            return cloak_intake_receive(intake->socket, answer, sizeof *answer, fd) ? CAME : GONE;
+        if (intake->stop && intake->stop(intake->stop_context))
+            return STOPPED;
+    }
+    return LATE;
+}
+
 /* Waits for the child to say that it is confined. What goes wrong until then is no photo's fault. */
 static cloak_status await_ready(cloak_intake *intake, const char *program, cloak_error *error) {
-    enum { START_MS = 30000 };
+    const double start_seconds = 30;
     cloak_intake_answer answer = {0};
-    struct pollfd wait = {intake->socket, POLLIN, 0};
     int fd = -1;
-    bool came = poll(&wait, 1, START_MS) == 1 && cloak_intake_receive(intake->socket, &answer, sizeof answer, &fd);
+    Came came = await(intake, start_seconds, &answer, &fd);
     if (fd >= 0)
         close(fd);
-    if (came && answer.number == 0 && answer.status == CLOAK_OK)
+    if (came == CAME && answer.number == 0 && answer.status == CLOAK_OK)
         return CLOAK_OK;
-    clean_text(answer.text, sizeof answer.text);
-    int ended = reap(intake, came);
-    if (!came)
+    int ended = reap(intake, came != GONE);
+    if (came == STOPPED)
+        return cloak_fail(error, CLOAK_E_INTERRUPTED, "interrupted");
+    if (came == CAME)
+        clean_text(answer.text, sizeof answer.text);
+    else
         snprintf(answer.text, sizeof answer.text, "it ended with status %d", ended);
     return cloak_fail(error, CLOAK_E_TRANSIENT, "the reader of photos %s does not start: %.500s", program, answer.text);
 }
@@ -166,8 +186,6 @@ static cloak_status start(cloak_intake *intake, const char *owner, cloak_error *
     return status;
 }
 
-typedef enum { CAME, LATE, STOPPED, GONE, NO_ROOM } Came;
-
 static Came send_request(cloak_intake *intake, const void *bytes, size_t length, const char *name,
     cloak_metadata_policy policy) {
     cloak_intake_request request;
@@ -184,23 +202,15 @@ static Came send_request(cloak_intake *intake, const void *bytes, size_t length,
     return sent ? CAME : written ? GONE : NO_ROOM;
 }
 
-static Came await(cloak_intake *intake, cloak_intake_answer *answer, int *fd) {
-    enum { LOOK_MS = 100 };
-    for (const double until = cloak_now() + intake->seconds; cloak_now() < until;) {
-        struct pollfd wait = {intake->socket, POLLIN, 0};
-        int ready = poll(&wait, 1, LOOK_MS);
-        if (ready < 0 && errno != EINTR)
-            return GONE;
-        if (ready > 0) {
-            bool whole = cloak_intake_receive(intake->socket, answer, sizeof *answer, fd);
-            if (whole && answer->number != intake->number && *fd >= 0)
-                close(*fd);
-            return whole && answer->number == intake->number ? CAME : GONE;
-        }
-        if (intake->stop && intake->stop(intake->stop_context))
-            return STOPPED;
-    }
-    return LATE;
+/* Waits for the answer to the last request. Another one is nonsense. */
+static Came await_answer(cloak_intake *intake, cloak_intake_answer *answer, int *fd) {
+    Came came = await(intake, intake->seconds, answer, fd);
+    if (came != CAME || answer->number == intake->number)
+        return came;
+    if (*fd >= 0)
+        close(*fd);
+    *fd = -1;
+    return GONE;
 }
 
 static cloak_status fail_named(cloak_error *error, cloak_status code, const char *name, const char *what) {
@@ -320,7 +330,7 @@ cloak_status cloak_intake_photo(cloak_intake *intake, const void *bytes, size_t 
             return status;
         Came came = send_request(intake, bytes, length, name, policy);
         if (came == CAME)
-            came = await(intake, &answer, &fd);
+            came = await_answer(intake, &answer, &fd);
         if (came == CAME) {
             status = read_answer(&answer, fd, name, photo, core, core_length, error);
             if (fd >= 0)
