@@ -12,7 +12,8 @@ typedef struct server server;
 
 typedef struct {
     bool tcp;               /* a TCP port instead of a unix socket */
-    bool every_write;       /* appendfsync always: what was acknowledged survives a kill */
+    bool every_write;       /* appendfsync always: what was acknowledged survives a kill. Without it Redis
+                               may hold back up to 2 s of writes, while a slow disk's fsync lasts */
     const char *password;   /* requirepass; NULL for none */
     const char *options[8]; /* further arguments of redis-server, up to the first NULL */
 } server_setup;

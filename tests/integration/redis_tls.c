@@ -40,7 +40,7 @@ static const Secure *secure(void) {
     snprintf(port, sizeof port, "%d", s.port);
     char *crt = cloak_format("%s/server.crt", s.folder), *key = cloak_format("%s/server.key", s.folder),
          *ca = cloak_format("%s/ca.crt", s.folder);
-    const server_setup setup = {.options = {"--tls-port", port, "--tls-cert-file", crt,
+    const server_setup setup = {.every_write = true, .options = {"--tls-port", port, "--tls-cert-file", crt,
                                     "--tls-key-file", key, "--tls-ca-cert-file", ca}};
     s.server = server_start(&setup);
     free(crt);
