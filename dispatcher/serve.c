@@ -47,6 +47,13 @@ static void set_metrics(const cloak_overview *overview, cloak_metrics *metrics) 
     cloak_metrics_set(metrics, CLOAK_METRIC_WAITING, "waiting", (double)load->waiting);
     cloak_metrics_set(metrics, CLOAK_METRIC_WAITING, "delayed", (double)load->delayed);
     cloak_metrics_set(metrics, CLOAK_METRIC_WAITING, "leased", (double)load->leased);
+    cloak_metrics_set(metrics, CLOAK_METRIC_EVENTS, "lost", (double)load->lost);
+    cloak_metrics_set(metrics, CLOAK_METRIC_EVENTS, "retried", (double)load->retried);
+    cloak_metrics_set(metrics, CLOAK_METRIC_EVENTS, "dead", (double)load->dead);
+    if (load->memory_used)
+        cloak_metrics_set(metrics, CLOAK_METRIC_REDIS_MEMORY, "used", (double)load->memory_used);
+    if (load->memory_most)
+        cloak_metrics_set(metrics, CLOAK_METRIC_REDIS_MEMORY, "limit", (double)load->memory_most);
     cloak_metrics_set(metrics, CLOAK_METRIC_BACKLOG, NULL, load->backlog_seconds);
     cloak_metrics_set(metrics, CLOAK_METRIC_OLDEST, NULL, load->oldest_seconds);
     cloak_metrics_set(metrics, CLOAK_METRIC_WORKERS, NULL, (double)load->workers);

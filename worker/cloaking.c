@@ -16,7 +16,6 @@
 #include <string.h>
 
 #include "common/base/alloc.h"
-#include "common/base/clock.h"
 #include "common/base/text.h"
 
 /* The context of the codec callback. */
@@ -92,17 +91,15 @@ static cloak_status pass_codec(
     return status;
 }
 
-cloak_status cloak_cloaking_verify(const cloak_target_set *targets, const void *bytes, size_t length,
-    const char *name, const cloak_photo *photo, cloak_record *record, uint8_t **decoded,
-    cloak_findings *found, cloak_error *error) {
-    double start = cloak_now();
+/* Decodes `bytes` as a viewer would and detects faces: the verification. `*decoded` is a new block of the photo's size. */
+static cloak_status verify(const cloak_target_set *targets, const void *bytes, size_t length, const char *name,
+    const cloak_photo *photo, uint8_t **decoded, cloak_findings *found, cloak_error *error) {
     uint8_t *rgb = NULL;
     cloak_status status = decode(bytes, length, name, photo, &rgb, error);
     if (status != CLOAK_OK)
         return status;
     cloak_image image = {rgb, photo->width, photo->height};
     status = cloak_target_set_detect(targets, &image, NULL, found, error);
-    record->seconds_verify += cloak_now() - start;
     if (status == CLOAK_OK)
         *decoded = rgb;
     else
@@ -112,25 +109,25 @@ cloak_status cloak_cloaking_verify(const cloak_target_set *targets, const void *
 
 /* Applies, encodes and verifies one attack's result. `attempt` is filled on success. */
 static cloak_status deliverable(const cloak_target_set *targets, Codec *codec,
-    const cloak_attack_result *result, cloak_record *record, cloak_cloaking *attempt,
+    const cloak_attack_result *result, cloak_stages *stages, cloak_cloaking *attempt,
     cloak_error *error) {
     const cloak_photo *photo = codec->photo;
     cloak_image image = {photo->rgb, photo->width, photo->height};
-    double start = cloak_now();
     cloak_status status = CLOAK_OK;
     attempt->rgb = cloak_try_alloc(rgb_size(photo));
     if (!attempt->rgb)
         return fail_named(error, CLOAK_E_DEVICE, codec->name, "out of memory");
     status = cloak_model_apply(&image, result, attempt->rgb, error);
-    record->seconds_attack += cloak_now() - start;
-    start = cloak_now();
-    if (status == CLOAK_OK)
+    if (status == CLOAK_OK) {
+        cloak_stages_enter(stages, CLOAK_STAGE_ENCODE);
         status = encode(codec, attempt->rgb, &attempt->bytes, &attempt->length, error);
-    attempt->fine = codec->fine;
-    record->seconds_encode += cloak_now() - start;
-    if (status == CLOAK_OK)
-        status = cloak_cloaking_verify(targets, attempt->bytes, attempt->length, codec->name, photo, record,
-            &attempt->decoded, &attempt->found, error);
+        attempt->fine = codec->fine;
+    }
+    if (status == CLOAK_OK) {
+        cloak_stages_enter(stages, CLOAK_STAGE_VERIFY);
+        status = verify(targets, attempt->bytes, attempt->length, codec->name, photo, &attempt->decoded,
+            &attempt->found, error);
+    }
     if (status != CLOAK_OK)
         cloak_cloaking_free(attempt);
     return status;
@@ -167,13 +164,13 @@ static cloak_attack_params params_for(const cloak_target_set *targets,
 
 /* One round: attacks from where the last one stopped (`warm`), and keeps the attempt if it is the best so far. */
 static cloak_status attempt_round(const cloak_target_set *targets, const cloak_attack_params *params, int round,
-    Codec *codec, cloak_attack_result *warm, cloak_record *record, cloak_cloaking *best, cloak_error *error) {
+    Codec *codec, cloak_attack_result *warm, cloak_stages *stages, cloak_cloaking *best, cloak_error *error) {
+    cloak_record *record = stages->record;
     cloak_image image = {codec->photo->rgb, codec->photo->width, codec->photo->height};
     cloak_attack_result result = {0};
     cloak_cloaking attempt = {0};
-    double start = cloak_now();
+    cloak_stages_enter(stages, CLOAK_STAGE_ATTACK);
     cloak_status status = cloak_model_attack(targets->own, &image, 1, params, warm, &result, error);
-    record->seconds_attack += cloak_now() - start;
     if (status != CLOAK_OK)
         return status;
     record->steps += result.steps;
@@ -181,7 +178,7 @@ static cloak_status attempt_round(const cloak_target_set *targets, const cloak_a
     record->encoder_rounds = round;
     record->grid_width = result.grid_width;
     record->grid_height = result.grid_height;
-    status = deliverable(targets, codec, &result, record, &attempt, error);
+    status = deliverable(targets, codec, &result, stages, &attempt, error);
     cloak_attack_result_free(warm);
     *warm = result;
     if (status == CLOAK_OK && better(&attempt, best)) {
@@ -195,7 +192,8 @@ static cloak_status attempt_round(const cloak_target_set *targets, const cloak_a
 
 cloak_status cloak_cloaking_run(const cloak_target_set *targets, const cloak_source *source,
     const cloak_settings *settings, const cloak_findings *before, cloak_stop stop, void *stop_context,
-    cloak_record *record, cloak_cloaking *cloaking, cloak_error *error) {
+    cloak_stages *stages, cloak_cloaking *cloaking, cloak_error *error) {
+    cloak_record *record = stages->record;
     Codec codec = {source->photo, source->name, source->bytes, source->length, false};
     cloak_attack_result warm = {0};
     cloak_cloaking best = {0};
@@ -208,7 +206,7 @@ cloak_status cloak_cloaking_run(const cloak_target_set *targets, const cloak_sou
         cloak_attack_params params = params_for(targets, settings, before, &survival, round, &codec);
         params.stop = stop;
         params.stop_context = stop_context;
-        status = attempt_round(targets, &params, round, &codec, &warm, record, &best, error);
+        status = attempt_round(targets, &params, round, &codec, &warm, stages, &best, error);
         if (status == CLOAK_OK && best.found.all.count == 0)
             break;
         if (round == rounds && !codec.fine) { /* as many again, with the whole photo coded finely */

@@ -6,6 +6,7 @@
 #include "common/report/record.h"
 #include "common/report/settings.h"
 #include "models/target_set.h"
+#include "worker/stages.h"
 
 /* What was made of a photo. Free with cloak_cloaking_free. */
 typedef struct {
@@ -26,19 +27,13 @@ typedef struct {
 } cloak_source;
 
 /* Attacks the photo until none of the targets finds anything on its decoded encoding, or the settings' rounds are
- * used up; then the best attempt (fewest found, then lowest score) is the result. Adds to the
- * record's steps, restarts, rounds, grid and seconds. `before` is what is found on the photo; `stop`
+ * used up; then the best attempt (fewest found, then lowest score) is the result. Sets the
+ * record's steps, restarts, rounds and grid. `before` is what is found on the photo; `stop`
  * is asked between steps. */
 CLOAK_MUST_CHECK cloak_status cloak_cloaking_run(const cloak_target_set *targets,
     const cloak_source *source, const cloak_settings *settings, const cloak_findings *before,
-    cloak_stop stop, void *stop_context, cloak_record *record, cloak_cloaking *cloaking,
+    cloak_stop stop, void *stop_context, cloak_stages *stages, cloak_cloaking *cloaking,
     cloak_error *error);
-
-/* Decodes `bytes` as a viewer would and detects faces: the verification. `*decoded` is a new block
- * (free()) of the photo's size. Adds to the record's seconds. */
-CLOAK_MUST_CHECK cloak_status cloak_cloaking_verify(const cloak_target_set *targets,
-    const void *bytes, size_t length, const char *name, const cloak_photo *photo, cloak_record *record,
-    uint8_t **decoded, cloak_findings *found, cloak_error *error);
 
 /* Frees the blocks and zeroes the struct. */
 void cloak_cloaking_free(cloak_cloaking *cloaking);

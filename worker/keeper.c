@@ -28,7 +28,8 @@ struct cloak_keeper {
     pthread_mutex_t lock;
     pthread_cond_t wake;
     cloak_queue *queue;
-    char *worker, *about;
+    char *worker;
+    cloak_pulse *pulse;
     double lease_seconds;
     bool stopping;
     /* Guarded by `lock`: */
@@ -66,8 +67,10 @@ static void renew(cloak_keeper *keeper) {
             }
         pthread_mutex_unlock(&keeper->lock);
     }
-    if (cloak_queue_beat(keeper->queue, keeper->worker, keeper->about, &error) != CLOAK_OK)
+    char *about = cloak_pulse_text(keeper->pulse);
+    if (cloak_queue_beat(keeper->queue, keeper->worker, about, &error) != CLOAK_OK)
         cloak_log(CLOAK_LOG_WARN, "beat_failed", "%s", error.text);
+    free(about);
     free(jobs);
     free(held);
 }
@@ -94,7 +97,7 @@ static void *keep(void *context) {
 }
 
 cloak_status cloak_keeper_start(const char *redis_url, const char *queue_name, const char *worker,
-    const char *about, double lease_seconds, cloak_keeper **out, cloak_error *error) {
+    cloak_pulse *pulse, double lease_seconds, cloak_keeper **out, cloak_error *error) {
     cloak_keeper *keeper = cloak_alloc(sizeof *keeper);
     pthread_condattr_t clock;
     cloak_status status = cloak_queue_open(
@@ -104,7 +107,7 @@ cloak_status cloak_keeper_start(const char *redis_url, const char *queue_name, c
         return status;
     }
     keeper->worker = cloak_strdup(worker);
-    keeper->about = cloak_strdup(about);
+    keeper->pulse = pulse;
     keeper->lease_seconds = lease_seconds;
     pthread_mutex_init(&keeper->lock, NULL);
     pthread_condattr_init(&clock);
@@ -114,7 +117,6 @@ cloak_status cloak_keeper_start(const char *redis_url, const char *queue_name, c
     if (pthread_create(&keeper->thread, NULL, keep, keeper) != 0) {
         cloak_queue_close(keeper->queue);
         free(keeper->worker);
-        free(keeper->about);
         free(keeper);
         return cloak_fail(error, CLOAK_E_INTERNAL, "cannot start the lease keeper's thread");
     }
@@ -168,6 +170,5 @@ void cloak_keeper_stop(cloak_keeper *keeper) {
     free(keeper->held);
     free(keeper->renewed);
     free(keeper->worker);
-    free(keeper->about);
     free(keeper);
 }

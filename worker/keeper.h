@@ -4,13 +4,14 @@
 #define CLOAK_WORKER_KEEPER_H
 
 #include "common/queue/queue.h"
+#include "worker/pulse.h"
 
 typedef struct cloak_keeper cloak_keeper;
 
-/* Starts the thread with a connection of its own. `about` (JSON) describes the worker; copied.
+/* Starts the thread with a connection of its own. `pulse` is what it tells of the worker; borrowed.
  * Ends with cloak_keeper_stop. */
 CLOAK_MUST_CHECK cloak_status cloak_keeper_start(const char *redis_url, const char *queue_name,
-    const char *worker, const char *about, double lease_seconds, cloak_keeper **keeper,
+    const char *worker, cloak_pulse *pulse, double lease_seconds, cloak_keeper **keeper,
     cloak_error *error);
 
 /* Puts jobs, claimed by a call that began at `asked` (cloak_now), under the keeper's care. The array is borrowed until cloak_keeper_drop. */

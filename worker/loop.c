@@ -25,7 +25,9 @@
 #include "common/base/alloc.h"
 #include "common/base/clock.h"
 #include "common/base/log.h"
+#include "common/base/text.h"
 #include "common/queue/queue.h"
+#include "common/queue/redis.h"
 #include "worker/keeper.h"
 #include "worker/pipeline.h"
 #include "worker/targets.h"
@@ -46,6 +48,8 @@ typedef struct {
     cloak_albums albums;
     cloak_targets_cache targets;
     cloak_intake *intake;
+    cloak_stages stages;
+    cloak_pulse pulse;
     size_t current;     /* the held job in work */
     size_t photos;      /* taken in hand so far */
     double drain_until; /* monotonic; 0 before the first signal */
@@ -144,13 +148,29 @@ static double backoff(const cloak_job *job) {
     return most * ((double)random() / (double)RAND_MAX);
 }
 
+static void log_failure(const Verdict *v, const char *event) {
+    char text[4096];
+    cloak_text_json(v->why->text, text, sizeof text);
+    char *object = cloak_format("{\"job\":\"%s:%u\",\"error_class\":\"%s\",\"failures\":%d,\"text\":\"%s\"}", v->job->album,
+        v->job->index, cloak_status_word(v->why->code), v->job->failures + 1, text);
+    cloak_log_object(CLOAK_LOG_WARN, event, object);
+    free(object);
+}
+
 static cloak_status tell_failed(const Verdict *v, cloak_error *error) {
     bool dead = false;
     cloak_status status =
         cloak_queue_fail(v->worker->queue, v->job, v->why, backoff(v->job), &dead, error);
     if (status == CLOAK_OK)
-        cloak_log(CLOAK_LOG_WARN, dead ? "photo_dead" : "photo_failed", "%s", v->why->text);
+        log_failure(v, dead ? "photo_dead" : "photo_failed");
     return status;
+}
+
+/* One event per photo, with the record's names. Which photo it was is told only to who asks for details. */
+static void log_record(const cloak_record *record) {
+    char *fields = cloak_record_log(record, cloak_log_is_on(CLOAK_LOG_DEBUG));
+    cloak_log_object(CLOAK_LOG_INFO, "photo_done", fields);
+    free(fields);
 }
 
 static cloak_status finish(
@@ -161,13 +181,11 @@ static cloak_status finish(
     cloak_status status = cloak_record_stats(record, collect, &stats, error);
     if (status == CLOAK_OK)
         status = settle(&verdict, tell_finished, error);
-    if (status == CLOAK_OK)
+    if (status == CLOAK_OK) {
         cloak_metrics_record(worker->options->metrics, record);
-    if (status == CLOAK_OK)
-        cloak_log(CLOAK_LOG_INFO, "photo_done", "%s %s, %lld steps, %.2f s", record->job,
-            record->outcome,
-            record->steps == CLOAK_RECORD_NO_INT ? 0LL : (long long)record->steps,
-            record->seconds_total);
+        cloak_pulse_photo(&worker->pulse);
+        log_record(record);
+    }
     for (size_t i = 0; i < stats.count; i++)
         free((char *)stats.items[i].name);
     free(stats.items);
@@ -191,15 +209,21 @@ static cloak_status attempt(Worker *worker, const cloak_job *job, cloak_pipeline
         return done;
     }
     done = cloak_pipeline_run(pipeline, job, album, record, why);
+    const uint64_t room = cloak_store_free_bytes(album->destination);
+    if (room)
+        cloak_metrics_set(worker->options->metrics, CLOAK_METRIC_STORE_FREE, NULL, (double)room);
     if (done == CLOAK_E_USAGE || (done == CLOAK_E_PERMANENT && !cloak_store_reachable(album->source)))
         why->code = done = CLOAK_E_TRANSIENT;
     return done;
 }
 
-/* Learns from what became of a photo. */
-static void learn(Worker *worker, const cloak_job *job, cloak_status done, const cloak_record *record) {
-    if (done != CLOAK_OK && done != CLOAK_E_FENCED && done != CLOAK_E_INTERRUPTED && done != CLOAK_E_QUEUE)
+/* Learns from what became of a photo, which ended in `stage`. */
+static void learn(
+    Worker *worker, const cloak_job *job, cloak_status done, cloak_stage stage, const cloak_record *record) {
+    if (done != CLOAK_OK && done != CLOAK_E_FENCED && done != CLOAK_E_INTERRUPTED && done != CLOAK_E_QUEUE) {
         cloak_metrics_add(worker->options->metrics, CLOAK_METRIC_FAILURES, cloak_status_word(done), 1);
+        cloak_metrics_add(worker->options->metrics, CLOAK_METRIC_FAILED_STAGES, cloak_stage_word(stage), 1);
+    }
     if (done == CLOAK_OK) {
         /* by the record: a photo that was delivered before took its time then */
         double pace = record->seconds_total * 1000 / job->cost_ms;
@@ -213,14 +237,14 @@ static void learn(Worker *worker, const cloak_job *job, cloak_status done, const
 /* Works on one held job and settles it with the queue. */
 static cloak_status handle(Worker *worker, const cloak_job *job, cloak_error *error) {
     cloak_pipeline pipeline = {
-        NULL, worker->intake, worker->options->worker, must_stop, worker, may_deliver, worker};
+        NULL, worker->intake, worker->options->worker, must_stop, worker, may_deliver, worker, &worker->stages};
     cloak_error why;
     cloak_record record;
     cloak_record_init(&record);
     Verdict verdict = {.worker = worker, .job = job, .why = &why};
-    cloak_status done = attempt(worker, job, &pipeline, &record, &why);
-    cloak_status status = CLOAK_OK;
-    learn(worker, job, done, &record);
+    cloak_stages_begin(&worker->stages, &record);
+    cloak_status done = attempt(worker, job, &pipeline, &record, &why), status = CLOAK_OK;
+    learn(worker, job, done, cloak_stages_end(&worker->stages), &record);
     if (done == CLOAK_OK)
         status = finish(worker, job, &record, error);
     else if (done == CLOAK_E_FENCED || (done == CLOAK_E_INTERRUPTED && !may_deliver(worker)))
@@ -278,6 +302,7 @@ static cloak_status work_off(
     }
     cloak_keeper_drop(worker->keeper);
     cloak_metrics_set(worker->options->metrics, CLOAK_METRIC_MEMORY, NULL, (double)memory_in_use());
+    cloak_metrics_set(worker->options->metrics, CLOAK_METRIC_ROUND_TRIPS, NULL, (double)cloak_redis_round_trips());
     if (i < count) { /* give the rest back, whatever became of this one */
         cloak_metrics_add(worker->options->metrics, CLOAK_METRIC_RELEASED, NULL, (double)(count - i));
         cloak_error second;
@@ -360,9 +385,7 @@ static cloak_status connect(Worker *worker, cloak_error *error) {
 cloak_status cloak_loop_run(
     cloak_model *model, const cloak_loop_options *options, cloak_error *error) {
     Worker worker = {.options = options, .pace = 1, .targets = {.own = model, .params = options->params}};
-    cloak_model_info info = cloak_model_describe(model);
-    char *about = cloak_format("{\"device\":\"%s\",\"model_sha256\":\"%s\",\"build\":\"%s\"}",
-        info.device, info.sha256, CLOAK_VERSION);
+    cloak_pulse_start(&worker.pulse, model, &worker.stages);
     worker.intake = cloak_intake_new(READ_SECONDS, must_stop, &worker);
     worker.albums.stop = must_stop;
     worker.albums.stop_context = &worker;
@@ -371,7 +394,7 @@ cloak_status cloak_loop_run(
     cloak_status status = connect(&worker, error);
     if (status == CLOAK_OK)
         status = cloak_keeper_start(options->redis_url, options->queue_name, options->worker,
-            about, options->lease_seconds, &worker.keeper, error);
+            &worker.pulse, options->lease_seconds, &worker.keeper, error);
     if (status == CLOAK_OK)
         status = serve(&worker, error);
     if (status == CLOAK_OK && !stop_signals)
@@ -382,6 +405,6 @@ cloak_status cloak_loop_run(
     cloak_albums_clear(&worker.albums);
     cloak_targets_clear(&worker.targets);
     cloak_queue_close(worker.queue);
-    free(about);
+    cloak_pulse_end(&worker.pulse);
     return status;
 }

@@ -76,22 +76,20 @@ static void describe(const cloak_pipeline *pipeline, const cloak_job *job,
 
 static cloak_status load(const cloak_pipeline *pipeline, const cloak_job *job, const cloak_album *album, Work *work,
     cloak_record *record, cloak_error *error) {
-    double start = cloak_now();
     void *bytes = NULL;
     size_t length = 0;
+    cloak_stages_enter(pipeline->stages, CLOAK_STAGE_FETCH);
     cloak_status status =
         cloak_store_get(album->source, job->key, CLOAK_PHOTO_FILE_MAX, &bytes, &length, error);
-    record->seconds_fetch = cloak_now() - start;
     if (status != CLOAK_OK)
         return status;
     record->bytes_in = (int64_t)length;
-    start = cloak_now();
+    cloak_stages_enter(pipeline->stages, CLOAK_STAGE_DECODE);
     cloak_metadata_policy policy = CLOAK_METADATA_NONE; /* the settings were checked: it is one of the words */
     (void)cloak_metadata_parse(album->settings.metadata, &policy);
     status = cloak_intake_photo(pipeline->intake, bytes, length, job->key, album->spec.tenant, policy, &work->photo, &work->core,
         &work->core_length, error);
     free(bytes);
-    record->seconds_decode = cloak_now() - start;
     if (status != CLOAK_OK)
         return status;
     cloak_record_set(&record->format, cloak_format_word(work->photo.format));
@@ -102,18 +100,17 @@ static cloak_status load(const cloak_pipeline *pipeline, const cloak_job *job, c
 
 /* No face: the coded pixels pass through as they are where the format allows it; only the metadata goes. */
 static cloak_status pass_through(const cloak_pipeline *pipeline, const cloak_job *job, const cloak_album *album,
-    Work *work, cloak_record *record, cloak_error *error) {
-    double start = cloak_now();
+    Work *work, cloak_error *error) {
+    cloak_stages_enter(pipeline->stages, CLOAK_STAGE_ENCODE);
     cloak_status status = cloak_photo_clean(work->core, work->core_length, &work->photo,
         &work->result.bytes, &work->result.length, &work->result.fine, error);
-    record->seconds_encode += cloak_now() - start;
     if (status != CLOAK_OK)
         return status;
     /* these are the source's coded pixels still: they are decoded where the source was */
     cloak_photo again = {0};
     void *core = NULL;
     size_t core_length = 0;
-    start = cloak_now();
+    cloak_stages_enter(pipeline->stages, CLOAK_STAGE_VERIFY);
     status = cloak_intake_photo(pipeline->intake, work->result.bytes, work->result.length, job->key, album->spec.tenant,
         CLOAK_METADATA_NONE, &again, &core, &core_length, error);
     free(core);
@@ -126,7 +123,6 @@ static cloak_status pass_through(const cloak_pipeline *pipeline, const cloak_job
         status = cloak_target_set_detect(pipeline->targets, &image, NULL, &work->result.found, error);
     }
     cloak_photo_free(&again);
-    record->seconds_verify += cloak_now() - start;
     return status;
 }
 
@@ -135,26 +131,23 @@ static cloak_status cloak_it(const cloak_pipeline *pipeline, const cloak_job *jo
     cloak_error *error) {
     cloak_image image = {work->photo.rgb, work->photo.width, work->photo.height};
     const cloak_source source = {&work->photo, work->core, work->core_length, job->key};
-    double start = cloak_now();
+    cloak_stages_enter(pipeline->stages, CLOAK_STAGE_DETECT);
     cloak_status status =
         cloak_target_set_detect(pipeline->targets, &image, NULL, &work->before, error);
-    record->seconds_detect = cloak_now() - start;
     if (status == CLOAK_OK)
         status = work->before.all.count == 0
-                     ? pass_through(pipeline, job, album, work, record, error)
+                     ? pass_through(pipeline, job, album, work, error)
                      : cloak_cloaking_run(pipeline->targets, &source, &album->settings, &work->before,
-                           pipeline->stop, pipeline->stop_context, record, &work->result, error);
+                           pipeline->stop, pipeline->stop_context, pipeline->stages, &work->result, error);
     if (status != CLOAK_OK)
         return status;
     int quality = work->result.fine ? cloak_photo_encode_quality(&work->photo) : work->photo.quality;
     if (quality > 0)
         record->quality = quality;
     if (*album->settings.survive && work->before.all.count > 0) {
-        start = cloak_now();
         cloak_image delivered = {work->result.decoded, image.width, image.height};
         status = cloak_measure_survival(
             pipeline->targets, &delivered, album->settings.survive, record, error);
-        record->seconds_verify += cloak_now() - start;
         if (status != CLOAK_OK)
             return status;
     }
@@ -173,12 +166,12 @@ static cloak_status deliver(const cloak_pipeline *pipeline, const cloak_job *job
     record->bytes_out = (int64_t)work->result.length;
     cloak_digest_hex(work->result.bytes, work->result.length, hex);
     cloak_record_set(&record->sha256_out, hex);
-    double start = cloak_now();
+    cloak_stages_enter(pipeline->stages, CLOAK_STAGE_PUT);
     cloak_status status = cloak_store_put(
         album->destination, job->key, work->result.bytes, work->result.length, error);
     if (status != CLOAK_OK)
         return status;
-    record->seconds_put = cloak_now() - start;
+    cloak_stages_enter(pipeline->stages, CLOAK_STAGE_PUT); /* of the receipt, which states how long the photo took */
     record->seconds_total = cloak_now() - began;
     cloak_time_format(cloak_clock_system.wall_ms(), when);
     cloak_record_set(&record->finished_at, when);

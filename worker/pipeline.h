@@ -7,6 +7,7 @@
 #include "models/target_set.h"
 #include "intake/intake.h"
 #include "worker/albums.h"
+#include "worker/stages.h"
 
 typedef struct {
     const cloak_target_set *targets;
@@ -16,6 +17,7 @@ typedef struct {
     void *stop_context;
     bool (*may_deliver)(void *context); /* asked just before the put */
     void *deliver_context;
+    cloak_stages *stages; /* where the photo is; the caller begins and ends them */
 } cloak_pipeline;
 
 /* Takes one photo all the way to the store. On success photo and receipt are in the destination and

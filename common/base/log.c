@@ -3,9 +3,11 @@
 
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "common/base/alloc.h"
 #include "common/base/clock.h"
 #include "common/base/text.h"
 
@@ -25,6 +27,15 @@ bool cloak_log_parse_level(const char *word, cloak_log_level *level) {
     return false;
 }
 
+bool cloak_log_is_on(cloak_log_level level) {
+    return level >= lowest;
+}
+
+static void put(const char *line, size_t length) {
+    if (write(STDERR_FILENO, line, length) < 0)
+        return; /* nobody is listening; there is no one to tell */
+}
+
 void cloak_log(cloak_log_level level, const char *event, const char *format, ...) {
     if (level < lowest)
         return;
@@ -38,8 +49,16 @@ void cloak_log(cloak_log_level level, const char *event, const char *format, ...
     int n = snprintf(line, sizeof line,
         "{\"time\":\"%s\",\"level\":\"%s\",\"event\":\"%s\",\"pid\":%d,\"text\":\"%s\"}\n", when,
         words[level], event, (int)getpid(), quoted);
-    if (n > (int)sizeof line - 1)
-        n = (int)sizeof line - 1;
-    if (write(STDERR_FILENO, line, (size_t)n) < 0)
-        return; /* nobody is listening; there is no one to tell */
+    put(line, n > (int)sizeof line - 1 ? sizeof line - 1 : (size_t)n);
+}
+
+void cloak_log_object(cloak_log_level level, const char *event, const char *object) {
+    if (level < lowest)
+        return;
+    char when[32];
+    cloak_time_format(cloak_clock_system.wall_ms(), when);
+    char *line = cloak_format("{\"time\":\"%s\",\"level\":\"%s\",\"event\":\"%s\",\"pid\":%d,%s\n", when,
+        words[level], event, (int)getpid(), object + 1);
+    put(line, strlen(line));
+    free(line);
 }

@@ -18,4 +18,10 @@ bool cloak_log_parse_level(const char *word, cloak_log_level *level);
 void cloak_log(cloak_log_level level, const char *event, const char *format, ...)
     CLOAK_PRINTF(3, 4);
 
+/* The same with the members of `object`, a JSON object with at least one, in place of the text. */
+void cloak_log_object(cloak_log_level level, const char *event, const char *object);
+
+/* Whether events of this level are printed. */
+bool cloak_log_is_on(cloak_log_level level);
+
 #endif

@@ -1,6 +1,8 @@
 /* Who works, and how much there is to do. */
 #include "common/queue/internal.h"
 
+#include <stdlib.h>
+
 enum { SILENT_MS = 15000 }; /* 3 beats of 5 s */
 
 cloak_status cloak_queue_beat(
@@ -20,7 +22,7 @@ cloak_status cloak_queue_beat(
 }
 
 cloak_status cloak_queue_load(cloak_queue *queue, cloak_load *load, cloak_error *error) {
-    enum { WAITING, DELAYED, LEASED, WORKERS, COST_MS, OLDEST_MS, PAUSED, COUNT };
+    enum { WAITING, DELAYED, LEASED, WORKERS, COST_MS, OLDEST_MS, PAUSED, LOST, RETRIED, DEAD, USED, MOST, COUNT };
     cloak_call call;
     redisReply *reply = NULL;
     cloak_call_begin(&call, queue, &cloak_script_load);
@@ -40,7 +42,8 @@ cloak_status cloak_queue_load(cloak_queue *queue, cloak_load *load, cloak_error 
             n[i] = reply->element[i]->integer;
         *load = (cloak_load){(uint64_t)n[WAITING], (uint64_t)n[DELAYED], (uint64_t)n[LEASED],
             (uint64_t)n[WORKERS], (double)n[COST_MS] / 1e3, (double)n[OLDEST_MS] / 1e3,
-            n[PAUSED] == 1};
+            n[PAUSED] == 1, (uint64_t)n[LOST], (uint64_t)n[RETRIED], (uint64_t)n[DEAD], (uint64_t)n[USED],
+            (uint64_t)n[MOST]};
     } else {
         status = cloak_reply_unexpected(queue, "load", error);
     }
@@ -67,6 +70,30 @@ cloak_status cloak_queue_workers(cloak_queue *queue,
         const cloak_live_worker worker = {reply->element[i]->str, reply->element[i + 1]->str,
             (double)reply->element[i + 2]->integer / 1e3};
         visit(context, &worker);
+    }
+    freeReplyObject(reply);
+    return status;
+}
+
+cloak_status cloak_queue_tenants(cloak_queue *queue, size_t most,
+    void (*visit)(void *context, const cloak_tenant *tenant), void *context, cloak_error *error) {
+    cloak_call call;
+    redisReply *reply = NULL;
+    cloak_call_begin(&call, queue, &cloak_script_tenants);
+    cloak_call_key(&call, CLOAK_KEY_ACTIVE_INTERACTIVE);
+    cloak_call_key(&call, CLOAK_KEY_ACTIVE_BULK);
+    cloak_call_key(&call, CLOAK_KEY_WEIGHTS);
+    cloak_call_text(&call, queue->prefix);
+    cloak_call_number(&call, (int64_t)most);
+    cloak_status status = cloak_call_run(&call, &reply, error);
+    if (status)
+        return status;
+    if (reply->type != REDIS_REPLY_ARRAY || reply->elements % 4 != 0)
+        status = cloak_reply_unexpected(queue, "tenants", error);
+    for (size_t i = 0; status == CLOAK_OK && i < reply->elements; i += 4) {
+        redisReply **e = reply->element + i;
+        const cloak_tenant tenant = {e[0]->str, e[1]->str, (uint64_t)e[2]->integer, strtod(e[3]->str, NULL)};
+        visit(context, &tenant);
     }
     freeReplyObject(reply);
     return status;

@@ -224,6 +224,17 @@ typedef struct {
 CLOAK_MUST_CHECK cloak_status cloak_queue_workers(cloak_queue *queue,
     void (*visit)(void *context, const cloak_live_worker *worker), void *context, cloak_error *error);
 
+/* Visits the tenants whose photos wait, of each class ("interactive", "bulk") the `most` that are served next. What
+ * waits alone after a loss, is delayed or set aside is not among it. */
+typedef struct {
+    const char *class_word; /* borrowed for the call, as `name` */
+    const char *name;
+    uint64_t waiting; /* photos */
+    double weight;    /* its share */
+} cloak_tenant;
+CLOAK_MUST_CHECK cloak_status cloak_queue_tenants(cloak_queue *queue, size_t most,
+    void (*visit)(void *context, const cloak_tenant *tenant), void *context, cloak_error *error);
+
 /* What a fleet has before it: what an autoscaler wants to know. */
 typedef struct {
     uint64_t waiting, delayed, leased; /* photos not yet claimed; to be tried again later; in hand */
@@ -232,6 +243,9 @@ typedef struct {
                              * some photos of each tenant */
     double oldest_seconds;  /* since the photo was submitted that has waited longest; 0 for none */
     bool paused;            /* the whole queue; `backlog_seconds` and `oldest_seconds` leave out what is paused */
+    uint64_t lost, retried, dead;      /* photos, since the queue began: leases that ended without a word from their
+                                        * worker, failures that are tried again, photos given up */
+    uint64_t memory_used, memory_most; /* of the server, bytes; 0: it does not say, or has no limit */
 } cloak_load;
 
 CLOAK_MUST_CHECK cloak_status cloak_queue_load(

@@ -269,6 +269,12 @@ static cloak_status connect_now(cloak_redis *redis, cloak_error *error) {
     return status;
 }
 
+static _Atomic uint64_t round_trips;
+
+uint64_t cloak_redis_round_trips(void) {
+    return round_trips;
+}
+
 /* Sends a command, connecting first and once again as the essay says. On CLOAK_OK there is a
  * reply, perhaps an error reply. */
 static cloak_status converse(cloak_redis *redis, int argc, const char **argv, const size_t *lengths,
@@ -280,8 +286,10 @@ static cloak_status converse(cloak_redis *redis, int argc, const char **argv, co
         if (status)
             return status;
         cloak_wire_outcome result = exchange(redis, argc, argv, lengths, reply);
-        if (result == CLOAK_WIRE_OK)
+        if (result == CLOAK_WIRE_OK) {
+            round_trips++;
             return CLOAK_OK;
+        }
         redis->broke = result == CLOAK_WIRE_BROKEN && used;
         if (!redis->broke || !redis->repeat || repeated)
             return fail_exchange(redis, result, error);

@@ -48,6 +48,9 @@ CLOAK_MUST_CHECK cloak_status cloak_redis_script(cloak_redis *redis, cloak_scrip
  * A server that hides CONFIG is asked through INFO. CLOAK_E_QUEUE with advice otherwise. */
 CLOAK_MUST_CHECK cloak_status cloak_redis_check(cloak_redis *redis, cloak_error *error);
 
+/* How many commands and scripts this process has had answered, over all connections. Any thread. */
+uint64_t cloak_redis_round_trips(void);
+
 /* The server as people read it, without a password ("redis://host:6379/0"). Borrowed. */
 const char *cloak_redis_place(const cloak_redis *redis);
 

@@ -119,7 +119,8 @@ void cloak_metrics_start(cloak_metrics *metrics) {
         const char *label;
     } others[] = {{CLOAK_METRIC_FENCED, NULL}, {CLOAK_METRIC_RELEASED, NULL}, {CLOAK_METRIC_STEPS, NULL},
         {CLOAK_METRIC_RESTS, NULL}, {CLOAK_METRIC_FACES, "before"}, {CLOAK_METRIC_FACES, "after"},
-        {CLOAK_METRIC_BYTES, "in"}, {CLOAK_METRIC_BYTES, "out"}};
+        {CLOAK_METRIC_BYTES, "in"}, {CLOAK_METRIC_BYTES, "out"}, {CLOAK_METRIC_FAILED_STAGES, "fetch"},
+        {CLOAK_METRIC_FAILED_STAGES, "put"}};
     for (int outcome = 0; outcome < CLOAK_OUTCOME_COUNT; outcome++)
         if (cloak_outcome_delivered((cloak_outcome)outcome))
             cloak_metrics_add(metrics, CLOAK_METRIC_PHOTOS, cloak_outcome_word((cloak_outcome)outcome), 0);

@@ -16,6 +16,8 @@
     X(CLOAK_METRIC_PHOTOS, COUNTER, "cloak_photos_total", "outcome", "Photos finished, by outcome") \
     X(CLOAK_METRIC_FAILURES, COUNTER, "cloak_photo_failures_total", "class",                       \
         "Attempts at photos that failed, by class of error")                                       \
+    X(CLOAK_METRIC_FAILED_STAGES, COUNTER, "cloak_failed_stages_total", "stage",                   \
+        "Attempts at photos that failed, by the stage they failed in")                             \
     X(CLOAK_METRIC_FENCED, COUNTER, "cloak_photos_fenced_total", "",                               \
         "Photos that were dropped because the lease was another worker's")                         \
     X(CLOAK_METRIC_RELEASED, COUNTER, "cloak_photos_released_total", "", "Photos given back untouched") \
@@ -31,8 +33,14 @@
     X(CLOAK_METRIC_RESTS, COUNTER, "cloak_worker_rests_total", "",                                 \
         "Times the worker rested because photos failed one after the other")                       \
     X(CLOAK_METRIC_MEMORY, GAUGE, "cloak_worker_memory_bytes", "", "Memory that the process has in use") \
+    X(CLOAK_METRIC_ROUND_TRIPS, COUNTER, "cloak_redis_round_trips_total", "", "Calls to Redis that were answered") \
+    X(CLOAK_METRIC_STORE_FREE, GAUGE, "cloak_destination_free_bytes", "",                          \
+        "Free space where the last photo was delivered to, when that is a folder")                 \
     X(CLOAK_METRIC_REDIS_UP, GAUGE, "cloak_redis_up", "", "1 when the queue's server answers")     \
     X(CLOAK_METRIC_WAITING, GAUGE, "cloak_queue_photos", "state", "Photos in the queue: waiting, delayed, leased") \
+    X(CLOAK_METRIC_EVENTS, COUNTER, "cloak_queue_events_total", "event",                           \
+        "Photos lost with their worker, retried after a failure, and given up as dead")            \
+    X(CLOAK_METRIC_REDIS_MEMORY, GAUGE, "cloak_redis_memory_bytes", "kind", "Memory of Redis: used, and its limit if any") \
     X(CLOAK_METRIC_BACKLOG, GAUGE, "cloak_queue_backlog_seconds", "",                              \
         "Estimated device seconds of what waits and is not paused")                                \
     X(CLOAK_METRIC_OLDEST, GAUGE, "cloak_queue_oldest_seconds", "", "Age of the photo that has waited longest") \

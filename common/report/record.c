@@ -167,9 +167,32 @@ static cJSON *field_json(const cloak_record *record, const cloak_record_field *f
     return NULL;
 }
 
-static char *print(const cloak_record *record, bool indented) {
+static bool is_any_field(const char *name) {
+    (void)name;
+    return true;
+}
+
+static bool is_log_field(const char *name) {
+    static const char *const left_out[] = {"schema", "album", "index", "ap_before", "ap_after"}; /* `job` says the two */
+    for (size_t i = 0; i < sizeof left_out / sizeof *left_out; i++)
+        if (strcmp(name, left_out[i]) == 0)
+            return false;
+    return true;
+}
+
+static bool is_nameless_field(const char *name) {
+    static const char *const telling[] = {"key", "source", "destination", "error_text"};
+    for (size_t i = 0; i < sizeof telling / sizeof *telling; i++)
+        if (strcmp(name, telling[i]) == 0)
+            return false;
+    return is_log_field(name);
+}
+
+static char *print(const cloak_record *record, bool indented, bool (*is_wanted)(const char *name)) {
     cJSON *root = survive(cJSON_CreateObject());
     for (size_t i = 0; i < cloak_record_field_count; i++) {
+        if (!is_wanted(cloak_record_fields[i].name))
+            continue;
         cJSON *item = field_json(record, &cloak_record_fields[i]);
         if (item && !cJSON_AddItemToObject(root, cloak_record_fields[i].name, item))
             survive(NULL);
@@ -180,7 +203,11 @@ static char *print(const cloak_record *record, bool indented) {
 }
 
 char *cloak_record_json(const cloak_record *record) {
-    return print(record, false);
+    return print(record, false, is_any_field);
+}
+
+char *cloak_record_log(const cloak_record *record, bool names) {
+    return print(record, false, names ? is_log_field : is_nameless_field);
 }
 
 /* Reads one field. False when the item has another type. */
@@ -364,7 +391,7 @@ bool cloak_receipt_is_key(const char *key) {
 }
 
 char *cloak_receipt_text(const cloak_record *record) {
-    char *json = print(record, true), *text = cloak_format("%s\n", json);
+    char *json = print(record, true, is_any_field), *text = cloak_format("%s\n", json);
     free(json);
     return text;
 }

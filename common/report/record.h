@@ -27,7 +27,7 @@
     X(REAL, seconds_detect, "seconds_detect", "s", "Detection on the clean photo")                 \
     X(REAL, seconds_attack, "seconds_attack", "s", "Attack and application of the perturbation")   \
     X(REAL, seconds_encode, "seconds_encode", "s", "Encoding the output")                          \
-    X(REAL, seconds_verify, "seconds_verify", "s", "Decoding the output and detection on it")      \
+    X(REAL, seconds_verify, "seconds_verify", "s", "Decoding the output, detection on it, comparing the two")      \
     X(REAL, seconds_put, "seconds_put", "s", "Writing the photo to the store")                     \
     X(REAL, seconds_total, "seconds_total", "s", "From the claim to the end of the writing")
 
@@ -190,6 +190,10 @@ void cloak_record_set(char **field, const char *text);
  * reals that are infinite and integers that JSON readers could not keep exact; bytes that are not
  * UTF-8 become '?'. Returns a new string (free()), never NULL. */
 char *cloak_record_json(const cloak_record *record);
+
+/* The same for the log: without what names a photo, its album's stores or its texts, unless `names`, and without the AP
+ * histograms. Returns a new string (free()), never NULL. */
+char *cloak_record_log(const cloak_record *record, bool names);
 
 /* Reads a record. `*record` is a new one (cloak_record_free); what it held is not freed. Strict on
  * types and on the word of the outcome; fields it does not know are passed over. Text that is not

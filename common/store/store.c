@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <sys/statvfs.h>
 
 #include "common/base/alloc.h"
 #include "common/base/text.h"
@@ -134,6 +135,13 @@ const char *cloak_store_address(const cloak_store *store) {
 
 bool cloak_store_is_folder(const cloak_store *store) {
     return store->backend == &cloak_store_folder;
+}
+
+uint64_t cloak_store_free_bytes(const cloak_store *store) {
+    struct statvfs disk;
+    if (!cloak_store_is_folder(store) || statvfs(store->place, &disk) != 0)
+        return 0;
+    return (uint64_t)disk.f_bavail * disk.f_frsize;
 }
 
 const char *cloak_store_place(const cloak_store *store) {

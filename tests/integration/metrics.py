@@ -109,6 +109,19 @@ scrape_configs:
                         f"{panel['title']}: {target['expr']}")
                     self.assertTrue(found)
 
+    def check_logs(self, workers, receipts):
+        """One event per photo, with the receipt's names and numbers, and no name of a file."""
+        lines = [json.loads(line) for worker in workers for line in worker.text().splitlines()]
+        done = {line["job"]: line for line in lines if line["event"] == "photo_done"}
+        self.assertEqual(len(done), len(receipts))
+        for receipt in receipts:
+            line = done[receipt["job"]]
+            for name in set(line) - {"time", "level", "event", "pid"}:
+                self.assertEqual(line[name], receipt[name], name)
+            self.assertLessEqual({"outcome", "seconds_attack", "faces_before", "residual_score"}, set(line))
+            self.assertFalse({"key", "source", "destination"} & set(line))
+        self.assertEqual([line["error_class"] for line in lines if line["event"] == "photo_dead"], ["permanent"] * BROKEN)
+
     def promtool(self, text):
         done = subprocess.run(["promtool", "check", "metrics"], input=text, capture_output=True, text=True, timeout=60)
         self.assertEqual((done.returncode, done.stdout, done.stderr), (0, "", ""), text)
@@ -145,6 +158,12 @@ scrape_configs:
             self.assertAlmostEqual(stages[stage], seconds, delta=0.001 + 1e-6 * PHOTOS)
         self.assertEqual(self.query("sum(cloak_photo_seconds_count)"), {"": PHOTOS})
         self.assertEqual(self.query("sum(up)"), {"": 4})
+        self.assertEqual(self.query('sum(cloak_failed_stages_total{stage="decode"})'), {"": BROKEN})
+        self.assertEqual(self.query("sum by (event) (cloak_queue_events_total)"),
+            {"lost": 0, "retried": 0, "dead": BROKEN})
+        for series in ("cloak_redis_round_trips_total", "cloak_destination_free_bytes", 'cloak_redis_memory_bytes{kind="used"}'):
+            self.assertGreater(min(self.query(series).values()), 0)
+        self.check_logs([worker for worker, _ in workers], receipts)
         self.check_dashboards()
         for metric, want in (("cloak_redis_up", 1), ("cloak_albums", 1), ("cloak_albums_imbalanced", 0),
                 ("cloak_queue_workers", 3), ("cloak_queue_dead_photos", BROKEN), ("cloak_queue_oldest_seconds", 0)):

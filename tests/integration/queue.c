@@ -539,11 +539,51 @@ TEST(load_says_what_waits) {
     CHECK_OK(cloak_queue_load(q, &load, &error));
     CHECK(load.waiting == 501 && load.delayed == 1 && load.leased == 1);
     CHECK_NEAR(load.backlog_seconds, 50.2, 1e-9);
+    CHECK(load.retried == 1 && load.lost == 0 && load.dead == 0 && load.memory_used > 100000 && load.memory_most == 0);
     CHECK_OK(cloak_queue_cancel(q, a.id, &error));
     CHECK_OK(cloak_queue_load(q, &load, &error));
     CHECK_INT(load.waiting, 1);
     CHECK_NEAR(load.backlog_seconds, 0.2, 1e-9); /* what is cancelled costs nothing */
     drop(hand);
+    cloak_queue_close(q);
+}
+
+typedef struct {
+    uint64_t few, many;
+    double weight;
+    int count;
+} tenants_seen;
+
+static void see_tenant(void *context, const cloak_tenant *tenant) {
+    tenants_seen *seen = context;
+    seen->count++;
+    if (strcmp(tenant->name, "few") == 0 && strcmp(tenant->class_word, "interactive") == 0)
+        seen->few = tenant->waiting;
+    if (strcmp(tenant->name, "many") == 0 && strcmp(tenant->class_word, "bulk") == 0) {
+        seen->many = tenant->waiting;
+        seen->weight = tenant->weight;
+    }
+}
+
+TEST(tenants_say_what_waits) {
+    WITH_QUEUE(q);
+    tenants_seen seen = {0};
+    CHECK_OK(cloak_queue_tenants(q, 10, see_tenant, &seen, &error));
+    CHECK_INT(seen.count, 0);
+    album_id a = make_album(q, "many", "bulk"), b = make_album(q, "few", "interactive"), c = make_album(q, "more", "bulk");
+    submit(q, &a, 0, 50);
+    submit(q, &b, 0, 3);
+    submit(q, &c, 0, 1);
+    redisReply *reply;
+    CHECK_OK(cloak_redis_call(
+        q->redis, 4, (const char *[]){"HSET", q->keys[CLOAK_KEY_WEIGHTS], "many", "2.5"}, NULL, &reply, &error));
+    freeReplyObject(reply);
+    CHECK_OK(cloak_queue_tenants(q, 10, see_tenant, &seen, &error));
+    CHECK_INT(seen.count, 3);
+    CHECK(seen.few == 3 && seen.many == 50 && seen.weight == 2.5);
+    seen.count = 0;
+    CHECK_OK(cloak_queue_tenants(q, 1, see_tenant, &seen, &error)); /* of each class */
+    CHECK_INT(seen.count, 2);
     cloak_queue_close(q);
 }
 

@@ -20,6 +20,7 @@ elseif failures > tonumber(ARGV[4]) then
     bury(id, index, entry, ARGV[6], ARGV[7])
 else
     outcome = 'delayed'
+    tally('retried')
     call('ZADD', delayed, clock() + tonumber(ARGV[5]), entry)
 end
 count(id, 'leased', outcome)

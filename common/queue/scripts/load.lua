@@ -2,7 +2,8 @@
 -- KEYS: the queue's nine, workers, paused, paused:albums, resuming. ARGV: prefix, ms until a worker is
 -- forgotten.
 -- Returns {waiting, delayed, leased, workers, cost in ms of what waits or is delayed and is not paused, age in
--- ms of the oldest of that, whether all is paused}. The cost is the mean of some entries, from the head of
+-- ms of the oldest of that, whether all is paused, photos ever lost, retried, dead, bytes in use by the server, its
+-- limit (0: none, or it does not say)}. The cost is the mean of some entries, from the head of
 -- each list, times how many there are.
 --! include place.lua
 local LISTS, LOOKS, LOOKS_EACH = 1000, 2000, 64 -- bounds of the work in one call
@@ -45,5 +46,12 @@ local count = halted == 1 and 0 or math.max(waiting - paused_waiting(KEYS[12]) +
 local mean = live.count > 0 and live or any -- when all that was looked at is about to be dropped
 local cost = mean.count > 0 and mean.sum / mean.count * count or 0
 local waited = halted == 0 and oldest and math.max(now - oldest, 0) or 0
+local tallied = call('HMGET', prefix .. 'tally', 'lost', 'retried', 'dead')
+local info = redis.pcall('INFO', 'memory') -- a user may lack the right
+local function memory(name)
+    return tonumber(type(info) == 'string' and string.match(info, '\n' .. name .. ':(%d+)') or 0)
+end
 return {waiting, later, call('HLEN', leased),
-    call('ZCOUNT', KEYS[10], now - tonumber(ARGV[2]), '+inf'), math.floor(cost), waited, halted}
+    call('ZCOUNT', KEYS[10], now - tonumber(ARGV[2]), '+inf'), math.floor(cost), waited, halted,
+    tonumber(tallied[1] or 0), tonumber(tallied[2] or 0), tonumber(tallied[3] or 0),
+    memory('used_memory'), memory('maxmemory')}

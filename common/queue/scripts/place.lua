@@ -43,6 +43,12 @@ local function count(id, from, to)
     if to then change[to] = (change[to] or 0) + 1 end
 end
 
+-- Counts what happens to the fleet as a whole: photos lost, retried, dead. write_books() writes it.
+local tallies = {}
+local function tally(what)
+    tallies[what] = (tallies[what] or 0) + 1
+end
+
 local function write_books()
     local waiting = 0
     for id, album in pairs(albums) do
@@ -55,6 +61,8 @@ local function write_books()
         album.change = {}
     end
     if waiting ~= 0 then call('INCRBY', backlog, waiting) end
+    for what, n in pairs(tallies) do call('HINCRBY', prefix .. 'tally', what, n) end
+    tallies = {}
 end
 
 -- Photos that wait in paused albums, whose ids are in `set` (at most 1,000 are asked), but for one.
@@ -131,6 +139,7 @@ end
 
 -- Makes a job a dead letter: "CLASS LENGTH TEXTENTRY" under its index.
 local function bury(id, index, entry, word, text)
+    tally('dead')
     call('HSET', prefix .. 'dead:' .. id, index, word .. ' ' .. #text .. ' ' .. text .. entry)
 end
 
@@ -146,6 +155,7 @@ local function lose(value, since, limit)
     local token, entry = string.match(value, '^(%S+) (.*)$')
     local id, index, failures, losses, cost, submitted, key = parse(entry)
     if not id then return end -- not ours; it must not stop the queue
+    tally('lost')
     losses = tonumber(losses) + 1
     if album_of(id).gone then
         count(id, 'leased', 'cancelled')
