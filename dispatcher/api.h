@@ -16,6 +16,10 @@ typedef struct {
 CLOAK_MUST_CHECK cloak_status cloak_api_open(cloak_api *api, cloak_error *error);
 void cloak_api_close(cloak_api *api);
 
+/* What /v1/queue and /v1/workers answer, as new strings (free()), or NULL and `error`. Connect if need be. */
+char *cloak_api_queue_text(cloak_api *api, cloak_error *error);
+char *cloak_api_workers_text(cloak_api *api, cloak_error *error);
+
 /* Answers a request for a path that begins with "/v1/". */
 cloak_http_answer cloak_api_answer(cloak_api *api, const cloak_http_request *request);
 

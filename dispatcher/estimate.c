@@ -5,9 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include <cjson/cJSON.h>
-
 #include "common/base/file.h"
+#include "common/base/json.h"
 #include "common/photo/photo.h"
 #include "dispatcher/feeder.h"
 #include "dispatcher/manifest.h"
@@ -98,7 +97,7 @@ static cloak_status add_album(cloak_queue *queue, const char *id, const char *se
     cloak_album_report report = {0};
     cloak_status status = cloak_queue_album(queue, id, &spec, error);
     if (status == CLOAK_OK)
-        status = cloak_album_report_read(queue, id, &report, error);
+        status = cloak_album_report_read_sums(queue, id, &report, error);
     if (status == CLOAK_OK) {
         const Speed speed = {
             (double)cloak_sums_get(&report.sums, "us.total") / 1e6, report.books.done};
@@ -154,11 +153,7 @@ char *cloak_estimate_json(const cloak_estimate *e, double price) {
         cJSON_AddNumberToObject(object, "cost", device_seconds(e) / 3600 * price);
     else
         cJSON_AddNullToObject(object, "cost");
-    char *text = cJSON_PrintUnformatted(object);
-    cJSON_Delete(object);
-    if (!text)
-        abort(); /* out of memory, small allocation: see alloc.h */
-    return text;
+    return cloak_json_text(object);
 }
 
 void cloak_estimate_print(const cloak_estimate *e, const char *source, double price, FILE *to) {

@@ -4,9 +4,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include <cjson/cJSON.h>
-
 #include "common/base/alloc.h"
+#include "common/base/json.h"
 
 static void keep_id(void *context, const char *id) {
     cloak_overview *overview = context;
@@ -14,11 +13,24 @@ static void keep_id(void *context, const char *id) {
         snprintf(overview->albums[overview->count++].id, CLOAK_ALBUM_ID_SIZE, "%s", id);
 }
 
+static void keep_tenant(void *context, const cloak_tenant *tenant) {
+    cloak_overview *overview = context;
+    if (overview->tenant_count == CLOAK_OVERVIEW_TENANTS)
+        return;
+    cloak_tenant_state *state = &overview->tenants[overview->tenant_count++];
+    snprintf(state->class_word, sizeof state->class_word, "%s", tenant->class_word);
+    snprintf(state->name, sizeof state->name, "%s", tenant->name);
+    state->waiting = tenant->waiting;
+    state->weight = tenant->weight;
+}
+
 cloak_status cloak_overview_read(cloak_queue *queue, const char *name, size_t offset, size_t most,
     cloak_overview *overview, cloak_error *error) {
     *overview = (cloak_overview){.queue = name, .most = most};
     overview->albums = cloak_alloc(most * sizeof *overview->albums);
     cloak_status status = cloak_queue_load(queue, &overview->load, error);
+    if (status == CLOAK_OK)
+        status = cloak_queue_tenants(queue, CLOAK_OVERVIEW_TENANTS / 2, keep_tenant, overview, error);
     if (status == CLOAK_OK)
         status = cloak_queue_albums(queue, offset, most, keep_id, overview, error);
     for (size_t i = 0; i < overview->count && status == CLOAK_OK; i++)
@@ -52,12 +64,17 @@ void cloak_overview_print(const cloak_overview *overview) {
     }
 }
 
-static char *print_json(cJSON *object) {
-    char *text = cJSON_PrintUnformatted(object);
-    cJSON_Delete(object);
-    if (!text)
-        abort(); /* out of memory, small allocation: see alloc.h */
-    return text;
+static void add_tenants(const cloak_overview *overview, cJSON *object) {
+    cJSON *list = cJSON_AddArrayToObject(object, "tenants");
+    for (size_t i = 0; i < overview->tenant_count; i++) {
+        const cloak_tenant_state *t = &overview->tenants[i];
+        cJSON *tenant = cJSON_CreateObject();
+        cJSON_AddStringToObject(tenant, "class", t->class_word);
+        cJSON_AddStringToObject(tenant, "tenant", t->name);
+        cJSON_AddNumberToObject(tenant, "waiting", (double)t->waiting);
+        cJSON_AddNumberToObject(tenant, "weight", t->weight);
+        cJSON_AddItemToArray(list, tenant);
+    }
 }
 
 static void add_albums(const cloak_overview *overview, cJSON *object) {
@@ -85,7 +102,7 @@ char *cloak_overview_albums_json(const cloak_overview *overview, size_t offset) 
         cJSON_AddNumberToObject(object, "next", (double)(offset + overview->count));
     else
         cJSON_AddNullToObject(object, "next");
-    return print_json(object);
+    return cloak_json_text(object);
 }
 
 char *cloak_overview_json(const cloak_overview *overview) {
@@ -98,6 +115,10 @@ char *cloak_overview_json(const cloak_overview *overview) {
     cJSON_AddNumberToObject(object, "leased", (double)load->leased);
     cJSON_AddNumberToObject(object, "backlog_seconds", load->backlog_seconds);
     cJSON_AddNumberToObject(object, "oldest_seconds", load->oldest_seconds);
+    cJSON_AddNumberToObject(object, "lost", (double)load->lost);
+    cJSON_AddNumberToObject(object, "retried", (double)load->retried);
+    cJSON_AddNumberToObject(object, "given_up", (double)load->dead);
+    add_tenants(overview, object);
     add_albums(overview, object);
-    return print_json(object);
+    return cloak_json_text(object);
 }

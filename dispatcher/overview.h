@@ -1,4 +1,4 @@
-/* How the whole queue stands: its load and the books of its newest albums, for `status` and `serve`. */
+/* How the whole queue stands: its load, whose photos wait, and the books of its newest albums, for `status` and `serve`. */
 #ifndef CLOAK_DISPATCHER_OVERVIEW_H
 #define CLOAK_DISPATCHER_OVERVIEW_H
 
@@ -9,11 +9,21 @@ typedef struct {
     cloak_books books;
 } cloak_album_state;
 
+enum { CLOAK_OVERVIEW_TENANTS = 200 };
+
+typedef struct {
+    char class_word[16], name[65];
+    uint64_t waiting; /* photos */
+    double weight;
+} cloak_tenant_state;
+
 typedef struct {
     const char *queue; /* its name, borrowed */
     cloak_load load;
     cloak_album_state *albums; /* newest first */
     size_t count, most;
+    cloak_tenant_state tenants[CLOAK_OVERVIEW_TENANTS]; /* whose photos wait: those served next, of each class */
+    size_t tenant_count;
 } cloak_overview;
 
 /* Reads it, with at most `most` albums from place `offset` on (0 is the newest). Free with cloak_overview_free. */

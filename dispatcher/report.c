@@ -5,9 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include <cjson/cJSON.h>
-
 #include "common/base/alloc.h"
+#include "common/base/json.h"
 #include "common/base/text.h"
 #include "common/report/record.h"
 
@@ -157,9 +156,7 @@ char *cloak_album_report_json(const cloak_album_report *r, double seconds,
     add_curve(recall, "after", &r->after, cloak_ap_recall);
     add_rounded(object, "psnr_db", mean_psnr(&r->sums));
     cJSON_AddBoolToObject(object, "books_balanced", r->books.balanced);
-    char *text = cJSON_PrintUnformatted(object);
-    cJSON_Delete(object);
-    return text ? text : cloak_strdup("{}");
+    return cloak_json_text(object);
 }
 
 /* --- for people ---------------------------------------------------------------------------- */

@@ -2,12 +2,12 @@
  *
  *   /          the page of dispatcher/page, which asks /v1
  *   /metrics   Prometheus' text
- *   /v1/…      JSON, and actions (api.h)
+ *   /v1/…      JSON, and actions (api.h); /v1/events tells the same as it changes
  *   /healthz   the process lives
  *   /readyz    Redis answers
  *
- * Requests are answered one after the other over one connection to Redis, so that any number of readers costs the
- * queue no more than one.
+ * Requests are answered one after the other over one connection to Redis, and those who listen to events are told over a
+ * second, every other second whoever they are: any number of readers costs the queue no more than two.
  */
 #include <signal.h>
 #include <stdio.h>
@@ -18,13 +18,20 @@
 #include "common/base/alloc.h"
 #include "common/base/clock.h"
 #include "common/base/log.h"
+#include "common/base/text.h"
 #include "common/http/http.h"
 #include "common/report/metrics.h"
 #include "dispatcher/api.h"
 #include "dispatcher/overview.h"
 #include "dispatcher/verbs.h"
 
-enum { METRICS_ALBUMS = 1000 };
+enum { METRICS_ALBUMS = 1000, TELL_SECONDS = 2, QUIET_SECONDS = 5 };
+
+/* What was told last to those who listen. */
+typedef struct {
+    char *text;
+    double at;
+} Said;
 
 static volatile sig_atomic_t stopping;
 
@@ -61,6 +68,35 @@ static void set_metrics(const cloak_overview *overview, cloak_metrics *metrics) 
     cloak_metrics_set(metrics, CLOAK_METRIC_ALBUMS, NULL, (double)overview->count);
     cloak_metrics_set(metrics, CLOAK_METRIC_DEAD, NULL, dead);
     cloak_metrics_set(metrics, CLOAK_METRIC_IMBALANCED, NULL, imbalanced);
+}
+
+/* Tells who listens how things stand, when that is something new or it has been quiet for a while. `*said` is what was
+ * told last. */
+static void tell(cloak_http *http, const char *event, char *text, Said *said) {
+    const double now = cloak_now();
+    if (!said->text || strcmp(text, said->text) != 0 || now - said->at > QUIET_SECONDS) {
+        cloak_http_publish(http, event, text);
+        free(said->text);
+        *said = (Said){text, now};
+    } else {
+        free(text);
+    }
+}
+
+/* One round for all who listen, over a connection of its own. */
+static void tell_all(cloak_http *http, cloak_api *api, Said *queue, Said *workers) {
+    cloak_error error = {0};
+    char *how = cloak_api_queue_text(api, &error), *who = how ? cloak_api_workers_text(api, &error) : NULL;
+    if (!how || !who)
+        cloak_api_close(api);
+    if (!how) {
+        char quoted[2048];
+        cloak_text_json(error.text, quoted, sizeof quoted);
+        how = cloak_format("{\"error\":\"%s\"}", quoted);
+    }
+    tell(http, "queue", how, queue);
+    if (who)
+        tell(http, "workers", who, workers);
 }
 
 /* Also when Redis is away: then that is what they say. */
@@ -164,8 +200,16 @@ int cloak_verb_serve(int argc, char **argv) {
     }
     fprintf(stderr, "  http://%.*s:%d/\n", (int)(strrchr(listen, ':') - listen), listen, cloak_http_port(http));
     cloak_log(CLOAK_LOG_INFO, "serve_start", "port %d", cloak_http_port(http));
-    while (!stopping)
-        cloak_clock_system.sleep(0.1);
+    cloak_api teller = {.redis = o.redis, .name = o.queue};
+    Said queue = {0}, workers = {0};
+    for (double next = 0; !stopping; cloak_clock_system.sleep(0.1))
+        if (cloak_now() >= next && cloak_http_listeners(http) > 0) {
+            tell_all(http, &teller, &queue, &workers);
+            next = cloak_now() + TELL_SECONDS;
+        }
+    free(queue.text);
+    free(workers.text);
+    cloak_api_close(&teller);
     cloak_http_stop(http);
     cloak_api_close(&api);
     return CLOAK_EXIT_OK;

@@ -46,9 +46,12 @@ static char *default_name(void) {
 /* /metrics; /healthz is the server's own. */
 static cloak_http_answer answer(void *context, const cloak_http_request *request) {
     if (strcmp(request->path, "/metrics") == 0)
-        return (cloak_http_answer){
-            200, "text/plain; version=0.0.4; charset=utf-8", cloak_metrics_text(context), NULL};
-    return (cloak_http_answer){404, "text/plain; charset=utf-8", cloak_strdup("there are /metrics and /healthz\n"), NULL};
+        return (cloak_http_answer){.code = 200,
+            .content_type = "text/plain; version=0.0.4; charset=utf-8",
+            .body = cloak_metrics_text(context)};
+    return (cloak_http_answer){.code = 404,
+        .content_type = "text/plain; charset=utf-8",
+        .body = cloak_strdup("there are /metrics and /healthz\n")};
 }
 
 static cloak_status serve_metrics(

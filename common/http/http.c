@@ -14,6 +14,7 @@
 #include <openssl/evp.h>
 
 #include "common/base/alloc.h"
+#include "common/http/stream.h"
 
 enum { CONNECTIONS = 64, PATIENCE = 10, MEMORY = 16384, BACKLOG = 64 };
 
@@ -22,14 +23,26 @@ struct cloak_http {
     cloak_http_handler handler;
     void *context;
     bool posts;
+    cloak_streams *streams;
     char *bearer, *basic; /* what may stand in Authorization, or NULL: no token is needed */
     int port;
 };
 
-static enum MHD_Result send_answer(struct MHD_Connection *connection, cloak_http_answer answer) {
-    const size_t length = answer.body ? strlen(answer.body) : 0;
-    struct MHD_Response *response =
-        MHD_create_response_from_buffer(length, answer.body, MHD_RESPMEM_MUST_FREE);
+static cloak_http_answer plain(int code, const char *text) {
+    return (cloak_http_answer){.code = code, .content_type = "text/plain; charset=utf-8", .body = cloak_strdup(text)};
+}
+
+static enum MHD_Result send_answer(
+    const cloak_http *server, struct MHD_Connection *connection, cloak_http_answer answer) {
+    struct MHD_Response *response = NULL;
+    if (answer.stream) {
+        response = cloak_streams_open(server->streams, connection);
+        answer = response ? (cloak_http_answer){.code = 200, .content_type = "text/event-stream"}
+                          : plain(503, "too many listen already: ask for what you want to know\n");
+    }
+    if (!response)
+        response = MHD_create_response_from_buffer(
+            answer.body ? strlen(answer.body) : 0, answer.body, MHD_RESPMEM_MUST_FREE);
     if (!response)
         return MHD_NO;
     MHD_add_response_header(response, "Content-Type", answer.content_type);
@@ -45,10 +58,6 @@ static enum MHD_Result send_answer(struct MHD_Connection *connection, cloak_http
     enum MHD_Result result = MHD_queue_response(connection, (unsigned)answer.code, response);
     MHD_destroy_response(response);
     return result;
-}
-
-static cloak_http_answer plain(int code, const char *text) {
-    return (cloak_http_answer){code, "text/plain; charset=utf-8", cloak_strdup(text), NULL};
 }
 
 /* In constant time for a text of the right length. */
@@ -128,7 +137,7 @@ static enum MHD_Result respond(void *context, struct MHD_Connection *connection,
     (void)version, (void)upload;
     if (!get) /* at once, whatever body follows */
         return *upload_size ? MHD_NO
-                            : send_answer(connection, answer_request(server, connection, url,
+                            : send_answer(server, connection, answer_request(server, connection, url,
                                                           post ? CLOAK_HTTP_POST : CLOAK_HTTP_OTHER));
     if (!*state) { /* the head has been read; a body would follow */
         *state = &seen;
@@ -138,7 +147,7 @@ static enum MHD_Result respond(void *context, struct MHD_Connection *connection,
         *upload_size = 0;
         return MHD_YES; /* a body that no GET should have is dropped */
     }
-    return send_answer(connection, answer_request(server, connection, url, CLOAK_HTTP_GET));
+    return send_answer(server, connection, answer_request(server, connection, url, CLOAK_HTTP_GET));
 }
 
 /* Takes "HOST:PORT" or "[V6]:PORT" apart; `text` is altered. */
@@ -213,7 +222,8 @@ cloak_status cloak_http_start(const char *listen_on, const char *token, bool pos
     server->bearer = token ? cloak_format("Bearer %s", token) : NULL;
     server->basic = token ? basic_of(token) : NULL;
     server->port = port_of(fd);
-    server->daemon = MHD_start_daemon(MHD_USE_AUTO | MHD_USE_INTERNAL_POLLING_THREAD, 0, NULL, NULL, respond,
+    server->streams = cloak_streams_new();
+    server->daemon = MHD_start_daemon(MHD_USE_AUTO | MHD_USE_INTERNAL_POLLING_THREAD | MHD_ALLOW_SUSPEND_RESUME, 0, NULL, NULL, respond,
         server, MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_CONNECTION_LIMIT, (unsigned)CONNECTIONS,
         MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)PATIENCE, MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)MEMORY,
         MHD_OPTION_END);
@@ -226,6 +236,14 @@ cloak_status cloak_http_start(const char *listen_on, const char *token, bool pos
     return CLOAK_OK;
 }
 
+void cloak_http_publish(cloak_http *server, const char *event, const char *data) {
+    cloak_streams_publish(server->streams, event, data);
+}
+
+size_t cloak_http_listeners(cloak_http *server) {
+    return cloak_streams_count(server->streams);
+}
+
 int cloak_http_port(const cloak_http *server) {
     return server->port;
 }
@@ -233,8 +251,10 @@ int cloak_http_port(const cloak_http *server) {
 void cloak_http_stop(cloak_http *server) {
     if (!server)
         return;
+    cloak_streams_close(server->streams);
     if (server->daemon)
         MHD_stop_daemon(server->daemon); /* closes the socket */
+    cloak_streams_free(server->streams);
     free(server->bearer);
     free(server->basic);
     free(server);

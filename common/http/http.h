@@ -20,6 +20,7 @@ typedef struct {
     const char *content_type; /* static storage */
     char *body;               /* taken over: free() */
     const char *allow;        /* with 405: the methods of this path; static storage */
+    bool stream;              /* instead of all that: what cloak_http_publish says from now on */
 } cloak_http_answer;
 
 typedef enum { CLOAK_HTTP_GET /* or HEAD */, CLOAK_HTTP_POST, CLOAK_HTTP_OTHER /* to be answered with 405 */ } cloak_http_method;
@@ -44,6 +45,13 @@ CLOAK_MUST_CHECK cloak_status cloak_http_start(const char *listen, const char *t
 
 /* The port that it listens on. */
 int cloak_http_port(const cloak_http *server);
+
+/* Says to all who listen to a stream (server-sent events): `data` is one line. Who listens slowly gets the newest `data`
+ * of each event and misses what was between; who comes gets the newest at once. At most 4 different events. Any thread. */
+void cloak_http_publish(cloak_http *server, const char *event, const char *data);
+
+/* How many listen; at most 32 may, the next is answered with 503. Any thread. */
+size_t cloak_http_listeners(cloak_http *server);
 
 /* Ends it when requests in work are answered, and frees it. NULL is fine. */
 void cloak_http_stop(cloak_http *server);

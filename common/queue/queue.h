@@ -211,6 +211,13 @@ CLOAK_MUST_CHECK cloak_status cloak_queue_dead(cloak_queue *queue, const char *a
 CLOAK_MUST_CHECK cloak_status cloak_queue_is_done(
     cloak_queue *queue, const char *album, uint32_t index, bool *done, cloak_error *error);
 
+/* Visits the records of finished photos of all albums, newest first, of which about the last 100,000 are kept: at most
+ * `most`, those before `before` (a place that an earlier visit was given; NULL: from the newest on), until `visit` says
+ * false. `record` is JSON (common/report/record.h). `*more`: whether there may be older ones. A `before` that is no
+ * place is CLOAK_E_USAGE. */
+CLOAK_MUST_CHECK cloak_status cloak_queue_history(cloak_queue *queue, const char *before, size_t most,
+    bool (*visit)(void *context, const char *place, const char *record), void *context, bool *more, cloak_error *error);
+
 /* Tells the fleet that `worker` lives: `about` (JSON) is kept for 3 beats of 5 s. */
 CLOAK_MUST_CHECK cloak_status cloak_queue_beat(
     cloak_queue *queue, const char *worker, const char *about, cloak_error *error);

@@ -1,8 +1,10 @@
-/* The ops page: asks `cloak serve` every two seconds and shows what it says. No number is computed here that the JSON does
- * not hold, but for sums, shares and units. Texts go in as text, never as HTML. */
+/* The ops page: shows what `cloak serve` says. It listens to the server's events, and asks every two seconds where it cannot
+ * listen. No number is computed here that the JSON does not hold, but for sums, shares and units. Texts go in as text,
+ * never as HTML. */
 "use strict";
 
-const PERIOD = 2000, PAGE = 50, SHOWN_WORKERS = 100;
+const PERIOD = 2000, SILENCE = 15000, PAGE = 50, SHOWN_WORKERS = 100;
+let heard = -Infinity, busy = false;
 let chosen = /^#[0-9a-f-]{36}$/.test(location.hash) ? location.hash.slice(1) : "";
 let mayAct = null, offset = 0, deadShown = 100, saidUntil = 0, deadSeen = "";
 
@@ -96,7 +98,18 @@ function showWorkers(workers) {
   at("workers").replaceChildren(...workers.slice(0, SHOWN_WORKERS).map((worker) => {
     const line = element("tr");
     line.append(element("td", worker.worker, "name"), element("td", worker.device), element("td", worker.model_sha256.slice(0, 12)),
-      element("td", worker.build), element("td", `${worker.silent_seconds.toFixed(0)} s ago`, "number"));
+      element("td", worker.build), element("td", worker.stage), element("td", worker.photos, "number"),
+      element("td", worker.photos_per_second.toFixed(2), "number"), element("td", `${worker.silent_seconds.toFixed(0)} s ago`, "number"));
+    return line;
+  }));
+}
+
+function showTenants(tenants) {
+  at("tenant-part").hidden = tenants.length === 0;
+  at("tenants").replaceChildren(...tenants.map((tenant) => {
+    const line = element("tr");
+    line.append(element("td", tenant.tenant, "name"), element("td", tenant.class), element("td", tenant.waiting, "number"),
+      element("td", tenant.weight, "number"));
     return line;
   }));
 }
@@ -116,7 +129,9 @@ function showQueue(queue) {
   at("queue").textContent = queue.queue;
   list(at("numbers"), [["Waiting", queue.waiting], ["In hand", queue.leased], ["Workers", queue.workers,
     queue.workers === 0 && queue.waiting > 0], ["Device time ahead", time(queue.backlog_seconds)],
-    ["Longest wait", time(queue.oldest_seconds)]]);
+    ["Longest wait", time(queue.oldest_seconds)], ["Retried so far", queue.retried], ["Lost with a worker", queue.lost],
+    ["Given up", queue.given_up]]);
+  showTenants(queue.tenants);
   buttons(at("queue-actions"), [queue.paused ? ["Resume everything", "queue/resume"]
     : ["Pause everything", "queue/pause", "Let everything wait? Photos in hand are finished."]]);
   if (offset === 0) showAlbums(queue.albums, queue.albums.length === PAGE ? PAGE : null);
@@ -215,24 +230,48 @@ async function showChosen() {
   deadSeen = seen;
 }
 
-async function show() {
-  if (mayAct === null) mayAct = (await ask("/v1/server")).actions;
-  showQueue(await ask("/v1/queue"));
+async function showRest() {
   if (offset > 0) {
     const page = await ask(`/v1/albums?offset=${offset}&limit=${PAGE}`);
     showAlbums(page.albums, page.next);
   }
-  showWorkers((await ask("/v1/workers")).workers);
   if (chosen) await showChosen();
 }
 
+async function show() {
+  if (mayAct === null) mayAct = (await ask("/v1/server")).actions;
+  showQueue(await ask("/v1/queue"));
+  showWorkers((await ask("/v1/workers")).workers);
+  await showRest();
+}
+
+/* Asks, and again after a while unless events come meanwhile. */
 async function refresh() {
-  try {
-    await show();
-  } catch (error) {
-    say(`No answer: ${error.message}`, true);
-  }
+  if (performance.now() - heard > SILENCE) await now(show);
   setTimeout(refresh, PERIOD);
+}
+
+async function hear(queue) {
+  heard = performance.now();
+  if (queue.error) {
+    say(`No answer: ${queue.error}`, true);
+    return;
+  }
+  showQueue(queue);
+  if (busy) return; /* the rest is being asked for */
+  busy = true;
+  await now(showRest);
+  busy = false;
+}
+
+function listen() {
+  const events = new EventSource("/v1/events");
+  events.addEventListener("queue", (event) => hear(JSON.parse(event.data)));
+  events.addEventListener("workers", (event) => showWorkers(JSON.parse(event.data).workers));
+  events.addEventListener("error", () => {
+    heard = -Infinity; /* ask until it speaks again */
+    if (events.readyState === EventSource.CLOSED) setTimeout(listen, 5 * PERIOD); /* refused: later perhaps not */
+  });
 }
 
 /* Something that asks at once instead of with the next round. */
@@ -260,3 +299,4 @@ at("older").addEventListener("click", (event) => { offset = Number(event.target.
 at("newest").addEventListener("click", () => { offset = 0; now(show); });
 at("more-dead").addEventListener("click", () => { deadShown = 1000; now(show); });
 refresh();
+listen();

@@ -96,6 +96,8 @@ class Api(fleet.Case):
         rest = self.get(f"/v1/albums/{broken}/dead?limit=2&offset=2")
         self.assertEqual(sorted(d["key"] for d in dead["dead"] + rest["dead"]), [f"broken-{i}.jpg" for i in range(3)])
         self.assertEqual((len(rest["dead"]), rest["next"]), (1, None))
+        self.assertEqual(self.get(f"/v1/albums/{broken}/dead?error=transient"), {"dead": [], "total": 0, "next": None})
+        self.assertEqual(self.get(f"/v1/albums/{broken}/dead?error=permanent")["total"], 3)
         workers = self.get("/v1/workers")["workers"]
         self.assertEqual([(w["worker"], w["device"]) for w in workers], [("w", "cpu")])
         self.assertLess(workers[0]["silent_seconds"], 15)
@@ -171,11 +173,110 @@ class Api(fleet.Case):
         (self.folder / "config.toml").write_text(f'[parameters]\n"path.album" = "{album}"\n')
         done = subprocess.run(["/usr/bin/python3", f"{packages}/bin/st", "--config-file", "config.toml", "run",
             f"http://127.0.0.1:{self.port}/v1/openapi.json", "--max-examples", str(EXAMPLES), "--seed", "1", "--no-color",
+            "--exclude-path", "/v1/events", # which does not end
             "--phases", "examples,coverage,fuzzing", "--header", "X-Cloak-Action: test", "--generation-database", "none"],
             env={**self.env, "PYTHONPATH": packages}, cwd=self.folder, capture_output=True, text=True, timeout=fleet.PATIENCE)
         self.assertEqual(done.returncode, 0, done.stdout[-6000:] + done.stderr[-2000:])
         print(done.stdout[-700:])
         self.assertTrue(self.server.alive())
+
+    def listen(self):
+        """A connection to /v1/events and a file to read it from."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        connection.request("GET", "/v1/events")
+        reply = connection.getresponse()
+        self.assertEqual((reply.status, reply.headers["Content-Type"]), (200, "text/event-stream"))
+        self.addCleanup(connection.close)
+        reply.connection = connection # which Python closes only when told
+        return reply
+
+    def event(self, stream):
+        """(event, its data) that comes next."""
+        lines = [stream.readline().decode() for _ in range(3)]
+        self.assertEqual((lines[0][:7], lines[1][:6], lines[2]), ("event: ", "data: ", "\n"))
+        return lines[0][7:-1], json.loads(lines[1][6:])
+
+    def test_events(self):
+        album = self.submit("a", 3)
+        streams = [self.listen() for _ in range(3)]
+        for stream in streams:
+            seen = dict([self.event(stream), self.event(stream)])
+            self.assertEqual(seen, {"queue": self.get("/v1/queue") | {"oldest_seconds": seen["queue"]["oldest_seconds"]},
+                "workers": {"workers": []}})
+            self.assertEqual([(t["tenant"], t["waiting"]) for t in seen["queue"]["tenants"]], [("default", 3)])
+        worker = self.work(album, 0)
+        for stream in streams: # what has changed is told
+            for _ in range(60):
+                event, data = self.event(stream)
+                if event == "queue" and data["albums"][0]["delivered"] == 3:
+                    break
+            else:
+                self.fail("not told")
+        for _ in range(60):
+            event, data = self.event(streams[0])
+            if event == "workers" and data["workers"] and data["workers"][0]["photos"] == 3:
+                break
+        self.assertEqual(data["workers"][0]["stage"], "idle")
+        self.assertGreater(data["workers"][0]["photos_per_second"], 0)
+        worker.signal(signal.SIGTERM)
+        worker.wait()
+        # so many may listen; who does not read costs the others nothing, and who has gone makes room
+        more = [self.listen() for _ in range(29)]
+        status, text, _ = self.ask("/v1/events")
+        self.assertEqual(status, 503, text)
+        self.assertEqual(self.ask("/v1/events", "POST", ACT)[0], 405)
+        for stream in more:
+            stream.close()
+            stream.connection.close()
+
+        def room():
+            status = None
+            connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+            connection.request("GET", "/v1/events")
+            status = connection.getresponse().status
+            connection.close()
+            return status == 200
+        fleet.wait_until(room, "room for one more")
+        self.redis.process.kill()
+        self.redis.process.wait()
+        for _ in range(60):
+            event, data = self.event(streams[1])
+            if event == "queue" and "error" in data:
+                break
+        self.assertIn("cannot connect", data["error"])
+        self.server.signal(signal.SIGTERM) # though some listen
+        self.assertEqual(self.server.wait().code, 0)
+
+    def test_jobs(self):
+        first, second = self.submit("a", 3), self.submit("b", 2)
+        worker = self.work(second, 0)
+        self.assert_code(self.place.cloak("watch", first, env=self.env), 0)
+        jobs = self.get("/v1/jobs")
+        self.assertEqual(sorted(j["job"] for j in jobs["jobs"]), sorted([f"{first}:{i}" for i in range(3)]
+            + [f"{second}:{i}" for i in range(2)]))
+        self.assertIsNone(jobs["next"])
+        times = [j["finished_at"] for j in jobs["jobs"]]
+        self.assertEqual(times, sorted(times, reverse=True))
+        self.assertEqual([j["job"] for j in self.get(f"/v1/jobs?album={second}")["jobs"]],
+            [j["job"] for j in jobs["jobs"] if j["job"].startswith(second)])
+        seen, page = [], self.get("/v1/jobs?limit=2")
+        for _ in range(5):
+            seen += page["jobs"]
+            if page["next"] is None:
+                break
+            page = self.get(f"/v1/jobs?limit=2&before={page['next']}")
+        self.assertEqual(seen, jobs["jobs"])
+        for outcome in ("cloaked", "no_face", "residual"):
+            self.assertEqual(self.get(f"/v1/jobs?outcome={outcome}")["jobs"], [j for j in jobs["jobs"] if j["outcome"] == outcome])
+        scores = sorted(j["residual_score"] for j in jobs["jobs"])
+        self.assertEqual(len(self.get(f"/v1/jobs?residual={scores[-1]:f}")["jobs"]),
+            sum(s >= float(f"{scores[-1]:f}") for s in scores))
+        for query in ("outcome=dead", "outcome=x", "residual=2", "residual=x", "limit=0", "limit=201", "before=x", "before=1-1-1", "before="):
+            self.assertEqual(self.ask(f"/v1/jobs?{query}")[0], 400, query)
+        for before in ("0-0", "0-1", "00-0"):
+            self.assertEqual(self.get(f"/v1/jobs?before={before}"), {"jobs": [], "next": None}, before)
+        worker.signal(signal.SIGTERM)
+        worker.wait()
 
     def test_page_acts(self):
         fleet.need("chromium")
