@@ -99,6 +99,17 @@ class Browser:
                 raise AssertionError(f"waited in vain: {script}\n{self.run('document.body.innerText')}")
             time.sleep(0.1)
 
+    def look(self, width, height, dark):
+        """Gives the page another size, in light or dark."""
+        self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 600)
+        self.call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}])
+
+    def barriers(self, axe):
+        """What keeps people from using the page, as axe finds it; `axe` is its JavaScript file."""
+        self.run(axe.read_text() + "; true")
+        found = self.run("axe.run().then(r => r.violations.map(v => [v.id, v.help, v.nodes.map(n => n.html)]))")
+        return [f"{name}: {why} {nodes[:3]}" for name, why, nodes in found]
+
     def click(self, text):
         """Clicks the visible button of this text."""
         self.wait(f"(() => {{ const b = [...document.querySelectorAll('button')].find(b => b.textContent === {json.dumps(text)}"

@@ -4,7 +4,7 @@
 "use strict";
 
 const PERIOD = 2000, SILENCE = 15000, PAGE = 50, SHOWN_WORKERS = 100;
-let heard = -Infinity, busy = false;
+let heard = -Infinity, busy = false, speed = 0, pace = null;
 let chosen = /^#[0-9a-f-]{36}$/.test(location.hash) ? location.hash.slice(1) : "";
 let mayAct = null, offset = 0, deadShown = 100, saidUntil = 0, deadSeen = "";
 
@@ -94,6 +94,7 @@ function buttons(into, actions) {
 }
 
 function showWorkers(workers) {
+  speed = workers.reduce((sum, worker) => sum + worker.photos_per_second, 0);
   at("worker-count").textContent = workers.length > SHOWN_WORKERS ? `(the first ${SHOWN_WORKERS} of ${workers.length})` : `(${workers.length})`;
   at("workers").replaceChildren(...workers.slice(0, SHOWN_WORKERS).map((worker) => {
     const line = element("tr");
@@ -128,7 +129,8 @@ function showDead(dead) {
 function showQueue(queue) {
   at("queue").textContent = queue.queue;
   list(at("numbers"), [["Waiting", queue.waiting], ["In hand", queue.leased], ["Workers", queue.workers,
-    queue.workers === 0 && queue.waiting > 0], ["Device time ahead", time(queue.backlog_seconds)],
+    queue.workers === 0 && queue.waiting > 0], ["Photos per second", speed.toFixed(2)],
+    ["Device time ahead", time(queue.backlog_seconds)], ["Until it is empty", queue.workers && queue.backlog_seconds ? `about ${time(queue.backlog_seconds / queue.workers)}` : "–"],
     ["Longest wait", time(queue.oldest_seconds)], ["Retried so far", queue.retried], ["Lost with a worker", queue.lost],
     ["Given up", queue.given_up]]);
   showTenants(queue.tenants);
@@ -155,6 +157,14 @@ function bars(into, rows) {
   }));
 }
 
+/* How long the rest of an album takes at the pace since it was chosen. */
+function rest(album) {
+  const left = album.total - album.delivered - album.dead - album.cancelled, now = performance.now();
+  if (pace?.album !== album.album) pace = { album: album.album, delivered: album.delivered, since: now };
+  const done = album.delivered - pace.delivered;
+  return left === 0 ? "–" : done > 0 ? `about ${time(left * (now - pace.since) / 1000 / done)}` : "not yet known";
+}
+
 function showAlbum(album) {
   const photos = Math.max(album.delivered, 1), share = (x) => (x === undefined || x === null ? 0 : x);
   at("detail").hidden = false;
@@ -162,7 +172,7 @@ function showAlbum(album) {
   list(at("facts"), [["Cloaked", album.cloaked], ["Without a face", album.no_face], ["Residual", album.residual,
     album.residual > 0], ["Dead", album.dead, album.dead > 0], ["Faces before", album.faces_before],
     ["Faces after", album.faces_after, album.faces_after > 0], ["PSNR", album.psnr_db ? `${album.psnr_db.toFixed(1)} dB` : "–"],
-    ["Steps per photo", (album.steps / photos).toFixed(1)]]);
+    ["Steps per photo", (album.steps / photos).toFixed(1)], ["Time left", rest(album)]]);
   const path = `albums/${album.album}`, ended = album.delivered + album.dead + album.cancelled >= album.total;
   const actions = [];
   if (album.dead) actions.push(["Retry dead photos", `${path}/retry`]);

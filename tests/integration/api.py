@@ -290,6 +290,12 @@ class Api(fleet.Case):
             page.wait("document.querySelectorAll('#dead tr').length === 2")
             self.assertIn("broken-0.jpg", page.run("document.getElementById('dead').innerText"))
             page.picture(pathlib.Path(os.environ.get("CLOAK_PICTURES") or self.folder) / "page.png")
+            axe = pathlib.Path(fleet.python_packages("axe"), "axe_playwright_python", "axe.min.js")
+            for width, dark in ((1100, False), (1100, True), (390, False)):
+                page.look(width, 900, dark)
+                self.assertEqual(page.barriers(axe), [], (width, dark))
+                self.assertLessEqual(page.run("document.documentElement.scrollWidth"), width) # nothing sticks out
+                page.picture(pathlib.Path(os.environ.get("CLOAK_PICTURES") or self.folder) / f"page-{width}-{dark}.png")
             page.click("Retry dead photos")
             page.wait("document.getElementById('dead-part').hidden")
             fleet.wait_until(lambda: self.get(f"/v1/albums/{album}")["waiting"] == 2 or None, "two photos that wait again")

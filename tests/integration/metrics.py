@@ -18,6 +18,7 @@ import urllib.parse
 import urllib.request
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+import browser  # noqa: E402
 import fleet  # noqa: E402
 
 PHOTOS, BROKEN = 40, 2
@@ -223,30 +224,28 @@ scrape_configs:
             connection.close()
         self.assertTrue(serve.alive())
 
-    def rendered(self, url):
-        """The page as a browser has it after some seconds."""
-        done = subprocess.run(["chromium", "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage",
-            f"--user-data-dir={self.folder / 'browser'}", "--virtual-time-budget=5000", "--dump-dom", url],
-            capture_output=True, text=True, timeout=120)
-        self.assertEqual(done.returncode, 0, done.stderr[-2000:])
-        return done.stdout
-
     def test_page_in_a_browser(self):
         fleet.need("chromium")
         album, out = self.make_album(), self.folder / "out"
         _, url = self.serve()
-        self.assertIn("There is no album", self.rendered(url))
-        self.worker("w")
-        name = self.place.cloak("submit", album, out, env=self.env).out.strip()
-        self.assert_code(self.place.cloak("watch", name, env=self.env), 4)
-        text = self.rendered(f"{url}/#{name}")
-        for want in (f'data-album="{name}"', f"{PHOTOS} / {PHOTOS + BROKEN}", "ended, some dead",
-                f'<span id="detail-id">{name}</span>', "<dt>Faces before</dt><dd>30</dd>",
-                "<dt>Faces after</dt><dd>0</dd>", "recall before", f"{BROKEN} photos are dead"):
-            self.assertIn(want, text)
-        self.redis.process.kill()
-        self.redis.process.wait()
-        self.assertRegex(self.rendered(url), 'id="state"[^>]*class="bad"[^>]*>No answer')
+        with browser.Browser(self.folder) as page:
+            page.open(url)
+            page.wait("document.body.innerText.includes('There is no album')")
+            self.worker("w")
+            name = self.place.cloak("submit", album, out, env=self.env).out.strip()
+            self.assert_code(self.place.cloak("watch", name, env=self.env), 4)
+            page.wait(f"document.body.innerText.includes('{PHOTOS} / {PHOTOS + BROKEN}')") # without having been asked
+            page.run(f"document.querySelector('[data-album=\"{name}\"]').click()")
+            page.wait("document.body.innerText.includes('ended, some dead')")
+            page.wait(f"document.getElementById('detail-id').textContent === '{name}'")
+            text = page.run("document.body.innerText")
+            for want in ("Faces before\n30", "Faces after\n0", "recall before", f"{BROKEN} photos are dead"):
+                self.assertIn(want, text)
+            self.redis.process.kill()
+            self.redis.process.wait()
+            page.wait("document.getElementById('state').textContent.startsWith('No answer')")
+            self.redis.restart()
+            page.wait(f"document.getElementById('state').textContent.includes('{BROKEN} photos are dead')")
 
     def test_token(self):
         _, url = self.serve(CLOAK_HTTP_TOKEN="sesame")
