@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "common/base/alloc.h"
+#include "common/photo/photo.h"
 #include "dispatcher/records.h"
 #include "dispatcher/summary.h"
 #include "dispatcher/verbs.h"
@@ -21,6 +22,7 @@ typedef struct {
     FILE *to;
     const char *name; /* of the file, for errors */
     cloak_summary *summary;
+    bool pictures;
     size_t photos;
 } Output;
 
@@ -92,8 +94,12 @@ static cloak_status write_all(cloak_album_target *target, Output *out, cloak_err
         fprintf(out->to, "%s%s%s", i ? "," : "", cloak_record_fields[i].name, i + 1 < cloak_record_field_count ? "" : "\r\n");
     if (status == CLOAK_OK)
         status = cloak_records_read(target, &report, visit, out, &unreadable, error);
+    cloak_crops *crops = NULL;
+    if (status == CLOAK_OK && out->pictures)
+        status = cloak_crops_open(&album, &crops, error);
     if (status == CLOAK_OK && out->format == HTML)
-        cloak_summary_write(out->summary, &report, &album, out->to);
+        cloak_summary_write(out->summary, &report, &album, crops, out->to);
+    cloak_crops_close(crops);
     if (status == CLOAK_OK && (fflush(out->to) != 0 || ferror(out->to)))
         status = failed(out, error);
     if (status == CLOAK_OK && unreadable)
@@ -138,13 +144,15 @@ static cloak_status export(cloak_album_target *target, const char *file, Output 
 int cloak_verb_report(int argc, char **argv) {
     cloak_queue_options o = CLOAK_QUEUE_OPTIONS_DEFAULT;
     const char *file = NULL, *word = NULL;
+    Output out = {0};
     const cloak_option table[] = {CLOAK_QUEUE_OPTIONS(o),
         {"o", "FILE", NULL, CLOAK_OPTION_TEXT, &file, 0, 0, "where to; stdout when it is left out"},
         {"format", "NAME", NULL, CLOAK_OPTION_TEXT, &word, 0, 0, "html, csv or jsonl; by FILE's ending when it is left out"},
+        {"pictures", NULL, NULL, CLOAK_OPTION_FLAG, &out.pictures, 0, 0,
+            "with faces: in an HTML page, where photos were changed most, before and after"},
         {0}};
     cloak_album_target target;
     cloak_error error = {0};
-    Output out = {0};
     int code = CLOAK_EXIT_OK;
     if (!cloak_verb_parse("report ALBUM-ID | OUT [OPTIONS]",
             "Writes what is known of each photo of an album: a page for people (its tables, the slowest and the\n"
@@ -152,6 +160,12 @@ int cloak_verb_report(int argc, char **argv) {
             table, argc, argv, 1, &code))
         return code;
     if (choose(word, file, &out.format, &error) != CLOAK_OK)
+        return cloak_verb_fail("report", &error);
+    if (out.pictures && out.format != HTML) {
+        cloak_fail(&error, CLOAK_E_USAGE, "--pictures is for an HTML page");
+        return cloak_verb_fail("report", &error);
+    }
+    if (out.pictures && cloak_photo_init("cloak", &error) != CLOAK_OK)
         return cloak_verb_fail("report", &error);
     if (cloak_album_target_open(argv[0], &o, &target, &error) != CLOAK_OK)
         return cloak_verb_fail("report", &error);

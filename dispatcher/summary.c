@@ -117,7 +117,20 @@ static void whole(FILE *to, int64_t value) {
     number(to, value == CLOAK_RECORD_NO_INT ? NAN : (double)value, 0);
 }
 
-static void write_list(FILE *to, const char *title, const List *list) {
+/* Where the photo was changed most, in a row of its own. */
+static void write_pictures(FILE *to, cloak_crops *crops, const char *key) {
+    char *before, *after;
+    if (crops && cloak_crops_make(crops, key, &before, &after))
+        fprintf(to, "<tr><td colspan=8 class=p><img src=\"%s\" alt=\"before\"> <img src=\"%s\" alt=\"after\"></td></tr>\n", before, after);
+    else if (crops)
+        fputs("<tr><td colspan=8 class=p>no picture: the photo is gone, was altered since, or nothing was changed</td></tr>\n", to);
+    else
+        return;
+    free(before);
+    free(after);
+}
+
+static void write_list(FILE *to, const char *title, const List *list, cloak_crops *crops) {
     if (!list->count)
         return;
     fprintf(to, "<section><h2>%s</h2><table><tr><th>Photo<th class=n>Seconds<th class=n>Steps<th class=n>Faces before"
@@ -135,6 +148,7 @@ static void write_list(FILE *to, const char *title, const List *list) {
         number(to, p->psnr, 1);
         number(to, p->ssim, 3);
         fputs("</tr>\n", to);
+        write_pictures(to, crops, p->key);
     }
     fputs("</table></section>\n", to);
 }
@@ -243,7 +257,7 @@ static void write_dead(FILE *to, const cloak_album_report *r) {
 }
 
 void cloak_summary_write(const cloak_summary *summary, const cloak_album_report *report,
-    const cloak_album_spec *album, FILE *to) {
+    const cloak_album_spec *album, cloak_crops *crops, FILE *to) {
     write_head(to, report, album);
     write_rates(to, report);
     write_stages(to, report);
@@ -253,9 +267,9 @@ void cloak_summary_write(const cloak_summary *summary, const cloak_album_report 
         write_histogram(to, "PSNR of cloaked photos", &summary->psnr, "24 dB", "60 dB");
         fputs("</section>\n", to);
     }
-    write_list(to, "Photos on which something is left", &summary->left);
-    write_list(to, "The slowest photos", &summary->slowest);
-    write_list(to, "The photos that were changed most", &summary->changed);
+    write_list(to, "Photos on which something is left", &summary->left, crops);
+    write_list(to, "The slowest photos", &summary->slowest, NULL);
+    write_list(to, "The photos that were changed most", &summary->changed, crops);
     write_dead(to, report);
     fputs("</body></html>\n", to);
 }

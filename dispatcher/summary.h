@@ -5,6 +5,7 @@
 #include <stdio.h>
 
 #include "common/report/record.h"
+#include "dispatcher/crops.h"
 #include "dispatcher/report.h"
 
 typedef struct cloak_summary cloak_summary;
@@ -15,8 +16,8 @@ cloak_summary *cloak_summary_new(void);
 void cloak_summary_add(cloak_summary *summary, const cloak_record *record);
 void cloak_summary_free(cloak_summary *summary);
 
-/* Writes the page. Errors are the stream's. */
+/* Writes the page, with pictures of the photos in its lists where `crops` is not NULL. Errors are the stream's. */
 void cloak_summary_write(const cloak_summary *summary, const cloak_album_report *report,
-    const cloak_album_spec *album, FILE *to);
+    const cloak_album_spec *album, cloak_crops *crops, FILE *to);
 
 #endif

@@ -1,7 +1,9 @@
 #!/usr/bin/python3
 """`cloak report`: what is known of each photo, as a page, as CSV and as JSON lines, and all of them the same."""
+import base64
 import csv
 import html.parser
+import io
 import json
 import pathlib
 import random
@@ -10,6 +12,7 @@ import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 import fleet  # noqa: E402
+from PIL import Image  # noqa: E402
 
 HOSTILE = '<b>"&amp;,\n x.png'  # a photo's name may hold anything
 
@@ -88,6 +91,30 @@ class Report(fleet.Case):
         for want in ('<b>"&amp;,%0A x.png', "broken.jpg", self.id, str(self.album), "permanent"):
             self.assertIn(want, page.text)
         self.assertEqual(self.cloak("report", self.id, "--format", "jsonl").out, (self.folder / "r.jsonl").read_text())
+
+    def test_pictures(self):
+        """Off unless asked for; they show where the photo was changed, from both files."""
+        self.report("r.html")
+        self.assertNotIn("<img", (self.folder / "r.html").read_text())
+        with Image.open(self.album / "a.png") as image:
+            size = image.size
+        plain = Image.new("RGB", size, (98, 98, 98))
+        plain.save(self.album / "a.png")
+        plain.paste((250, 20, 20), (40, 30, 50, 40))  # what was delivered differs there
+        plain.save(self.out / "a.png")
+        self.assert_code(self.cloak("report", self.id, "-o", self.folder / "r.html", "--pictures"), 0)
+        page = Page((self.folder / "r.html").read_text())
+        self.assertTrue(page.refers and all(r.startswith("data:image/jpeg;base64,") for r in page.refers))
+        self.assertEqual(len(page.refers) % 2, 0)
+        pictures = [Image.open(io.BytesIO(base64.b64decode(r.partition(",")[2]))).convert("RGB") for r in page.refers]
+        red = [i for i, picture in enumerate(pictures) if picture.getextrema()[1][0] < 60]
+        self.assertTrue(red, "the changed place is on none of them")
+        self.assertTrue(all(i % 2 for i in red), "and it is on the picture after")
+        self.assertTrue(all(picture.size[0] == picture.size[1] for picture in pictures))
+        (self.out / "b.png").unlink()
+        self.assert_code(self.cloak("report", self.id, "-o", self.folder / "r.html", "--pictures"), 0)
+        self.assertIn("no picture", (self.folder / "r.html").read_text())
+        self.assert_code(self.cloak("report", self.id, "-o", self.folder / "r.csv", "--pictures"), 2)
 
     def test_what_cannot_be_read_is_told(self):
         (self.out / "a.png.cloak.json").write_text("{}")
