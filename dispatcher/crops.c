@@ -24,7 +24,7 @@ struct cloak_crops {
 };
 
 typedef struct {
-    int x, y, size; /* a square, which may stick out of the photo's shorter side */
+    int x, y, size; /* a square; it sticks out only of a photo that has a shorter side */
 } Place;
 
 static bool never(void *context) {
@@ -80,8 +80,8 @@ static uint32_t *differences(const cloak_photo *a, const cloak_photo *b, int col
     return sums;
 }
 
-/* The box of blocks [x0, x1] x [y0, y1] grows while a neighbour of it differs. `sums` is all zeroes within it already. */
-static Place grow(uint32_t *sums, int columns, int rows, int worst) {
+/* The box of blocks [x0, x1] x [y0, y1] grows from the worst one while a neighbour of it differs. */
+static Place grow(const uint32_t *sums, int columns, int rows, int worst) {
     int x0 = worst % columns, x1 = x0, y0 = worst / columns, y1 = y0;
     for (bool grown = true; grown;) {
         grown = false;
@@ -99,6 +99,12 @@ static Place grow(uint32_t *sums, int columns, int rows, int worst) {
     return (Place){x0 * BLOCK + (width - size) / 2, y0 * BLOCK + (height - size) / 2, size};
 }
 
+/* Moves [at, at + size) into [0, most) as far as it fits. */
+static int moved(int at, int size, int most) {
+    at = at + size > most ? most - size : at;
+    return at < 0 ? 0 : at;
+}
+
 /* False when nothing differs. */
 static bool find_place(const cloak_photo *before, const cloak_photo *after, Place *place) {
     const int columns = (before->width + BLOCK - 1) / BLOCK, rows = (before->height + BLOCK - 1) / BLOCK;
@@ -107,8 +113,11 @@ static bool find_place(const cloak_photo *before, const cloak_photo *after, Plac
     for (int i = 1; i < columns * rows; i++)
         worst = sums[i] > sums[worst] ? i : worst;
     const bool found = sums[worst] > 0;
-    if (found)
+    if (found) {
         *place = grow(sums, columns, rows, worst);
+        place->x = moved(place->x, place->size, before->width);
+        place->y = moved(place->y, place->size, before->height);
+    }
     free(sums);
     return found;
 }

@@ -2,6 +2,7 @@
 #include "dispatcher/feeder.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "common/base/clock.h"
 
@@ -13,7 +14,7 @@ enum {
 cloak_status cloak_feeder_create(cloak_queue *queue, const cloak_manifest *manifest,
     const char *tenant, const char *job_class, cloak_error *error) {
     cloak_album_spec album = {manifest->id, tenant, job_class, manifest->source,
-        manifest->destination, manifest->settings};
+        manifest->destination, manifest->settings, getenv("TRACEPARENT")};
     return cloak_queue_create(queue, &album, error);
 }
 

@@ -16,6 +16,7 @@
 #include "common/base/clock.h"
 #include "common/base/digest.h"
 #include "common/base/text.h"
+#include "common/base/trace.h"
 #include "common/photo/photo.h"
 #include "common/report/delivery.h"
 #include "worker/cloaking.h"
@@ -37,6 +38,14 @@ static void work_free(Work *work) {
     cloak_photo_free(&work->photo);
     cloak_findings_free(&work->before);
     cloak_cloaking_free(&work->result);
+}
+
+/* The attempt is a span below the album's. */
+static void trace_attempt(const cloak_album *album, cloak_record *record) {
+    char trace[CLOAK_TRACE_SIZE], *name = cloak_format("%s#%lld", record->job, (long long)record->attempt);
+    cloak_trace_child(album->spec.trace, name, trace);
+    cloak_record_set(&record->trace, trace);
+    free(name);
 }
 
 static void describe(const cloak_pipeline *pipeline, const cloak_job *job,
@@ -64,6 +73,7 @@ static void describe(const cloak_pipeline *pipeline, const cloak_job *job,
     record->attempt = job->failures + job->losses + 1;
     record->failures = job->failures;
     record->losses = job->losses;
+    trace_attempt(album, record);
     cloak_record_set(&record->worker, pipeline->worker);
     cloak_record_set(&record->device, info.device);
     cloak_record_set(&record->model, info.name);

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "common/base/alloc.h"
+#include "common/base/trace.h"
 #include "common/queue/internal.h"
 
 enum { MOST_PHOTOS = 1000, MOST_KEY = 4096 };
@@ -29,6 +30,8 @@ cloak_status cloak_queue_create(
     if (status)
         return status;
     cloak_call call;
+    char trace[CLOAK_TRACE_SIZE];
+    cloak_trace_of_album(album->id, trace);
     cloak_call_begin(&call, queue, &cloak_script_create);
     cloak_call_album_key(&call, "album", album->id);
     cloak_call_key(&call, CLOAK_KEY_ALBUMS);
@@ -38,6 +41,7 @@ cloak_status cloak_queue_create(
     cloak_call_text(&call, album->source);
     cloak_call_text(&call, album->destination);
     cloak_call_text(&call, album->settings);
+    cloak_call_text(&call, cloak_trace_ok(album->trace) ? album->trace : trace);
     redisReply *reply = NULL;
     status = cloak_call_run(&call, &reply, error);
     if (status)
@@ -227,16 +231,24 @@ cloak_status cloak_queue_album(
     if (status)
         return status;
     char *key = cloak_format("%salbum:%s", queue->prefix, id);
-    const char *argv[] = {"HMGET", key, "tenant", "class", "source", "destination", "settings"};
+    const char *argv[] = {"HMGET", key, "tenant", "class", "source", "destination", "settings", "trace"};
     redisReply *reply = NULL;
-    status = cloak_redis_call(queue->redis, 7, argv, NULL, &reply, error);
+    status = cloak_redis_call(queue->redis, 8, argv, NULL, &reply, error);
     free(key);
     if (status)
         return status;
-    const char *fields[6] = {id};
-    size_t sizes[6] = {strlen(id) + 1}, total = sizes[0];
-    for (size_t i = 1; !status && i < 6; i++) {
+    enum { FIELDS = 7 };
+    char trace[CLOAK_TRACE_SIZE];
+    cloak_trace_of_album(id, trace);
+    const char *fields[FIELDS] = {id};
+    size_t sizes[FIELDS] = {strlen(id) + 1}, total = sizes[0];
+    for (size_t i = 1; !status && i < FIELDS; i++) {
         const redisReply *field = i <= reply->elements ? reply->element[i - 1] : NULL;
+        if (i == FIELDS - 1 && (!field || field->type != REDIS_REPLY_STRING || !cloak_trace_ok(field->str))) {
+            fields[i] = trace; /* an album of an older version has none */
+            total += sizes[i] = sizeof trace;
+            continue;
+        }
         if (!field || field->type != REDIS_REPLY_STRING) {
             status = cloak_album_unknown(queue, id, error);
             break;
@@ -246,10 +258,10 @@ cloak_status cloak_queue_album(
         total += sizes[i];
     }
     if (!status) {
-        const char **targets[6] = {&album->id, &album->tenant, &album->job_class, &album->source,
-            &album->destination, &album->settings};
+        const char **targets[FIELDS] = {&album->id, &album->tenant, &album->job_class, &album->source,
+            &album->destination, &album->settings, &album->trace};
         char *block = cloak_alloc(total);
-        for (int i = 0; i < 6; i++) {
+        for (int i = 0; i < FIELDS; i++) {
             *targets[i] = memcpy(block, fields[i], sizes[i]);
             block += sizes[i];
         }

@@ -26,6 +26,7 @@ typedef struct {
     const char *source;      /* store URL */
     const char *destination; /* store URL */
     const char *settings;    /* JSON object, handed to workers as it is */
+    const char *trace;       /* context that the photos' spans are below (common/base/trace.h); NULL: one by the album's id */
 } cloak_album_spec;
 
 /* One photo to submit. */

@@ -58,6 +58,7 @@
     X(INT, attempt, "attempt", "", "Which attempt at this photo this is, from 1")                  \
     X(INT, failures, "failures", "attempts", "Earlier attempts that failed")                       \
     X(INT, losses, "losses", "attempts", "Earlier attempts whose worker died")                     \
+    X(STRING, trace, "trace", "", "W3C `traceparent` of the attempt: the album's trace, a span of its own") \
     X(STRING, worker, "worker", "", "Name of the worker")                                          \
     X(STRING, device, "device", "", "Its device: `cpu` or `cuda:N`")                               \
     X(STRING, model, "model", "", "Name of the model")                                             \

@@ -78,7 +78,7 @@ static void submit_all(const Load *load) {
     uuid_generate(uuid);
     uuid_unparse_lower(uuid, id);
     must(cloak_queue_open(load->url, "bench", 10, &queue, &error), &error);
-    cloak_album_spec spec = {id, "tenant", "bulk", "/src", "/dst", "{}"};
+    cloak_album_spec spec = {id, "tenant", "bulk", "/src", "/dst", "{}", NULL};
     must(cloak_queue_create(queue, &spec, &error), &error);
     for (size_t at = 0; at < load->jobs; at += CHUNK) {
         size_t count = load->jobs - at < CHUNK ? load->jobs - at : CHUNK, accepted;

@@ -110,7 +110,7 @@ scrape_configs:
                         f"{panel['title']}: {target['expr']}")
                     self.assertTrue(found)
 
-    def check_logs(self, workers, receipts):
+    def check_logs(self, workers, receipts, trace):
         """One event per photo, with the receipt's names and numbers, and no name of a file."""
         lines = [json.loads(line) for worker in workers for line in worker.text().splitlines()]
         done = {line["job"]: line for line in lines if line["event"] == "photo_done"}
@@ -121,6 +121,8 @@ scrape_configs:
                 self.assertEqual(line[name], receipt[name], name)
             self.assertLessEqual({"outcome", "seconds_attack", "faces_before", "residual_score"}, set(line))
             self.assertFalse({"key", "source", "destination"} & set(line))
+        self.assertEqual({line["trace"][3:35] for line in done.values()}, {trace})
+        self.assertEqual(len({line["trace"][36:52] for line in done.values()}), len(done)) # a span each
         self.assertEqual([line["error_class"] for line in lines if line["event"] == "photo_dead"], ["permanent"] * BROKEN)
 
     def promtool(self, text):
@@ -133,7 +135,8 @@ scrape_configs:
         serve, url = self.serve()
         workers = [self.worker(f"w{i}") for i in range(3)]
         self.prometheus([url.removeprefix("http://")] + [at for _, at in workers])
-        submit = self.place.cloak("submit", album, out, env=self.env)
+        trace = "4bf92f3577b34da6a3ce929d0e0e4736"
+        submit = self.place.cloak("submit", album, out, env={**self.env, "TRACEPARENT": f"00-{trace}-00f067aa0ba902b7-01"})
         self.assert_code(submit, 0)
         name = submit.out.strip()
         self.assert_code(self.place.cloak("watch", name, env=self.env), 4)
@@ -164,7 +167,7 @@ scrape_configs:
             {"lost": 0, "retried": 0, "dead": BROKEN})
         for series in ("cloak_redis_round_trips_total", "cloak_destination_free_bytes", 'cloak_redis_memory_bytes{kind="used"}'):
             self.assertGreater(min(self.query(series).values()), 0)
-        self.check_logs([worker for worker, _ in workers], receipts)
+        self.check_logs([worker for worker, _ in workers], receipts, trace)
         self.check_dashboards()
         for metric, want in (("cloak_redis_up", 1), ("cloak_albums", 1), ("cloak_albums_imbalanced", 0),
                 ("cloak_queue_workers", 3), ("cloak_queue_dead_photos", BROKEN), ("cloak_queue_oldest_seconds", 0)):

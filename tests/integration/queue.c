@@ -7,7 +7,7 @@
 TEST(album_create_and_read) {
     WITH_QUEUE(q);
     const char *id = "01234567-89ab-4cde-8f01-23456789abcd";
-    cloak_album_spec spec = {id, "ann", "bulk", "s3://a/b c", "/dst", "{\"eps\":\"5/255\"}"}, got;
+    cloak_album_spec spec = {id, "ann", "bulk", "s3://a/b c", "/dst", "{\"eps\":\"5/255\"}", NULL}, got;
     CHECK_OK(cloak_queue_create(q, &spec, &error));
     CHECK_OK(cloak_queue_create(q, &spec, &error));
     CHECK_OK(cloak_queue_album(q, id, &got, &error));
@@ -17,13 +17,20 @@ TEST(album_create_and_read) {
     CHECK_TEXT(got.source, "s3://a/b c");
     CHECK_TEXT(got.destination, "/dst");
     CHECK_TEXT(got.settings, "{\"eps\":\"5/255\"}");
+    CHECK_TEXT(got.trace, "00-0123456789ab4cde8f0123456789abcd-0123456789ab4cde-01");
+    cloak_album_spec_free(&got);
+    char *key = cloak_format("album:%s", id);
+    CHECK_INT(ask(q, "HDEL", key, "trace"), 1); /* of an older version */
+    free(key);
+    CHECK_OK(cloak_queue_album(q, id, &got, &error));
+    CHECK_TEXT(got.trace, "00-0123456789ab4cde8f0123456789abcd-0123456789ab4cde-01");
     cloak_album_spec_free(&got);
     spec.settings = "{}";
     CHECK(cloak_queue_create(q, &spec, &error) == CLOAK_E_USAGE);
     CHECK(strstr(error.text, "settings"));
-    cloak_album_spec bad[] = {{"nonsense", "t", "bulk", "", "", ""},
-        {id, "a b", "bulk", "", "", ""}, {id, "", "bulk", "", "", ""},
-        {id, "t", "slow", "", "", ""}, {id, "t", "bulk", "", "", NULL}};
+    cloak_album_spec bad[] = {{"nonsense", "t", "bulk", "", "", "", NULL},
+        {id, "a b", "bulk", "", "", "", NULL}, {id, "", "bulk", "", "", "", NULL},
+        {id, "t", "slow", "", "", "", NULL}, {id, "t", "bulk", "", "", NULL, NULL}};
     for (int i = 0; i < 5; i++)
         CHECK(cloak_queue_create(q, &bad[i], &error) == CLOAK_E_USAGE);
     cloak_queue_close(q);

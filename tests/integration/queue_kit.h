@@ -42,7 +42,7 @@ static inline album_id make_album(cloak_queue *queue, const char *tenant, const 
     uuid_t uuid;
     uuid_generate(uuid);
     uuid_unparse_lower(uuid, album.id);
-    cloak_album_spec spec = {album.id, tenant, job_class, "/src", "/dst", "{}"};
+    cloak_album_spec spec = {album.id, tenant, job_class, "/src", "/dst", "{}", NULL};
     CHECK_OK(cloak_queue_create(queue, &spec, &error));
     return album;
 }

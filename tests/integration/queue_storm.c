@@ -42,7 +42,7 @@ static storm *make_storm(server *s, uint32_t photos, double lease, bool misbehav
     uuid_generate(uuid);
     uuid_unparse_lower(uuid, st->album);
     cloak_queue *queue = open_queue(s, 10);
-    cloak_album_spec spec = {st->album, "t", "bulk", "/src", "/dst", "{}"};
+    cloak_album_spec spec = {st->album, "t", "bulk", "/src", "/dst", "{}", NULL};
     CHECK_OK(cloak_queue_create(queue, &spec, &error));
     cloak_queue_close(queue);
     return st;

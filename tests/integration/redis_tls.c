@@ -121,7 +121,7 @@ TEST(a_queue_works_through_it_and_over_a_restart) {
     uuid_t uuid;
     uuid_generate(uuid);
     uuid_unparse_lower(uuid, id);
-    const cloak_album_spec spec = {id, "t", "bulk", "/src", "/dst", "{}"};
+    const cloak_album_spec spec = {id, "t", "bulk", "/src", "/dst", "{}", NULL};
     const cloak_job_spec photo = {0, 100, "a.jpg"};
     size_t count;
     uint64_t backlog;
