@@ -170,7 +170,8 @@ static cloak_http_answer answer(void *context, const cloak_http_request *request
 
 int cloak_verb_serve(int argc, char **argv) {
     cloak_queue_options o = CLOAK_QUEUE_OPTIONS_DEFAULT;
-    const char *listen = "127.0.0.1:8181", *token = getenv("CLOAK_HTTP_TOKEN");
+    const char *listen = "127.0.0.1:8181";
+    cloak_http_access access = {0};
     cloak_api api = {0};
     const cloak_option table[] = {CLOAK_QUEUE_OPTIONS(o),
         {"listen", "HOST:PORT", "CLOAK_LISTEN", CLOAK_OPTION_TEXT, &listen, 0, 0,
@@ -194,11 +195,15 @@ int cloak_verb_serve(int argc, char **argv) {
     api.name = o.queue;
     if (cloak_api_open(&api, &error) == CLOAK_E_USAGE) /* Redis may come later; a URL that is none never does */
         return cloak_verb_fail("serve", &error);
-    if (cloak_http_start(listen, token && *token ? token : NULL, true, answer, &api, &http, &error) != CLOAK_OK) {
+    cloak_status status = cloak_http_access_read(&access, &error);
+    if (status == CLOAK_OK)
+        status = cloak_http_start(listen, &access, true, answer, &api, &http, &error);
+    if (status != CLOAK_OK) {
+        cloak_http_access_free(&access);
         cloak_api_close(&api);
         return cloak_verb_fail("serve", &error);
     }
-    fprintf(stderr, "  http://%.*s:%d/\n", (int)(strrchr(listen, ':') - listen), listen, cloak_http_port(http));
+    fprintf(stderr, "  http%s://%.*s:%d/\n", access.cert ? "s" : "", (int)(strrchr(listen, ':') - listen), listen, cloak_http_port(http));
     cloak_log(CLOAK_LOG_INFO, "serve_start", "port %d", cloak_http_port(http));
     cloak_api teller = {.redis = o.redis, .name = o.queue};
     Said queue = {0}, workers = {0};
@@ -211,6 +216,7 @@ int cloak_verb_serve(int argc, char **argv) {
     free(workers.text);
     cloak_api_close(&teller);
     cloak_http_stop(http);
+    cloak_http_access_free(&access);
     cloak_api_close(&api);
     return CLOAK_EXIT_OK;
 }

@@ -54,11 +54,11 @@ static cloak_http_answer answer(void *context, const cloak_http_request *request
         .body = cloak_strdup("there are /metrics and /healthz\n")};
 }
 
-static cloak_status serve_metrics(
-    const char *listen, cloak_metrics *metrics, cloak_http **http, cloak_error *error) {
-    const char *token = getenv("CLOAK_HTTP_TOKEN");
-    cloak_status status =
-        cloak_http_start(listen, token && *token ? token : NULL, false, answer, metrics, http, error);
+static cloak_status serve_metrics(const char *listen, cloak_http_access *access, cloak_metrics *metrics, cloak_http **http,
+    cloak_error *error) {
+    cloak_status status = cloak_http_access_read(access, error);
+    if (status == CLOAK_OK)
+        status = cloak_http_start(listen, access, false, answer, metrics, http, error);
     if (status == CLOAK_OK)
         cloak_log(CLOAK_LOG_INFO, "metrics_start", "port %d", cloak_http_port(*http));
     return status;
@@ -120,10 +120,11 @@ int main(int argc, char **argv) {
         (size_t)o.most_photos, (size_t)o.most_memory << 20, metrics};
     cloak_model *model = NULL;
     cloak_http *http = NULL;
+    cloak_http_access access = {0};
     signal(SIGPIPE, SIG_IGN);
     cloak_status status = cloak_photo_init("cloak-worker", &error); /* before threads */
     if (status == CLOAK_OK && o.metrics)
-        status = serve_metrics(o.metrics, metrics, &http, &error);
+        status = serve_metrics(o.metrics, &access, metrics, &http, &error);
     if (status == CLOAK_OK)
         status = cloak_model_load(model_path, &params, &model, &error);
     if (status == CLOAK_OK) {
@@ -134,6 +135,7 @@ int main(int argc, char **argv) {
         status = cloak_loop_run(model, &loop, &error);
     }
     cloak_http_stop(http);
+    cloak_http_access_free(&access);
     cloak_metrics_free(metrics);
     cloak_model_free(model);
     free(model_path);

@@ -209,8 +209,9 @@ static int port_of(int fd) {
                                           : ((struct sockaddr_in *)&at)->sin_port);
 }
 
-cloak_status cloak_http_start(const char *listen_on, const char *token, bool posts,
+cloak_status cloak_http_start(const char *listen_on, const cloak_http_access *access, bool posts,
     cloak_http_handler handler, void *context, cloak_http **out, cloak_error *error) {
+    const char *token = access->token;
     int fd;
     cloak_status status = open_socket(listen_on, token, &fd, error);
     if (status != CLOAK_OK)
@@ -223,14 +224,21 @@ cloak_status cloak_http_start(const char *listen_on, const char *token, bool pos
     server->basic = token ? basic_of(token) : NULL;
     server->port = port_of(fd);
     server->streams = cloak_streams_new();
-    server->daemon = MHD_start_daemon(MHD_USE_AUTO | MHD_USE_INTERNAL_POLLING_THREAD | MHD_ALLOW_SUSPEND_RESUME, 0, NULL, NULL, respond,
-        server, MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_CONNECTION_LIMIT, (unsigned)CONNECTIONS,
+    const struct MHD_OptionItem tls[] = {{MHD_OPTION_HTTPS_MEM_CERT, 0, access->cert},
+        {MHD_OPTION_HTTPS_MEM_KEY, 0, access->key},
+        {MHD_OPTION_HTTPS_PRIORITIES, 0, (void *)"NORMAL:-VERS-TLS1.0:-VERS-TLS1.1"}, {MHD_OPTION_END, 0, NULL}};
+    const struct MHD_OptionItem none[] = {{MHD_OPTION_END, 0, NULL}};
+    server->daemon = MHD_start_daemon(MHD_USE_AUTO | MHD_USE_INTERNAL_POLLING_THREAD | MHD_ALLOW_SUSPEND_RESUME |
+                                          (access->cert ? MHD_USE_TLS : 0),
+        0, NULL, NULL, respond, server, MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_CONNECTION_LIMIT, (unsigned)CONNECTIONS,
         MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)PATIENCE, MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)MEMORY,
-        MHD_OPTION_END);
+        MHD_OPTION_ARRAY, access->cert ? tls : none, MHD_OPTION_END);
     if (!server->daemon) {
         close(fd);
         cloak_http_stop(server);
-        return cloak_fail(error, CLOAK_E_INTERNAL, "the HTTP server on %s does not start", listen_on);
+        return access->cert ? cloak_fail(error, CLOAK_E_USAGE,
+                                  "the files of CLOAK_HTTP_CERT and CLOAK_HTTP_KEY are no certificate and key in PEM that fit together")
+                            : cloak_fail(error, CLOAK_E_INTERNAL, "the HTTP server on %s does not start", listen_on);
     }
     *out = server;
     return CLOAK_OK;

@@ -2,7 +2,8 @@
  *
  * GET and HEAD, and POST without a body where the program wants it; at most 64 connections, 16 KiB of request each, 10 s of patience with a slow one. One thread.
  * On another address than loopback a token is needed: requests must then carry it as `Authorization: Bearer TOKEN`,
- * or as the password of user "cloak" (browsers ask for it), but for /healthz. There is no TLS: put a proxy in front where the network is not yours.
+ * or as the password of user "cloak" (browsers ask for it), but for /healthz. With a certificate all of it goes through TLS 1.2 or 1.3; without,
+ * put a proxy in front where the network is not yours.
  *
  * What a page from elsewhere may make a browser do is kept out: a POST that is to change something needs the header X-Cloak-Action, which only a
  * page of the same origin can send (`may_act`); and without a token the header Host must name this machine's loopback, so that no
@@ -11,7 +12,7 @@
 #ifndef CLOAK_HTTP_H
 #define CLOAK_HTTP_H
 
-#include "common/base/status.h"
+#include "common/http/access.h"
 
 typedef struct cloak_http cloak_http;
 
@@ -38,9 +39,10 @@ const char *cloak_http_query(const cloak_http_request *request, const char *name
 /* Answers a request. Called in the server's own thread. */
 typedef cloak_http_answer (*cloak_http_handler)(void *context, const cloak_http_request *request);
 
-/* Listens on "HOST:PORT" or "[V6]:PORT". HOST is an address or "localhost", port 0 takes a free one. `token` may be
- * NULL. `posts`: all methods get to the handler, not only GET and HEAD. A bad or taken address, or no token where one is needed, is CLOAK_E_USAGE. Stop with cloak_http_stop. */
-CLOAK_MUST_CHECK cloak_status cloak_http_start(const char *listen, const char *token, bool posts,
+/* Listens on "HOST:PORT" or "[V6]:PORT". HOST is an address or "localhost", port 0 takes a free one. `access`
+ * is borrowed until cloak_http_stop. `posts`: all methods get to the handler, not only GET and HEAD. A bad or taken address, no token where
+ * one is needed, a certificate or key that is none, is CLOAK_E_USAGE. Stop with cloak_http_stop. */
+CLOAK_MUST_CHECK cloak_status cloak_http_start(const char *listen, const cloak_http_access *access, bool posts,
     cloak_http_handler handler, void *context, cloak_http **server, cloak_error *error);
 
 /* The port that it listens on. */

@@ -6,6 +6,7 @@ import os
 import pathlib
 import random
 import signal
+import ssl
 import subprocess
 import sys
 import uuid
@@ -148,6 +149,42 @@ class Api(fleet.Case):
         self.assertEqual(self.ask(pause, "POST", ACT)[0], 401)
         self.assertFalse(self.place.cloak("status", album, "--json", env=self.env).json["paused"])
         self.assertEqual(self.ask(pause, "POST", {**ACT, "Authorization": "Bearer sesame", "Host": "fleet.example"})[0], 200)
+
+    def test_tls(self):
+        fleet.need("openssl")
+        cert, key = self.folder / "cert.pem", self.folder / "key.pem"
+        made = subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost",
+            "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", key, "-out", cert], capture_output=True, text=True, timeout=60)
+        self.assertEqual(made.returncode, 0, made.stderr)
+        self.serve(CLOAK_HTTP_CERT=str(cert), CLOAK_HTTP_KEY=str(key), CLOAK_HTTP_TOKEN="sesame")
+        trusting = ssl.create_default_context(cafile=cert)
+
+        def connect(context):
+            return http.client.HTTPSConnection("127.0.0.1", self.port, timeout=60, context=context)
+        for path, token, want in (("/v1/queue", "sesame", 200), ("/v1/queue", "x", 401), ("/healthz", "", 200)):
+            connection = connect(trusting)
+            connection.request("GET", path, headers={"Authorization": f"Bearer {token}"})
+            self.assertEqual(connection.getresponse().status, want)
+            connection.close()
+        connection = connect(trusting)
+        connection.request("GET", "/v1/events", headers={"Authorization": "Bearer sesame"})
+        self.assertIn(self.event(connection.getresponse())[0], ("queue", "workers"))
+        connection.close()
+        old = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        old.check_hostname, old.verify_mode = False, ssl.CERT_NONE
+        old.set_ciphers("ALL:@SECLEVEL=0")
+        old.minimum_version = old.maximum_version = ssl.TLSVersion.TLSv1_1
+        with self.assertRaises(OSError): # ssl.SSLError is one
+            connect(old).request("GET", "/healthz")
+        with self.assertRaises(ssl.SSLCertVerificationError):
+            connect(ssl.create_default_context()).request("GET", "/healthz")
+        with self.assertRaises((OSError, http.client.HTTPException)):
+            self.ask("/healthz") # not in the clear
+        for env, says in (({"CLOAK_HTTP_CERT": str(cert)}, "go together"), ({"CLOAK_HTTP_CERT": str(cert), "CLOAK_HTTP_KEY": str(cert)},
+                "fit together"), ({"CLOAK_HTTP_CERT": "/nowhere", "CLOAK_HTTP_KEY": str(key)}, "/nowhere")):
+            refused = self.place.cloak("serve", "--listen", "127.0.0.1:0", env={**self.env, **env})
+            self.assert_code(refused, 2)
+            self.assertIn(says, refused.err)
 
     def test_what_makes_no_sense(self):
         album, nobody = self.submit("a", 1), uuid.uuid4()
