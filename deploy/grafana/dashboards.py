@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""Writes the dashboards beside it, fleet.json and photos.json: deploy/grafana/dashboards.py
+"""Writes the dashboards beside it, fleet.json, photos.json and device.json: deploy/grafana/dashboards.py
 
 Panels are described here, and every metric in them must be one of common/report/metrics.h or of the rules that
 deploy/prometheus records: a name that does not exist is an error. tests/integration/metrics.py runs each query against
@@ -49,6 +49,18 @@ PHOTOS = [
     ("Size after over size before", "short", [('sum(rate(cloak_photo_bytes_total{direction="out"}[5m])) / '
         'sum(rate(cloak_photo_bytes_total{direction="in"}[5m]))', "ratio")], "timeseries"),
 ]
+DEVICE = [
+    ("Share of the time that the device works", "percentunit",
+        [('sum by (instance) (rate(cloak_stage_seconds_sum{stage=~"detect|attack|verify"}[5m]))', "{{instance}}")], "timeseries"),
+    ("Forward and backward passes per second", "short", [("sum by (instance) (rate(cloak_attack_steps_total[5m]))", "{{instance}}")],
+        "timeseries"),
+    ("Photos finished per second", "short", [("sum by (instance) (rate(cloak_photos_total[5m]))", "{{instance}}")], "timeseries"),
+    ("Seconds per pass", "s", [('sum by (instance) (rate(cloak_stage_seconds_sum{stage="attack"}[5m])) / '
+        "sum by (instance) (rate(cloak_attack_steps_total[5m]))", "{{instance}}")], "timeseries"),
+    ("Memory in use", "bytes", [("cloak_worker_memory_bytes", "{{instance}}")], "timeseries"),
+    ("Rests after failures, last hour", "short", [("sum by (instance) (increase(cloak_worker_rests_total[1h]))", "{{instance}}")],
+        "timeseries"),
+]
 
 
 def known():
@@ -85,7 +97,8 @@ def dashboard(uid, title, panels):
 def written():
     """{file name: text} of all dashboards."""
     boards = {"fleet.json": dashboard("cloakfleet-fleet", "Cloakfleet: the fleet", FLEET),
-        "photos.json": dashboard("cloakfleet-photos", "Cloakfleet: photos", PHOTOS)}
+        "photos.json": dashboard("cloakfleet-photos", "Cloakfleet: photos", PHOTOS),
+        "device.json": dashboard("cloakfleet-device", "Cloakfleet: devices", DEVICE)}
     return {name: json.dumps(board, indent=1) + "\n" for name, board in boards.items()}
 
 

@@ -109,7 +109,22 @@ static void look_at_redis(const char *url, Findings *findings) {
     cloak_redis_close(redis);
 }
 
-/* Writes a file, reads it back and takes it away. */
+/* One name is enough: then this ends the listing. */
+static cloak_status see_any(void *context, const char *key, const cloak_store_info *info, const char *problem) {
+    (void)key, (void)info, (void)problem;
+    *(bool *)context = true;
+    return CLOAK_E_INTERRUPTED;
+}
+
+static cloak_status list_some(cloak_store *store, cloak_error *error) {
+    bool seen = false;
+    cloak_status status = cloak_store_list(store, see_any, &seen, error);
+    return seen ? CLOAK_OK : status != CLOAK_OK ? status
+                                                : cloak_fail(error, CLOAK_E_TRANSIENT, "%s does not list what was just written",
+                                                      cloak_store_place(store));
+}
+
+/* Writes a file, lists, reads it back and takes it away. */
 static void look_at_folder(const char *folder, Findings *findings) {
     static const char probe[] = "cloak doctor was here\n";
     cloak_store *store = NULL;
@@ -123,6 +138,8 @@ static void look_at_folder(const char *folder, Findings *findings) {
         status = cloak_store_put(store, key, probe, sizeof probe - 1, &error);
     const bool written = status == CLOAK_OK;
     if (status == CLOAK_OK)
+        status = list_some(store, &error);
+    if (status == CLOAK_OK)
         status = cloak_store_get(store, key, sizeof probe, &bytes, &length, &error);
     if (status == CLOAK_OK && (length != sizeof probe - 1 || memcmp(bytes, probe, length) != 0))
         status = cloak_fail(&error, CLOAK_E_TRANSIENT, "what was written to %s comes back changed", folder);
@@ -135,11 +152,26 @@ static void look_at_folder(const char *folder, Findings *findings) {
         }
     }
     tell(findings, "folder", status == CLOAK_OK,
-        status == CLOAK_OK ? cloak_format("%s takes a file in %.1f ms", folder, (cloak_now() - start) * 1e3)
+        status == CLOAK_OK ? cloak_format("%s takes, lists and gives back a file in %.1f ms", folder, (cloak_now() - start) * 1e3)
                            : cloak_strdup(error.text));
     free(bytes);
     free(key);
     cloak_store_close(store);
+}
+
+/* What is free for a worker, which takes up to 1.5 GiB for a photo of 12 megapixels (tests/bench/photos). */
+static void look_at_memory(Findings *findings) {
+    enum { NEEDED_MIB = 1536 };
+    unsigned long kib = 0;
+    char line[128];
+    FILE *file = fopen("/proc/meminfo", "re");
+    while (file && fgets(line, sizeof line, file) && sscanf(line, "MemAvailable: %lu kB", &kib) != 1)
+        ;
+    if (file)
+        fclose(file);
+    const unsigned long mib = kib / 1024;
+    tell(findings, "memory", mib >= NEEDED_MIB, cloak_format("%lu MiB are free%s", mib,
+        mib >= NEEDED_MIB ? "" : "; a worker may need 1,536: stop something, or leave large photos to another machine"));
 }
 
 /* Loads the model and times a look at a grey picture, the second one: the first makes caches. */
@@ -210,6 +242,7 @@ int cloak_verb_doctor(int argc, char **argv) {
         return code;
     }
     look_at_redis(o.redis, &findings);
+    look_at_memory(&findings);
     look_at_model(model, device, &findings);
     look_at_targets(&findings);
     if (count)

@@ -100,7 +100,7 @@ class Fleet(fleet.Case):
         fine = self.cloak("doctor", out, "--json")
         self.assert_code(fine, 0)
         checks = found(fine)
-        self.assertEqual(sorted(checks), ["clock", "folder", "log", "model", "redis", "targets"])
+        self.assertEqual(sorted(checks), ["clock", "folder", "log", "memory", "model", "redis", "targets"])
         self.assertTrue(all(ok for ok, _ in checks.values()), checks)
         self.assertIn("looks at 640 x 480 in", checks["model"][1])
         self.assertEqual(list(out.iterdir()), [])
