@@ -37,16 +37,24 @@ static Action action_of(const char *word) {
     return (Action)i;
 }
 
+/* Else `*no` is the answer. */
+static bool may_act(const cloak_api *api, const cloak_http_request *request, cloak_http_answer *no) {
+    if (api->actions && request->may_act)
+        return true;
+    *no = cloak_api_refuse(403, !api->actions ? "this server only looks: start it with --actions"
+                                              : "an action needs the header X-Cloak-Action, from a page of this server or from no page");
+    return false;
+}
+
 /* `album` is NULL for the whole queue, which can be paused and resumed. */
 static cloak_http_answer act(cloak_api *api, const char *album, Action action, const cloak_http_request *request) {
     cloak_error error = {0};
     cloak_books books;
     size_t moved = 0;
     const char *class_word = action == RETRY ? cloak_http_query(request, "error") : NULL;
-    if (!api->actions)
-        return cloak_api_refuse(403, "this server only looks: start it with --actions");
-    if (!request->may_act)
-        return cloak_api_refuse(403, "an action needs the header X-Cloak-Action, from a page of this server or from no page");
+    cloak_http_answer no;
+    if (!may_act(api, request, &no))
+        return no;
     if (class_word && !cloak_api_is_class(class_word))
         return cloak_api_refuse(400, "error is an error class: permanent, transient, device, lost or internal");
     cloak_status status = album ? cloak_queue_books(api->queue, album, &books, &error) : CLOAK_OK; /* is it there? */
@@ -66,6 +74,23 @@ static cloak_http_answer act(cloak_api *api, const char *album, Action action, c
         cJSON_AddStringToObject(object, "album", album);
     if (action == RETRY)
         cJSON_AddNumberToObject(object, "moved", (double)moved);
+    return cloak_api_json(200, object);
+}
+
+/* Pauses a tenant, or lets it go on. */
+static cloak_http_answer act_on_tenant(
+    cloak_api *api, const char *tenant, Action action, const cloak_http_request *request) {
+    cloak_error error = {0};
+    cloak_http_answer no;
+    if (!may_act(api, request, &no))
+        return no;
+    cloak_status status = action == PAUSE ? cloak_queue_pause_tenant(api->queue, tenant, &error)
+                                          : cloak_queue_resume_tenant(api->queue, tenant, &error);
+    if (status != CLOAK_OK)
+        return cloak_api_failed(api, &error);
+    cJSON *object = cJSON_CreateObject();
+    cJSON_AddStringToObject(object, "action", action_words[action]);
+    cJSON_AddStringToObject(object, "tenant", tenant);
     return cloak_api_json(200, object);
 }
 
@@ -105,12 +130,14 @@ static cloak_http_answer route(cloak_api *api, char *path, const cloak_http_requ
     for (; rest && count < 4; count++)
         parts[count] = strsep(&rest, "/");
     const bool albums = strcmp(parts[0], "albums") == 0, whole = count == 2 && strcmp(parts[0], "queue") == 0;
-    const Action action = count == 3 && albums ? action_of(parts[2]) : whole ? action_of(parts[1]) : ACTIONS;
-    if (rest || (whole && action > RESUME))
+    const bool tenant = count == 3 && strcmp(parts[0], "tenants") == 0;
+    const Action action = count == 3 && (albums || tenant) ? action_of(parts[2]) : whole ? action_of(parts[1]) : ACTIONS;
+    if (rest || ((whole || tenant) && action > RESUME))
         return unknown();
+    if (action < ACTIONS && request->method != CLOAK_HTTP_POST)
+        return wrong_method("POST");
     if (action < ACTIONS)
-        return request->method == CLOAK_HTTP_POST ? act(api, whole ? NULL : parts[1], action, request)
-                                                 : wrong_method("POST");
+        return tenant ? act_on_tenant(api, parts[1], action, request) : act(api, whole ? NULL : parts[1], action, request);
     cloak_api_look *const look = count == 1 ? look_of(parts[0]) : NULL;
     if (count == 1 ? !look : !albums || (count > 2 && (count > 3 || strcmp(parts[2], "dead") != 0)))
         return unknown();

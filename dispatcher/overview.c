@@ -22,6 +22,7 @@ static void keep_tenant(void *context, const cloak_tenant *tenant) {
     snprintf(state->name, sizeof state->name, "%s", tenant->name);
     state->waiting = tenant->waiting;
     state->weight = tenant->weight;
+    state->paused = tenant->paused;
 }
 
 cloak_status cloak_overview_read(cloak_queue *queue, const char *name, size_t offset, size_t most,
@@ -30,7 +31,7 @@ cloak_status cloak_overview_read(cloak_queue *queue, const char *name, size_t of
     overview->albums = cloak_alloc(most * sizeof *overview->albums);
     cloak_status status = cloak_queue_load(queue, &overview->load, error);
     if (status == CLOAK_OK)
-        status = cloak_queue_tenants(queue, CLOAK_OVERVIEW_TENANTS / 2, keep_tenant, overview, error);
+        status = cloak_queue_tenants(queue, CLOAK_OVERVIEW_TENANTS / 4, keep_tenant, overview, error);
     if (status == CLOAK_OK)
         status = cloak_queue_albums(queue, offset, most, keep_id, overview, error);
     for (size_t i = 0; i < overview->count && status == CLOAK_OK; i++)
@@ -73,6 +74,7 @@ static void add_tenants(const cloak_overview *overview, cJSON *object) {
         cJSON_AddStringToObject(tenant, "tenant", t->name);
         cJSON_AddNumberToObject(tenant, "waiting", (double)t->waiting);
         cJSON_AddNumberToObject(tenant, "weight", t->weight);
+        cJSON_AddBoolToObject(tenant, "paused", t->paused);
         cJSON_AddItemToArray(list, tenant);
     }
 }

@@ -9,12 +9,13 @@ typedef struct {
     cloak_books books;
 } cloak_album_state;
 
-enum { CLOAK_OVERVIEW_TENANTS = 200 };
+enum { CLOAK_OVERVIEW_TENANTS = 400 };
 
 typedef struct {
     char class_word[16], name[65];
     uint64_t waiting; /* photos */
     double weight;
+    bool paused;
 } cloak_tenant_state;
 
 typedef struct {
@@ -22,7 +23,7 @@ typedef struct {
     cloak_load load;
     cloak_album_state *albums; /* newest first */
     size_t count, most;
-    cloak_tenant_state tenants[CLOAK_OVERVIEW_TENANTS]; /* whose photos wait: those served next, of each class */
+    cloak_tenant_state tenants[CLOAK_OVERVIEW_TENANTS]; /* whose photos wait: those served next, and paused ones, of each class */
     size_t tenant_count;
 } cloak_overview;
 

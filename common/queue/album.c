@@ -194,6 +194,28 @@ cloak_status cloak_queue_resume(cloak_queue *queue, const char *album, cloak_err
     return set_paused(queue, album, false, error);
 }
 
+static cloak_status set_tenant_paused(cloak_queue *queue, const char *tenant, bool paused, cloak_error *error) {
+    cloak_status status = cloak_word_check("tenant", tenant, 64, error);
+    if (status)
+        return status;
+    cloak_call call;
+    long long done = 0;
+    cloak_call_begin(&call, queue, &cloak_script_pause_tenant);
+    cloak_call_queue_keys(&call);
+    cloak_call_text(&call, queue->prefix);
+    cloak_call_text(&call, tenant);
+    cloak_call_number(&call, paused);
+    return cloak_call_integer(&call, &done, error);
+}
+
+cloak_status cloak_queue_pause_tenant(cloak_queue *queue, const char *tenant, cloak_error *error) {
+    return set_tenant_paused(queue, tenant, true, error);
+}
+
+cloak_status cloak_queue_resume_tenant(cloak_queue *queue, const char *tenant, cloak_error *error) {
+    return set_tenant_paused(queue, tenant, false, error);
+}
+
 cloak_status cloak_queue_retry(cloak_queue *queue, const char *album, const char *class_word,
     size_t *moved, cloak_error *error) {
     cloak_status status = cloak_album_check(album, error);

@@ -77,22 +77,23 @@ cloak_status cloak_queue_workers(cloak_queue *queue,
 
 cloak_status cloak_queue_tenants(cloak_queue *queue, size_t most,
     void (*visit)(void *context, const cloak_tenant *tenant), void *context, cloak_error *error) {
+    enum { EACH = 5 };
     cloak_call call;
     redisReply *reply = NULL;
     cloak_call_begin(&call, queue, &cloak_script_tenants);
-    cloak_call_key(&call, CLOAK_KEY_ACTIVE_INTERACTIVE);
-    cloak_call_key(&call, CLOAK_KEY_ACTIVE_BULK);
+    cloak_call_queue_keys(&call);
     cloak_call_key(&call, CLOAK_KEY_WEIGHTS);
     cloak_call_text(&call, queue->prefix);
     cloak_call_number(&call, (int64_t)most);
     cloak_status status = cloak_call_run(&call, &reply, error);
     if (status)
         return status;
-    if (reply->type != REDIS_REPLY_ARRAY || reply->elements % 4 != 0)
+    if (reply->type != REDIS_REPLY_ARRAY || reply->elements % EACH != 0)
         status = cloak_reply_unexpected(queue, "tenants", error);
-    for (size_t i = 0; status == CLOAK_OK && i < reply->elements; i += 4) {
+    for (size_t i = 0; status == CLOAK_OK && i < reply->elements; i += EACH) {
         redisReply **e = reply->element + i;
-        const cloak_tenant tenant = {e[0]->str, e[1]->str, (uint64_t)e[2]->integer, strtod(e[3]->str, NULL)};
+        const cloak_tenant tenant = {e[0]->str, e[1]->str, (uint64_t)e[2]->integer, strtod(e[3]->str, NULL),
+            e[4]->integer == 1};
         visit(context, &tenant);
     }
     freeReplyObject(reply);

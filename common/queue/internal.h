@@ -176,7 +176,8 @@ CLOAK_MUST_CHECK bool cloak_entry_parse_dead(
 /* --- generated from scripts/ --- */
 
 extern cloak_script cloak_script_beat, cloak_script_books, cloak_script_cancel, cloak_script_claim,
-    cloak_script_create, cloak_script_fail, cloak_script_finish, cloak_script_load, cloak_script_pause, cloak_script_recover,
+    cloak_script_create, cloak_script_fail, cloak_script_finish, cloak_script_load, cloak_script_pause,
+    cloak_script_pause_tenant, cloak_script_recover,
     cloak_script_release, cloak_script_renew, cloak_script_retry, cloak_script_seal,
     cloak_script_submit, cloak_script_tenants, cloak_script_workers;
 

@@ -4,7 +4,7 @@
  *
  * Keys. All begin with "cloak:{NAME}:". The braces are Redis Cluster's hash tag: every key of a
  * queue lives in one slot, so one script may touch any of them. Scripts declare the keys they know;
- * those that follow from data (`album:ID`, `dead:ID`, `aside:ID`, `wait:CLASS:TENANT`) and `tally` share the tag.
+ * those that follow from data (`album:ID`, `dead:ID`, `aside:ID`, `wait:CLASS:TENANT`), `tally` and `paused:tenants` share the tag.
  *
  *   album:ID        hash    what the album is, its flags, and its seven counters
  *   seen:ID done:ID bitmap  photos ever submitted; photos done
@@ -23,6 +23,7 @@
  *   aside:ID        list    entries of a paused album that a claim came upon
  *   paused:albums   set     ids of paused albums
  *   paused          string  exists while the whole queue is paused
+ *   paused:tenants  set     tenants whose lists are kept out of `active`
  *   resuming        set     albums whose entries come back from `aside`
  *   settled, settled:old    token -> what became of it (scripts/settled.lua)
  *   log             stream  records of finished photos, about the last 100,000

@@ -232,13 +232,19 @@ typedef struct {
 CLOAK_MUST_CHECK cloak_status cloak_queue_workers(cloak_queue *queue,
     void (*visit)(void *context, const cloak_live_worker *worker), void *context, cloak_error *error);
 
-/* Visits the tenants whose photos wait, of each class ("interactive", "bulk") the `most` that are served next. What
- * waits alone after a loss, is delayed or set aside is not among it. */
+/* Pauses a tenant: what waits of its albums, those to come too, waits until cloak_queue_resume_tenant. Photos in hand are
+ * finished, and those that wait alone after a loss may still be tried. Idempotent; any tenant's name will do. */
+CLOAK_MUST_CHECK cloak_status cloak_queue_pause_tenant(cloak_queue *queue, const char *tenant, cloak_error *error);
+CLOAK_MUST_CHECK cloak_status cloak_queue_resume_tenant(cloak_queue *queue, const char *tenant, cloak_error *error);
+
+/* Visits the tenants whose photos wait, of each class ("interactive", "bulk") the `most` that are served next and as many that
+ * are paused. What waits alone after a loss, is delayed or set aside is not among it. */
 typedef struct {
     const char *class_word; /* borrowed for the call, as `name` */
     const char *name;
     uint64_t waiting; /* photos */
     double weight;    /* its share */
+    bool paused;
 } cloak_tenant;
 CLOAK_MUST_CHECK cloak_status cloak_queue_tenants(cloak_queue *queue, size_t most,
     void (*visit)(void *context, const cloak_tenant *tenant), void *context, cloak_error *error);

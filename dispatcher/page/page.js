@@ -106,13 +106,23 @@ function showWorkers(workers) {
 }
 
 function showTenants(tenants) {
+  const focused = document.activeElement?.closest("#tenants") && document.activeElement.dataset.tenant;
   at("tenant-part").hidden = tenants.length === 0;
   at("tenants").replaceChildren(...tenants.map((tenant) => {
     const line = element("tr");
     line.append(element("td", tenant.tenant, "name"), element("td", tenant.class), element("td", tenant.waiting, "number"),
       element("td", tenant.weight, "number"));
+    const cell = element("td"), button = element("button", tenant.paused ? "Resume" : "Pause");
+    button.type = "button";
+    button.dataset.path = `tenants/${tenant.tenant}/${tenant.paused ? "resume" : "pause"}`;
+    button.dataset.tenant = `${tenant.tenant} ${tenant.class}`;
+    button.setAttribute("aria-label", `${button.textContent} tenant ${tenant.tenant}`);
+    if (mayAct) cell.append(button);
+    else if (tenant.paused) cell.textContent = "paused";
+    line.append(cell);
     return line;
   }));
+  if (focused) at("tenants").querySelector(`[data-tenant="${CSS.escape(focused)}"]`)?.focus();
 }
 
 function showDead(dead) {
@@ -303,7 +313,7 @@ at("albums").addEventListener("click", (event) => {
     at("detail").scrollIntoView({ block: "nearest" });
   });
 });
-for (const id of ["queue-actions", "album-actions"])
+for (const id of ["queue-actions", "album-actions", "tenants"])
   at(id).addEventListener("click", (event) => { if (event.target.dataset.path) act(event.target); });
 at("older").addEventListener("click", (event) => { offset = Number(event.target.dataset.next); now(show); });
 at("newest").addEventListener("click", () => { offset = 0; now(show); });

@@ -114,6 +114,12 @@ class Api(fleet.Case):
         self.assertEqual(self.post("/v1/queue/pause"), {"action": "pause"})
         self.assertTrue(self.get("/v1/queue")["paused"])
         self.post("/v1/queue/resume")
+        self.assertEqual(self.post("/v1/tenants/default/pause"), {"action": "pause", "tenant": "default"})
+        self.assertEqual([t["paused"] for t in self.get("/v1/queue")["tenants"]], [True])
+        self.post("/v1/tenants/default/resume")
+        self.assertEqual([t["paused"] for t in self.get("/v1/queue")["tenants"]], [False])
+        for path in ("/v1/tenants/default/cancel", "/v1/tenants/a b/pause".replace(" ", "%20"), "/v1/tenants/default", "/v1/tenants"):
+            self.post(path, 404)
         worker = self.work(album, 4)
         worker.signal(signal.SIGTERM)
         worker.wait()
@@ -122,6 +128,27 @@ class Api(fleet.Case):
         self.assertEqual(self.get(f"/v1/albums/{album}")["waiting"], 1)
         self.post(f"/v1/albums/{album}/cancel")
         self.assertEqual(self.get(f"/v1/albums/{album}")["cancelled"], 1)
+
+    def test_cancel_many(self):
+        first, second, done = self.submit("a", 2), self.submit("b", 3), self.submit("c", 1)
+        other = self.folder / "d"
+        other.mkdir()
+        fleet.stub_photo(other / "x.png", random.Random(1))
+        theirs = self.place.cloak("submit", other, self.folder / "d-out", "--tenant", "ann", env=self.env).out.strip()
+        self.place.cloak("cancel", done, env=self.env)
+
+        def cancel(*words, code=0):
+            result = self.place.cloak("cancel", *words, "--json", env=self.env)
+            self.assert_code(result, code)
+            return result.json if code == 0 else result.err
+        self.assertEqual(cancel("--tenant", "nobody")["albums"], 0)
+        self.assertEqual(cancel("--tenant", "ann"), {"albums": 1, "cancelled": 1, "delivered": 0, "leased": 0})
+        self.assertEqual(self.get(f"/v1/albums/{theirs}")["cancelled"], 1)
+        self.assertEqual(self.get(f"/v1/albums/{first}")["cancelled"], 0)
+        self.assertEqual(cancel("--all"), {"albums": 2, "cancelled": 5, "delivered": 0, "leased": 0})
+        self.assertEqual(self.get(f"/v1/albums/{second}")["cancelled"], 3)
+        for words in ([], ["--all", "--tenant", "ann"], [first, "--all"]):
+            self.assertIn("name an album", cancel(*words, code=2))
 
     def test_who_may_not(self):
         album = self.submit("a", 1)
@@ -344,6 +371,13 @@ class Api(fleet.Case):
             page.click("Resume")
             page.click("Cancel") # and the question is answered
             fleet.wait_until(lambda: self.get(f"/v1/albums/{waiting}")["cancelled"] == 3, "a cancelled album")
+            last = self.submit("c", 2)
+            page.wait("document.querySelectorAll('#tenants button').length === 1")
+            page.run("document.querySelector('#tenants button').click()")
+            page.wait("document.querySelector('#tenants button').textContent === 'Resume'")
+            self.assertEqual([t["paused"] for t in self.get("/v1/queue")["tenants"]], [True])
+            page.run("document.querySelector('#tenants button').click()")
+            self.post(f"/v1/albums/{last}/cancel")
             page.click("Pause everything")
             page.wait("document.getElementById('state').textContent.includes('paused')")
             self.assertTrue(self.get("/v1/queue")["paused"])

@@ -503,6 +503,52 @@ TEST(pause_and_resume) {
     cloak_queue_close(q);
 }
 
+TEST(pause_a_tenant) {
+    WITH_QUEUE(q);
+    album_id ann = make_album(q, "ann", "bulk"), quick = make_album(q, "ann", "interactive"), bob = make_album(q, "bob", "bulk");
+    cloak_load load;
+    submit(q, &ann, 0, 5);
+    submit(q, &quick, 0, 2);
+    submit(q, &bob, 0, 3);
+    batch hand = claim(q, 1, 30); /* ann's, and it comes back while she is paused */
+    CHECK_OK(cloak_queue_pause_tenant(q, "ann", &error));
+    CHECK_OK(cloak_queue_pause_tenant(q, "ann", &error));
+    CHECK_OK(cloak_queue_release(q, hand.jobs, 1, &error));
+    drop(hand);
+    album_id later = make_album(q, "ann", "bulk");
+    submit(q, &later, 0, 4); /* albums to come wait, too */
+    CHECK_OK(cloak_queue_load(q, &load, &error));
+    CHECK_INT(load.waiting, 14);
+    CHECK_NEAR(load.backlog_seconds, 0.3, 1e-9);
+    size_t accepted;
+    uint64_t backlog; /* what is paused does not keep others from submitting */
+    const cloak_job_spec one = {3, 100, "three.jpg"};
+    CHECK_OK(cloak_queue_submit(q, bob.id, &one, 1, &accepted, &backlog, &error));
+    CHECK_INT(backlog, 4);
+    batch b = claim(q, 20, 30);
+    CHECK_INT(b.count, 4);
+    CHECK_INT(count_of(b, &bob), 4);
+    for (size_t i = 0; i < b.count; i++)
+        finish(q, &b.jobs[i]);
+    drop(b);
+    CHECK_OK(cloak_queue_resume_tenant(q, "bob", &error)); /* who is not paused */
+    CHECK_OK(cloak_queue_resume_tenant(q, "ann", &error));
+    size_t count = 0;
+    for (int i = 0; i < 20 && count < 11; i++) {
+        b = claim(q, 20, 30);
+        count += b.count;
+        for (size_t j = 0; j < b.count; j++)
+            finish(q, &b.jobs[j]);
+        drop(b);
+    }
+    CHECK_BOOKS(q, &ann, 0, 0, 0, 5, 0, 0);
+    CHECK_BOOKS(q, &quick, 0, 0, 0, 2, 0, 0);
+    CHECK_BOOKS(q, &later, 0, 0, 0, 4, 0, 0);
+    CHECK_INT(ask(q, "EXISTS", "paused:tenants", NULL), 0);
+    CHECK(cloak_queue_pause_tenant(q, "a b", &error) == CLOAK_E_USAGE);
+    cloak_queue_close(q);
+}
+
 TEST(pause_then_cancel) {
     WITH_QUEUE(q);
     album_id a = make_album(q, "t", "bulk");

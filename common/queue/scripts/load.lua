@@ -42,7 +42,7 @@ for _, list in ipairs(lists) do look(call('LRANGE', list, 0, looks - 1), true) e
 look(call('ZRANGE', delayed, 0, looks - 1), false)
 
 local waiting, later = tonumber(call('GET', backlog) or 0), call('ZCARD', delayed)
-local count = halted == 1 and 0 or math.max(waiting - paused_waiting(KEYS[12]) + later, 0)
+local count = halted == 1 and 0 or math.max(waiting - paused_waiting(KEYS[12]) - paused_tenants_waiting() + later, 0)
 local mean = live.count > 0 and live or any -- when all that was looked at is about to be dropped
 local cost = mean.count > 0 and mean.sum / mean.count * count or 0
 local waited = halted == 0 and oldest and math.max(now - oldest, 0) or 0

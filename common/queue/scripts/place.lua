@@ -7,6 +7,7 @@ local prefix = ARGV[1]
 local leased, leases, delayed, single, backlog = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local active = {interactive = KEYS[6], bulk = KEYS[7]}
 local vtime = {interactive = KEYS[8], bulk = KEYS[9]}
+local paused_tenants = prefix .. 'paused:tenants'
 local call = redis.call
 
 -- Milliseconds of server time.
@@ -76,10 +77,21 @@ local function paused_waiting(set, but)
     return sum
 end
 
+-- The same for tenants that are paused.
+local function paused_tenants_waiting(but)
+    local sum = 0
+    for _, tenant in ipairs(call('SRANDMEMBER', paused_tenants, 1000)) do
+        for class in pairs(active) do
+            if tenant ~= but then sum = sum + call('LLEN', prefix .. 'wait:' .. class .. ':' .. tenant) end
+        end
+    end
+    return sum
+end
+
 -- A tenant's list was empty and is not any more: it joins the fair share where it left, but not
--- before the tenant that has had the least, or its idle time would be credit.
+-- before the tenant that has had the least, or its idle time would be credit. One that is paused stays out.
 local function activate(class, tenant)
-    if call('ZSCORE', active[class], tenant) then return end
+    if call('ZSCORE', active[class], tenant) or call('SISMEMBER', paused_tenants, tenant) == 1 then return end
     local least = call('ZRANGE', active[class], 0, 0, 'WITHSCORES')
     local last = call('HGET', vtime[class], tenant)
     call('ZADD', active[class], math.max(tonumber(last or 0), tonumber(least[2] or 0)), tenant)

@@ -22,5 +22,6 @@ if #entries > 0 then
     album.change = {total = #entries, waiting = #entries}
     write_books()
 end
--- What waits in other albums that are paused is in nobody's way.
-return {#entries, tonumber(call('GET', backlog) or 0) - paused_waiting(KEYS[12], id)}
+-- What waits in other albums, or of other tenants, that are paused is in nobody's way.
+return {#entries, math.max(tonumber(call('GET', backlog) or 0) - paused_waiting(KEYS[12], id) -
+    paused_tenants_waiting(album.tenant), 0)}
