@@ -18,7 +18,7 @@ enum {
     MOST_DEAD = 1000,
     LIST_JOBS = 50,
     MOST_JOBS = 200,
-    LOOKED_AT_JOBS = 1000, /* by one request */
+    LOOKED_AT_JOBS = 500, /* by one request */
     MOST_OFFSET = 2000000000
 };
 

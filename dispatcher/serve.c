@@ -70,6 +70,11 @@ static void set_metrics(const cloak_overview *overview, cloak_metrics *metrics) 
     cloak_metrics_set(metrics, CLOAK_METRIC_IMBALANCED, NULL, imbalanced);
 }
 
+static void forget(Said *said) {
+    free(said->text);
+    *said = (Said){0};
+}
+
 /* Tells who listens how things stand, when that is something new or it has been quiet for a while. `*said` is what was
  * told last. */
 static void tell(cloak_http *http, const char *event, char *text, Said *said) {
@@ -87,12 +92,13 @@ static void tell(cloak_http *http, const char *event, char *text, Said *said) {
 static void tell_all(cloak_http *http, cloak_api *api, Said *queue, Said *workers) {
     cloak_error error = {0};
     char *how = cloak_api_queue_text(api, &error), *who = how ? cloak_api_workers_text(api, &error) : NULL;
-    if (!how || !who)
-        cloak_api_close(api);
-    if (!how) {
+    if (!how || !who) {
         char quoted[2048];
+        cloak_log(CLOAK_LOG_WARN, "queue_away", "%s", error.text);
         cloak_text_json(error.text, quoted, sizeof quoted);
+        free(how);
         how = cloak_format("{\"error\":\"%s\"}", quoted);
+        cloak_api_close(api);
     }
     tell(http, "queue", how, queue);
     if (who)
@@ -207,13 +213,18 @@ int cloak_verb_serve(int argc, char **argv) {
     cloak_log(CLOAK_LOG_INFO, "serve_start", "port %d", cloak_http_port(http));
     cloak_api teller = {.redis = o.redis, .name = o.queue};
     Said queue = {0}, workers = {0};
-    for (double next = 0; !stopping; cloak_clock_system.sleep(0.1))
-        if (cloak_now() >= next && cloak_http_listeners(http) > 0) {
+    for (double next = 0; !stopping; cloak_clock_system.sleep(0.1)) {
+        if (cloak_http_listeners(http) == 0) { /* who comes then is told at once, whatever was said before */
+            forget(&queue);
+            forget(&workers);
+            next = 0;
+        } else if (cloak_now() >= next) {
             tell_all(http, &teller, &queue, &workers);
             next = cloak_now() + TELL_SECONDS;
         }
-    free(queue.text);
-    free(workers.text);
+    }
+    forget(&queue);
+    forget(&workers);
     cloak_api_close(&teller);
     cloak_http_stop(http);
     cloak_http_access_free(&access);

@@ -91,12 +91,12 @@ class Browser:
     def wait(self, script):
         """Waits until the expression is true, and returns what it gave."""
         until = time.monotonic() + PATIENCE
-        while True:
-            value = self.run(script)
+        while True: # what throws is not true yet: a page that is being opened has no body
+            value = self.run(f"(() => {{ try {{ return {script} }} catch {{ return null }} }})()")
             if value:
                 return value
             if time.monotonic() > until:
-                raise AssertionError(f"waited in vain: {script}\n{self.run('document.body.innerText')}")
+                raise AssertionError(f"waited in vain: {script}\n{self.run('document.body?.innerText')}")
             time.sleep(0.1)
 
     def look(self, width, height, dark):

@@ -16,6 +16,7 @@
  */
 #include "worker/loop.h"
 
+#include <math.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -209,9 +210,9 @@ static cloak_status attempt(Worker *worker, const cloak_job *job, cloak_pipeline
         return done;
     }
     done = cloak_pipeline_run(pipeline, job, album, record, why);
-    const uint64_t room = cloak_store_free_bytes(album->destination);
-    if (room)
-        cloak_metrics_set(worker->options->metrics, CLOAK_METRIC_STORE_FREE, NULL, (double)room);
+    uint64_t room = 0;
+    const bool known = cloak_store_free_bytes(album->destination, &room);
+    cloak_metrics_set(worker->options->metrics, CLOAK_METRIC_STORE_FREE, NULL, known ? (double)room : NAN);
     if (done == CLOAK_E_USAGE || (done == CLOAK_E_PERMANENT && !cloak_store_reachable(album->source)))
         why->code = done = CLOAK_E_TRANSIENT;
     return done;
@@ -222,7 +223,8 @@ static void learn(
     Worker *worker, const cloak_job *job, cloak_status done, cloak_stage stage, const cloak_record *record) {
     if (done != CLOAK_OK && done != CLOAK_E_FENCED && done != CLOAK_E_INTERRUPTED && done != CLOAK_E_QUEUE) {
         cloak_metrics_add(worker->options->metrics, CLOAK_METRIC_FAILURES, cloak_status_word(done), 1);
-        cloak_metrics_add(worker->options->metrics, CLOAK_METRIC_FAILED_STAGES, cloak_stage_word(stage), 1);
+        cloak_metrics_add(worker->options->metrics, CLOAK_METRIC_FAILED_STAGES,
+            stage == CLOAK_STAGE_NONE ? "prepare" : cloak_stage_word(stage), 1);
     }
     if (done == CLOAK_OK) {
         /* by the record: a photo that was delivered before took its time then */
@@ -236,8 +238,8 @@ static void learn(
 
 /* Works on one held job and settles it with the queue. */
 static cloak_status handle(Worker *worker, const cloak_job *job, cloak_error *error) {
-    cloak_pipeline pipeline = {
-        NULL, worker->intake, worker->options->worker, must_stop, worker, may_deliver, worker, &worker->stages};
+    cloak_pipeline pipeline = {.intake = worker->intake, .worker = worker->options->worker, .stop = must_stop,
+        .stop_context = worker, .may_deliver = may_deliver, .deliver_context = worker, .stages = &worker->stages};
     cloak_error why;
     cloak_record record;
     cloak_record_init(&record);
@@ -302,7 +304,6 @@ static cloak_status work_off(
     }
     cloak_keeper_drop(worker->keeper);
     cloak_metrics_set(worker->options->metrics, CLOAK_METRIC_MEMORY, NULL, (double)memory_in_use());
-    cloak_metrics_set(worker->options->metrics, CLOAK_METRIC_ROUND_TRIPS, NULL, (double)cloak_redis_round_trips());
     if (i < count) { /* give the rest back, whatever became of this one */
         cloak_metrics_add(worker->options->metrics, CLOAK_METRIC_RELEASED, NULL, (double)(count - i));
         cloak_error second;
@@ -324,6 +325,7 @@ static cloak_status turn(Worker *worker, bool *idle, cloak_error *error) {
     cloak_status status = cloak_queue_claim(worker->queue, worker->options->worker,
         must_rest(worker) ? 1 : MAX_CLAIM, (uint32_t)(CLAIM_MS / worker->pace),
         worker->options->lease_seconds, &jobs, &count, error);
+    cloak_metrics_set(worker->options->metrics, CLOAK_METRIC_ROUND_TRIPS, NULL, (double)cloak_redis_round_trips());
     if (status != CLOAK_OK)
         return status;
     cloak_metrics_observe(worker->options->metrics, CLOAK_METRIC_CLAIMS, NULL, cloak_now() - asked);

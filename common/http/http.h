@@ -1,13 +1,14 @@
 /* A small HTTP server for what programs tell of themselves: metrics, health, JSON. On libmicrohttpd.
  *
- * GET and HEAD, and POST without a body where the program wants it; at most 64 connections, 16 KiB of request each, 10 s of patience with a slow one. One thread.
+ * GET and HEAD, and POST without a body where the program wants it; at most 64 connections, 16 KiB of request each, 10 s of
+ * patience with a slow one. One thread.
  * On another address than loopback a token is needed: requests must then carry it as `Authorization: Bearer TOKEN`,
  * or as the password of user "cloak" (browsers ask for it), but for /healthz. With a certificate all of it goes through TLS 1.2 or 1.3; without,
  * put a proxy in front where the network is not yours.
  *
- * What a page from elsewhere may make a browser do is kept out: a POST that is to change something needs the header X-Cloak-Action, which only a
- * page of the same origin can send (`may_act`); and without a token the header Host must name this machine's loopback, so that no
- * name that was made to point here gets an answer.
+ * What a page from elsewhere may make a browser do is kept out: a POST that is to change something needs the header
+ * X-Cloak-Action, which only a page of the same origin can send (`may_act`); and without a token the header Host must name this
+ * machine's loopback, so that no name that was made to point here gets an answer.
  */
 #ifndef CLOAK_HTTP_H
 #define CLOAK_HTTP_H

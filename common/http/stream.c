@@ -28,6 +28,7 @@ typedef struct Stream {
     bool suspended;
     Message *current, *pending[KINDS];
     size_t at; /* in `current` */
+    int turn;  /* the kind that is next, so that each has its turn with a slow listener */
 } Stream;
 
 struct cloak_streams {
@@ -77,8 +78,9 @@ void cloak_streams_free(cloak_streams *streams) {
 /* Takes the next message in hand, if there is one. The lock is held. */
 static bool advance(Stream *stream) {
     for (int i = 0; i < KINDS && !stream->current; i++) {
-        stream->current = stream->pending[i];
-        stream->pending[i] = NULL;
+        stream->current = stream->pending[stream->turn];
+        stream->pending[stream->turn] = NULL;
+        stream->turn = (stream->turn + 1) % KINDS;
         stream->at = 0;
     }
     return stream->current;

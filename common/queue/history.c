@@ -4,14 +4,18 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "common/base/alloc.h"
+/* An entry is {id, {"job", job, "record", record}}. */
+static const char *place_of(const redisReply *entry) {
+    return entry->type == REDIS_REPLY_ARRAY && entry->elements == 2 && entry->element[0]->type == REDIS_REPLY_STRING
+               ? entry->element[0]->str
+               : NULL;
+}
 
-/* An entry is {id, {"job", job, "record", record}}. NULL for anything else. */
+/* NULL when there is none. */
 static const char *record_of(const redisReply *entry) {
-    if (entry->type != REDIS_REPLY_ARRAY || entry->elements != 2 || entry->element[1]->type != REDIS_REPLY_ARRAY ||
-        entry->element[0]->type != REDIS_REPLY_STRING)
-        return NULL;
     const redisReply *fields = entry->element[1];
+    if (fields->type != REDIS_REPLY_ARRAY)
+        return NULL;
     for (size_t i = 0; i + 1 < fields->elements; i += 2)
         if (strcmp(fields->element[i]->str, "record") == 0)
             return fields->element[i + 1]->str;
@@ -27,18 +31,17 @@ static bool is_place(const char *text) {
 cloak_status cloak_queue_history(cloak_queue *queue, const char *before, size_t most,
     bool (*visit)(void *context, const char *place, const char *record), void *context, bool *more, cloak_error *error) {
     enum { EACH = 200 };
-    char from[48] = "+", count[8];
+    char from[48] = "+";
     redisReply *reply;
     if (before && !is_place(before))
         return cloak_fail(error, CLOAK_E_USAGE, "\"%.40s\" is no place in the history", before);
     if (before)
         snprintf(from, sizeof from, "(%s", before);
-    snprintf(count, sizeof count, "%d", EACH);
     *more = !before || strspn(before, "0-") != strlen(before); /* Redis has no words for what is before the first */
     if (!*more)
         return CLOAK_OK;
     for (size_t seen = 0; seen < most;) {
-        const char *argv[] = {"XREVRANGE", queue->keys[CLOAK_KEY_LOG], from, "-", "COUNT", count};
+        const char *argv[] = {"XREVRANGE", queue->keys[CLOAK_KEY_LOG], from, "-", "COUNT", "200"};
         cloak_status status = cloak_redis_call(queue->redis, 6, argv, NULL, &reply, error);
         if (status)
             return status;
@@ -48,11 +51,11 @@ cloak_status cloak_queue_history(cloak_queue *queue, const char *before, size_t 
         }
         bool go_on = true;
         for (size_t i = 0; i < reply->elements && go_on && seen < most; i++, seen++) {
-            const char *record = record_of(reply->element[i]);
-            if (!record)
+            const char *place = place_of(reply->element[i]), *record = place ? record_of(reply->element[i]) : NULL;
+            if (!place)
                 continue;
-            snprintf(from, sizeof from, "(%s", reply->element[i]->element[0]->str);
-            go_on = visit(context, reply->element[i]->element[0]->str, record);
+            snprintf(from, sizeof from, "(%s", place);
+            go_on = visit(context, place, record ? record : "");
         }
         const size_t got = reply->elements;
         freeReplyObject(reply);

@@ -214,7 +214,7 @@ CLOAK_MUST_CHECK cloak_status cloak_queue_is_done(
 
 /* Visits the records of finished photos of all albums, newest first, of which about the last 100,000 are kept: at most
  * `most`, those before `before` (a place that an earlier visit was given; NULL: from the newest on), until `visit` says
- * false. `record` is JSON (common/report/record.h). `*more`: whether there may be older ones. A `before` that is no
+ * false. `record` is JSON (common/report/record.h), or empty for an entry that is none of ours. `*more`: whether there may be older ones. A `before` that is no
  * place is CLOAK_E_USAGE. */
 CLOAK_MUST_CHECK cloak_status cloak_queue_history(cloak_queue *queue, const char *before, size_t most,
     bool (*visit)(void *context, const char *place, const char *record), void *context, bool *more, cloak_error *error);

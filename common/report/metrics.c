@@ -8,9 +8,10 @@
 #include <string.h>
 
 #include "common/base/alloc.h"
+#include "common/base/clock.h"
 
 static const double bounds[] = {0.005, 0.01, 0.025, 0.06, 0.15, 0.4, 1, 2.5, 6, 15, 40, 150};
-enum { BOUNDS = sizeof bounds / sizeof *bounds, MOST_SERIES = 256 };
+enum { BOUNDS = sizeof bounds / sizeof *bounds, MOST_SERIES = 256, HOUR_SECONDS = 3600 };
 
 typedef enum { COUNTER, GAUGE, HISTOGRAM } type;
 
@@ -34,12 +35,14 @@ struct cloak_metrics {
     pthread_mutex_t lock;
     series *items;
     size_t count;
-    cloak_ap before, after;
+    cloak_ap before[2], after[2]; /* [0], which is told, since an hour or two; [1] since the last hour began */
+    double hour;                  /* when that was */
 };
 
 cloak_metrics *cloak_metrics_new(void) {
     cloak_metrics *metrics = cloak_alloc(sizeof *metrics);
     pthread_mutex_init(&metrics->lock, NULL);
+    metrics->hour = cloak_now();
     metrics->items = cloak_alloc(MOST_SERIES * sizeof *metrics->items);
     return metrics;
 }
@@ -50,8 +53,10 @@ void cloak_metrics_free(cloak_metrics *metrics) {
     for (size_t i = 0; i < metrics->count; i++)
         free(metrics->items[i].label);
     free(metrics->items);
-    cloak_ap_free(&metrics->before);
-    cloak_ap_free(&metrics->after);
+    for (int i = 0; i < 2; i++) {
+        cloak_ap_free(&metrics->before[i]);
+        cloak_ap_free(&metrics->after[i]);
+    }
     pthread_mutex_destroy(&metrics->lock);
     free(metrics);
 }
@@ -100,14 +105,27 @@ static void add_number(cloak_metrics *metrics, cloak_metric metric, const char *
         cloak_metrics_add(metrics, metric, label, (double)value);
 }
 
-static void add_histogram(cloak_metrics *metrics, const char *when, const char *text, cloak_ap *sum) {
+/* A new hour: what is older than the last one is forgotten. */
+static void begin_hour(cloak_ap sums[2]) {
+    cloak_ap_free(&sums[0]);
+    sums[0] = sums[1];
+    cloak_ap_init(&sums[1]);
+}
+
+static void add_histogram(cloak_metrics *metrics, const char *when, const char *text, cloak_ap sums[2]) {
     cloak_ap one;
     if (!text || cloak_ap_parse(text, &one, NULL) != CLOAK_OK)
         return;
     pthread_mutex_lock(&metrics->lock);
-    cloak_ap_merge(sum, &one);
-    find(metrics, CLOAK_METRIC_RECALL, when)->value = cloak_ap_recall(sum, CLOAK_AP_IOU_50);
-    find(metrics, CLOAK_METRIC_AP, when)->value = cloak_ap_average(sum, CLOAK_AP_IOU_50);
+    if (cloak_now() - metrics->hour > HOUR_SECONDS) {
+        begin_hour(metrics->before);
+        begin_hour(metrics->after);
+        metrics->hour = cloak_now();
+    }
+    cloak_ap_merge(&sums[0], &one);
+    cloak_ap_merge(&sums[1], &one);
+    find(metrics, CLOAK_METRIC_RECALL, when)->value = cloak_ap_recall(&sums[0], CLOAK_AP_IOU_50);
+    find(metrics, CLOAK_METRIC_AP, when)->value = cloak_ap_average(&sums[0], CLOAK_AP_IOU_50);
     pthread_mutex_unlock(&metrics->lock);
     cloak_ap_free(&one);
 }
@@ -145,8 +163,8 @@ void cloak_metrics_record(cloak_metrics *metrics, const cloak_record *record) {
     add_number(metrics, CLOAK_METRIC_FACES, "after", record->faces_after);
     add_number(metrics, CLOAK_METRIC_BYTES, "in", record->bytes_in);
     add_number(metrics, CLOAK_METRIC_BYTES, "out", record->bytes_out);
-    add_histogram(metrics, "before", record->ap_before, &metrics->before);
-    add_histogram(metrics, "after", record->ap_after, &metrics->after);
+    add_histogram(metrics, "before", record->ap_before, metrics->before);
+    add_histogram(metrics, "after", record->ap_after, metrics->after);
 }
 
 /* --- the text ------------------------------------------------------------------------------ */

@@ -17,7 +17,7 @@
     X(CLOAK_METRIC_FAILURES, COUNTER, "cloak_photo_failures_total", "class",                       \
         "Attempts at photos that failed, by class of error")                                       \
     X(CLOAK_METRIC_FAILED_STAGES, COUNTER, "cloak_failed_stages_total", "stage",                   \
-        "Attempts at photos that failed, by the stage they failed in")                             \
+        "Attempts at photos that failed, by the stage they failed in; prepare: before the photo was read")                             \
     X(CLOAK_METRIC_FENCED, COUNTER, "cloak_photos_fenced_total", "",                               \
         "Photos that were dropped because the lease was another worker's")                         \
     X(CLOAK_METRIC_RELEASED, COUNTER, "cloak_photos_released_total", "", "Photos given back untouched") \
@@ -27,7 +27,7 @@
     X(CLOAK_METRIC_FACES, COUNTER, "cloak_faces_total", "when", "Reference faces found, before and after") \
     X(CLOAK_METRIC_BYTES, COUNTER, "cloak_photo_bytes_total", "direction", "Bytes of photos read and written") \
     X(CLOAK_METRIC_RECALL, GAUGE, "cloak_recall_ratio", "when",                                    \
-        "Recall at IoU 0.5 over all photos since the start, before and after")                     \
+        "Recall at IoU 0.5 over the photos of the last hour or two, before and after")                     \
     X(CLOAK_METRIC_AP, GAUGE, "cloak_average_precision_ratio", "when", "Average precision, the same") \
     X(CLOAK_METRIC_CLAIMS, HISTOGRAM, "cloak_claim_seconds", "", "Seconds that claims took")       \
     X(CLOAK_METRIC_RESTS, COUNTER, "cloak_worker_rests_total", "",                                 \
@@ -35,7 +35,7 @@
     X(CLOAK_METRIC_MEMORY, GAUGE, "cloak_worker_memory_bytes", "", "Memory that the process has in use") \
     X(CLOAK_METRIC_ROUND_TRIPS, COUNTER, "cloak_redis_round_trips_total", "", "Calls to Redis that were answered") \
     X(CLOAK_METRIC_STORE_FREE, GAUGE, "cloak_destination_free_bytes", "",                          \
-        "Free space where the last photo was delivered to, when that is a folder")                 \
+        "Free space where the last photo was delivered to; NaN when that is no folder")                 \
     X(CLOAK_METRIC_REDIS_UP, GAUGE, "cloak_redis_up", "", "1 when the queue's server answers")     \
     X(CLOAK_METRIC_WAITING, GAUGE, "cloak_queue_photos", "state", "Photos in the queue: waiting, delayed, leased") \
     X(CLOAK_METRIC_EVENTS, COUNTER, "cloak_queue_events_total", "event",                           \

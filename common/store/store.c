@@ -137,11 +137,12 @@ bool cloak_store_is_folder(const cloak_store *store) {
     return store->backend == &cloak_store_folder;
 }
 
-uint64_t cloak_store_free_bytes(const cloak_store *store) {
+bool cloak_store_free_bytes(const cloak_store *store, uint64_t *bytes) {
     struct statvfs disk;
     if (!cloak_store_is_folder(store) || statvfs(store->place, &disk) != 0)
-        return 0;
-    return (uint64_t)disk.f_bavail * disk.f_frsize;
+        return false;
+    *bytes = (uint64_t)disk.f_bavail * disk.f_frsize;
+    return true;
 }
 
 const char *cloak_store_place(const cloak_store *store) {

@@ -91,8 +91,8 @@ const char *cloak_store_address(const cloak_store *store);
 /* True when the store is a folder of this machine. */
 bool cloak_store_is_folder(const cloak_store *store);
 
-/* Bytes that are free where a folder lies; 0 for another store, or when the system does not say. */
-uint64_t cloak_store_free_bytes(const cloak_store *store);
+/* Bytes that are free where a folder lies. False, with `bytes` unaltered, for another store, or when the system does not say. */
+bool cloak_store_free_bytes(const cloak_store *store, uint64_t *bytes);
 
 /* True when `key` has the form described above; checked by every call that takes a key. */
 bool cloak_store_key_ok(const char *key);

@@ -1,10 +1,10 @@
 /* The ops page: shows what `cloak serve` says. It listens to the server's events, and asks every two seconds where it cannot
- * listen. No number is computed here that the JSON does not hold, but for sums, shares and units. Texts go in as text,
- * never as HTML. */
+ * listen. No number is computed here that the JSON does not hold, but for sums, shares, units, and how long something will
+ * take. Texts go in as text, never as HTML. */
 "use strict";
 
 const PERIOD = 2000, SILENCE = 15000, PAGE = 50, SHOWN_WORKERS = 100;
-let heard = -Infinity, busy = false, speed = 0, pace = null;
+let events = null, heard = -Infinity, busy = false, speed = 0, pace = null;
 let chosen = /^#[0-9a-f-]{36}$/.test(location.hash) ? location.hash.slice(1) : "";
 let mayAct = null, offset = 0, deadShown = 100, saidUntil = 0, deadSeen = "";
 
@@ -251,6 +251,7 @@ async function showChosen() {
 }
 
 async function showRest() {
+  if (mayAct === null) mayAct = (await ask("/v1/server")).actions;
   if (offset > 0) {
     const page = await ask(`/v1/albums?offset=${offset}&limit=${PAGE}`);
     showAlbums(page.albums, page.next);
@@ -259,15 +260,14 @@ async function showRest() {
 }
 
 async function show() {
-  if (mayAct === null) mayAct = (await ask("/v1/server")).actions;
-  showQueue(await ask("/v1/queue"));
   showWorkers((await ask("/v1/workers")).workers);
+  showQueue(await ask("/v1/queue"));
   await showRest();
 }
 
-/* Asks, and again after a while unless events come meanwhile. */
+/* Asks, and again after a while, unless events come meanwhile or nobody looks. */
 async function refresh() {
-  if (performance.now() - heard > SILENCE) await now(show);
+  if (!document.hidden && performance.now() - heard > SILENCE) await now(show);
   setTimeout(refresh, PERIOD);
 }
 
@@ -284,14 +284,23 @@ async function hear(queue) {
   busy = false;
 }
 
+/* Only while somebody looks: a browser has six connections for a server, and all tabs share them. */
 function listen() {
-  const events = new EventSource("/v1/events");
+  if (document.hidden || events) return;
+  events = new EventSource("/v1/events");
   events.addEventListener("queue", (event) => hear(JSON.parse(event.data)));
   events.addEventListener("workers", (event) => showWorkers(JSON.parse(event.data).workers));
   events.addEventListener("error", () => {
     heard = -Infinity; /* ask until it speaks again */
-    if (events.readyState === EventSource.CLOSED) setTimeout(listen, 5 * PERIOD); /* refused: later perhaps not */
+    if (events?.readyState !== EventSource.CLOSED) return; /* it tries again by itself */
+    events = null; /* refused: later perhaps not */
+    setTimeout(listen, 5 * PERIOD);
   });
+}
+
+function hush() {
+  events?.close();
+  events = null;
 }
 
 /* Something that asks at once instead of with the next round. */
@@ -318,5 +327,6 @@ for (const id of ["queue-actions", "album-actions", "tenants"])
 at("older").addEventListener("click", (event) => { offset = Number(event.target.dataset.next); now(show); });
 at("newest").addEventListener("click", () => { offset = 0; now(show); });
 at("more-dead").addEventListener("click", () => { deadShown = 1000; now(show); });
-refresh();
+document.addEventListener("visibilitychange", () => (document.hidden ? hush() : listen()));
 listen();
+setTimeout(refresh, PERIOD);

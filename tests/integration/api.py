@@ -9,6 +9,7 @@ import signal
 import ssl
 import subprocess
 import sys
+import time
 import uuid
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
@@ -260,6 +261,15 @@ class Api(fleet.Case):
         self.assertEqual((lines[0][:7], lines[1][:6], lines[2]), ("event: ", "data: ", "\n"))
         return lines[0][7:-1], json.loads(lines[1][6:])
 
+    def hear(self, stream, wanted, test):
+        """The data of the next event `wanted` that passes the test."""
+        until = time.monotonic() + fleet.PATIENCE
+        while time.monotonic() < until:
+            event, data = self.event(stream)
+            if event == wanted and test(data):
+                return data
+        self.fail(f"no {wanted} that is as it should be")
+
     def test_events(self):
         album = self.submit("a", 3)
         streams = [self.listen() for _ in range(3)]
@@ -270,21 +280,13 @@ class Api(fleet.Case):
             self.assertEqual([(t["tenant"], t["waiting"]) for t in seen["queue"]["tenants"]], [("default", 3)])
         worker = self.work(album, 0)
         for stream in streams: # what has changed is told
-            for _ in range(60):
-                event, data = self.event(stream)
-                if event == "queue" and data["albums"][0]["delivered"] == 3:
-                    break
-            else:
-                self.fail("not told")
-        for _ in range(60):
-            event, data = self.event(streams[0])
-            if event == "workers" and data["workers"] and data["workers"][0]["photos"] == 3:
-                break
-        self.assertEqual(data["workers"][0]["stage"], "idle")
+            self.hear(stream, "queue", lambda data: data["albums"][0]["delivered"] == 3)
+        data = self.hear(streams[0], "workers", lambda data: data["workers"] and data["workers"][0]["photos"] == 3
+            and data["workers"][0]["stage"] == "idle")
         self.assertGreater(data["workers"][0]["photos_per_second"], 0)
         worker.signal(signal.SIGTERM)
         worker.wait()
-        # so many may listen; who does not read costs the others nothing, and who has gone makes room
+        # so many may listen, and who has gone makes room
         more = [self.listen() for _ in range(29)]
         status, text, _ = self.ask("/v1/events")
         self.assertEqual(status, 503, text)
@@ -303,11 +305,7 @@ class Api(fleet.Case):
         fleet.wait_until(room, "room for one more")
         self.redis.process.kill()
         self.redis.process.wait()
-        for _ in range(60):
-            event, data = self.event(streams[1])
-            if event == "queue" and "error" in data:
-                break
-        self.assertIn("cannot connect", data["error"])
+        self.assertIn("cannot connect", self.hear(streams[1], "queue", lambda data: "error" in data)["error"])
         self.server.signal(signal.SIGTERM) # though some listen
         self.assertEqual(self.server.wait().code, 0)
 

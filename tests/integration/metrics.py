@@ -146,7 +146,8 @@ scrape_configs:
 
         def scraped():
             counts = self.query("sum by (outcome) (cloak_photos_total)")
-            return sum(counts.values()) == PHOTOS and self.query("cloak_queue_dead_photos") and counts
+            dead, failed = (list(self.query(q).values()) for q in ("sum(cloak_queue_dead_photos)", "sum(cloak_photo_failures_total)"))
+            return sum(counts.values()) == PHOTOS and dead == failed == [BROKEN] and counts
         counts = fleet.wait_until(scraped, "the last scrape")
         for outcome in ("cloaked", "no_face"):
             self.assertEqual(counts[outcome], status[outcome])

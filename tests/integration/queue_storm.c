@@ -464,6 +464,13 @@ TEST(full_server_drains) {
     cloak_error why = {.code = CLOAK_E_TRANSIENT, .text = "x"};
     bool dead;
     CHECK_OK(cloak_queue_finish(queue, &jobs[0], stats, 1, "{}", &error));
+    bool held = false;
+    CHECK_OK(cloak_queue_renew(queue, &jobs[1], 1, 30, &held, &error));
+    CHECK(held);
+    CHECK_OK(cloak_queue_beat(queue, "w1", "{}", &error));
+    cloak_load load;
+    CHECK_OK(cloak_queue_load(queue, &load, &error));
+    CHECK_INT(load.workers, 1);
     CHECK_OK(cloak_queue_fail(queue, &jobs[1], &why, 9, &dead, &error));
     CHECK_OK(cloak_queue_release(queue, &jobs[2], 1, &error));
     CHECK_OK(cloak_queue_recover(queue, NULL, true, &moved, &error));

@@ -6,6 +6,7 @@ local held = {}
 for i = 2, #ARGV, 2 do
     local value, token = redis.call('HGET', KEYS[1], ARGV[i]), ARGV[i + 1] .. ' '
     if value and string.sub(value, 1, #token) == token then
+        redis.call('ZREM', KEYS[2], ARGV[i]) -- a deletion first: a server that is full must let us renew
         redis.call('ZADD', KEYS[2], expiry, ARGV[i])
         held[i / 2] = 1
     else
