@@ -1,0 +1,187 @@
+#!/usr/bin/python3
+"""Whole albums through buckets: a fleet, `cloak run`, and going on from another machine."""
+import io
+import json
+import os
+import pathlib
+import random
+import signal
+import subprocess
+import sys
+import time
+
+from PIL import Image
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+import buckets  # noqa: E402
+import faults  # noqa: E402
+import fleet  # noqa: E402
+from buckets import Case, environment, faulty  # noqa: E402
+
+setUpModule, tearDownModule = buckets.start, buckets.stop
+
+# In the album from bucket to bucket; CLOAK_S3_PHOTOS=300 is what docs/operating.md quotes.
+PHOTOS = int(os.environ.get("CLOAK_S3_PHOTOS") or (40 if fleet.ASAN else 100))
+
+
+class Albums(Case):
+    def tiny(self, count, prefix):
+        """Photos of their own colours in the bucket; returns their keys below the prefix."""
+        keys = []
+        for i in range(count):
+            data = io.BytesIO()
+            Image.new("RGB", (48, 48), (i % 200 + 20, i // 200 + 30, 60)).save(data, "JPEG", quality=90)
+            keys.append(f"day {i // 50}/{i:03d}.jpg")
+            self.client.put_object(Bucket=self.bucket, Key=f"{prefix}/{keys[-1]}", Body=data.getvalue())
+        return keys
+
+    def test_bucket_to_bucket(self):
+        """A fleet of two, one of which is killed; the server restarts; one answer in twenty is 503."""
+        count = PHOTOS
+        keys = self.tiny(count, "in")
+        chance = random.Random(3)
+        refused = []
+
+        def rule(*_):
+            refused.append(chance.random() < 0.05)
+            return faults.s3_error(503, "SlowDown") if refused[-1] else None
+        home = {"XDG_STATE_HOME": str(self.folder / "state")}
+        redis = self.place.redis()
+        out = f"s3://{self.bucket}/out"
+        with faulty(rule) as proxy:
+            env = environment(proxy.url, CLOAK_REDIS=redis.url, **home)
+            submit = self.place.cloak("submit", f"s3://{self.bucket}/in", out, "--steps", "4", "--json", env=env)
+            self.assert_code(submit, 0)
+            self.assertEqual(submit.json["total"], count)
+            album = submit.json["album"]
+            variables = {k: v for k, v in env.items() if k.startswith(("AWS_", "XDG_", "no_proxy"))}
+            workers = [self.place.start_stub_worker(redis.url, f"w{i}", 0.02, "--lease", "5", CLOAK_STUB_SEES_ALL="1",
+                **variables) for i in range(2)]
+            status = lambda: self.place.cloak("status", album, "--json", env=env).json
+            fleet.wait_until(lambda: status()["delivered"] > count / 10, "some photos")
+            workers[0].process.kill()
+            buckets.server.kill_proxy()
+            time.sleep(0.5)
+            buckets.server.start_proxy()
+            workers.append(self.place.start_stub_worker(redis.url, "w2", 0.02, CLOAK_STUB_SEES_ALL="1", **variables))
+            end = fleet.wait_until(lambda: (s := status())["delivered"] + s["dead"] == count and s, "all photos", pause=0.5)
+            self.assertEqual((end["delivered"], end["dead"]), (count, 0))
+            self.assertTrue(end["books_balanced"])
+            audit = self.place.cloak("audit", album, "--json", env=env)
+            self.assert_code(audit, 0)
+            self.assertEqual((audit.json["checked"], audit.json["problems"]), (count, 0))
+            for worker in workers[1:]:
+                worker.signal(signal.SIGTERM)
+                self.assertEqual(worker.wait().code, 0)
+            self.assertGreater(sum(refused), count / 10)
+        want = {f"in/{k}" for k in keys} | {f"out/{k}" for k in keys} | {f"out/{k}.cloak.json" for k in keys}
+        self.assertEqual(set(self.keys()), want | {"out.cloak/manifest"})
+        self.assertEqual(self.uploads(), [])
+        receipt = json.loads(self.body(f"out/{keys[0]}.cloak.json"))
+        self.assertEqual((receipt["source"], receipt["destination"]), (f"s3://{self.bucket}/in", out))
+        self.from_another_machine(redis, out, album, keys)
+
+    def from_another_machine(self, redis, out, album, keys):
+        """The manifest is in the bucket: without this machine's copy everything goes on as before."""
+        env = environment(CLOAK_REDIS=redis.url, XDG_STATE_HOME=str(self.folder / "elsewhere"))
+        audit = self.place.cloak("audit", out, "--json", env=env)
+        self.assert_code(audit, 0)
+        self.assertEqual((audit.json["album"], audit.json["checked"]), (album, len(keys)))
+        again = self.place.cloak("submit", f"s3://{self.bucket}/in", out, "--steps", "4", "--json", env=env)
+        self.assert_code(again, 0)
+        self.assertEqual((again.json["album"], again.json["total"]), (album, len(keys)))
+        other = self.place.cloak("submit", f"s3://{self.bucket}/in", out, "--steps", "5", env=env)
+        self.assert_code(other, 2)
+        self.assertIn("another settings", other.err)
+
+    def test_folder_to_bucket_and_back(self):
+        """`cloak run`, with a real worker and a real photo."""
+        album, back = self.folder / "album", self.folder / "back"
+        album.mkdir()
+        face = fleet.portraits(1)[0]
+        (album / "one.jpg").write_bytes(face.read_bytes())
+        env = environment(XDG_STATE_HOME=str(self.folder / "state"))
+        first = self.place.cloak("run", album, f"s3://{self.bucket}/there", *fleet.RUN_FAST, "--json", env=env)
+        self.assertIn(first.code, (0, 3), str(first))
+        self.assertEqual(self.keys(), ["there.cloak/manifest", "there/one.jpg", "there/one.jpg.cloak.json"])
+        local = self.place.cloak("run", album, self.folder / "local", *fleet.RUN_FAST)
+        self.assertIn(local.code, (0, 3), str(local))
+        self.assertEqual(self.body("there/one.jpg"), (self.folder / "local/one.jpg").read_bytes())
+        again = self.place.cloak("run", f"s3://{self.bucket}/there", back, *fleet.RUN_FAST, "--json", env=env)
+        self.assertIn(again.code, (0, 3), str(again))
+        self.assertEqual([p.name for p in back.iterdir() if p.suffix == ".jpg"], ["one.jpg"])
+
+    def test_a_worker_without_keys_kills_no_photo(self):
+        keys = self.tiny(3, "in")
+        redis = self.place.redis()
+        env = environment(CLOAK_REDIS=redis.url, XDG_STATE_HOME=str(self.folder / "state"))
+        submit = self.place.cloak("submit", f"s3://{self.bucket}/in", f"s3://{self.bucket}/out", "--steps", "4", env=env)
+        self.assert_code(submit, 0)
+        variables = {k: v for k, v in env.items() if k.startswith(("AWS_", "no_proxy"))}
+        lacking = {**variables, "AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": ""}
+        poor = self.place.start_stub_worker(redis.url, "poor", 0, CLOAK_STUB_SEES_ALL="1", **lacking)
+        fleet.wait_until(lambda: poor.text().count("photo_failed") >= 3, "failures")
+        poor.signal(signal.SIGTERM)
+        poor.wait()
+        self.assertNotIn("photo_dead", poor.text())
+        rich = self.place.start_stub_worker(redis.url, "rich", 0, CLOAK_STUB_SEES_ALL="1", **variables)
+        status = lambda: self.place.cloak("status", submit.out.strip(), "--json", env=env).json
+        fleet.wait_until(lambda: status()["delivered"] == len(keys), "all photos", pause=0.3)
+        rich.signal(signal.SIGTERM)
+        self.assertEqual(rich.wait().code, 0)
+
+    def test_a_stop_is_heard_while_the_server_is_silent(self):
+        self.tiny(1, "in")
+        redis = self.place.redis()
+        env = environment(CLOAK_REDIS=redis.url, XDG_STATE_HOME=str(self.folder / "state"))
+        submit = self.place.cloak("submit", f"s3://{self.bucket}/in", f"s3://{self.bucket}/out", "--steps", "4", env=env)
+        with faulty(lambda *_: "hang") as proxy:
+            variables = {k: v for k, v in environment(proxy.url).items() if k.startswith(("AWS_", "no_proxy"))}
+            worker = self.place.start_stub_worker(redis.url, "w", 0, "--drain-seconds", "1", **variables)
+            fleet.wait_until(lambda: proxy.seen, "a request")
+            worker.signal(signal.SIGTERM)
+            self.assertEqual(worker.wait().code, 0) # on its own: the proxy hangs on for minutes
+            run = self.place.start_cloak("run", f"s3://{self.bucket}/in", self.folder / "out", env=environment(proxy.url))
+            fleet.wait_until(lambda: len(proxy.seen) > 1, "a request")
+            run.signal(signal.SIGINT)
+            self.assertEqual(run.wait().code, 130)
+        books = self.place.cloak("status", submit.out.strip(), "--json", env=env).json
+        self.assertEqual((books["waiting"], books["leased"], books["dead"]), (1, 0, 0))
+
+    def test_starting_afresh(self):
+        """What was removed from the bucket is not called done."""
+        self.tiny(2, "in")
+        env = environment(CLOAK_REDIS=self.place.redis().url, XDG_STATE_HOME=str(self.folder / "state"))
+        submit = lambda: self.place.cloak("submit", f"s3://{self.bucket}/in", f"s3://{self.bucket}/out", env=env)
+        first = submit()
+        self.assert_code(first, 0)
+        self.client.delete_object(Bucket=self.bucket, Key="out.cloak/manifest")
+        gone = submit()
+        self.assert_code(gone, 2)
+        self.assertIn("remove ", gone.err)
+        state = gone.err.split("remove ")[1].split(" as well")[0]
+        subprocess.run(["rm", "-r", state], check=True)
+        second = submit()
+        self.assert_code(second, 0)
+        self.assertNotEqual(first.out, second.out)
+        # another machine lists another album to the same output
+        self.tiny(1, "in2")
+        other = {**env, "XDG_STATE_HOME": str(self.folder / "elsewhere")}
+        self.client.delete_object(Bucket=self.bucket, Key="out.cloak/manifest")
+        self.assert_code(self.place.cloak("submit", f"s3://{self.bucket}/in2", f"s3://{self.bucket}/out", env=other), 0)
+        late = submit()
+        self.assert_code(late, 2)
+        self.assertIn("another album", late.err)
+
+    def test_refusals(self):
+        env = environment(XDG_STATE_HOME=str(self.folder / "state"), CLOAK_REDIS="redis://127.0.0.1:1")
+        for source, destination, says in [(self.place_url, self.place_url + "/", "the same"),
+                (self.place_url + "/a", self.place_url, "lies inside the output"),
+                ("s3://no-such-bucket/x", self.folder / "out", "NoSuchBucket")]:
+            run = self.place.cloak("run", source, destination, env=env)
+            self.assertNotEqual(run.code, 0)
+            self.assertIn(says, run.err)
+
+
+if __name__ == "__main__":
+    fleet.main()
