@@ -7,13 +7,13 @@
 #include <netinet/in.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 #include <unistd.h>
 
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
 
 #include "common/base/alloc.h"
+#include "common/base/host.h"
 #include "common/http/stream.h"
 
 enum { CONNECTIONS = 64, PATIENCE = 10, MEMORY = 16384, BACKLOG = 64 };
@@ -73,15 +73,8 @@ static bool may_enter(const cloak_http *server, struct MHD_Connection *connectio
 
 /* Whether the header Host names this machine's loopback. HTTP/1.0 may leave it out, browsers never do. */
 static bool is_local_host(struct MHD_Connection *connection) {
-    static const char *const names[] = {"localhost", "127.0.0.1", "[::1]"};
     const char *host = MHD_lookup_connection_value(connection, MHD_HEADER_KIND, "Host");
-    if (!host)
-        return true;
-    size_t n = host[0] == '[' ? strcspn(host, "]") + 1 : strcspn(host, ":");
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
-        if (strlen(names[i]) == n && strncasecmp(names[i], host, n) == 0)
-            return true;
-    return strncmp(host, "127.", 4) == 0 && strspn(host, "0123456789.") >= n;
+    return !host || cloak_host_is_local(host);
 }
 
 static bool has_body(struct MHD_Connection *connection) {

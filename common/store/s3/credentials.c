@@ -16,8 +16,8 @@
 #include "common/base/alloc.h"
 #include "common/base/clock.h"
 #include "common/base/file.h"
+#include "common/base/host.h"
 #include "common/base/text.h"
-#include "common/store/s3/place.h"
 #include "common/store/s3/profile.h"
 #include "common/store/s3/sigv4.h"
 #include "common/store/s3/xml.h"
@@ -135,7 +135,7 @@ static cloak_status from_web_identity(
     size_t length = 0;
     cloak_web_answer answer = {0};
     if (endpoint && strncasecmp(endpoint, "https://", 8) != 0 &&
-        (strncasecmp(endpoint, "http://", 7) != 0 || !cloak_s3_is_local(endpoint + 7)))
+        (strncasecmp(endpoint, "http://", 7) != 0 || !cloak_host_is_local(endpoint + 7)))
         return cloak_fail(error, CLOAK_E_USAGE,
             "AWS_ENDPOINT_URL_STS must begin with https://: keys would be lent in clear");
     cloak_status status =
@@ -186,7 +186,7 @@ static bool is_agent_address(const char *url) {
         if (strncmp(url + 7, places[i], n) == 0 && (url[7 + n] == '/' || url[7 + n] == ':'))
             return strchr(url, '@') == NULL;
     }
-    return cloak_s3_is_local(url + 7);
+    return cloak_host_is_local(url + 7);
 }
 
 static cloak_status from_container(cloak_s3_credentials *c, cloak_web *web, cloak_error *error) {

@@ -1,12 +1,12 @@
 /* From an s3:// URL and the environment to a server; see the header. */
 #include "common/store/s3/place.h"
 
-#include <arpa/inet.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
 #include "common/base/alloc.h"
+#include "common/base/host.h"
 #include "common/base/text.h"
 #include "common/store/s3/profile.h"
 #include "common/store/s3/sigv4.h"
@@ -46,19 +46,6 @@ static cloak_status parse_url(const char *url, cloak_s3_place *place, cloak_erro
     free(prefix);
     return fine ? CLOAK_OK
                 : refuse_url(url, "has empty, \".\" or \"..\" parts in its folder", error);
-}
-
-bool cloak_s3_is_local(const char *host) {
-    char name[40] = "";
-    struct in_addr address;
-    size_t n = host[0] == '[' ? strcspn(host, "]") + 1 : strcspn(host, ":/");
-    if (n >= sizeof name || (host[n] && host[n] != ':' && host[n] != '/') ||
-        (host[n] == ':' && host[n + 1 + strspn(host + n + 1, "0123456789")] != '/' &&
-            host[n + 1 + strspn(host + n + 1, "0123456789")]))
-        return false;
-    memcpy(name, host, n);
-    return strcasecmp(name, "localhost") == 0 || strcmp(name, "[::1]") == 0 ||
-           (inet_pton(AF_INET, name, &address) == 1 && ntohl(address.s_addr) >> 24 == 127);
 }
 
 /* Sets host, base and root by bucket, region, endpoint and style. */
@@ -109,7 +96,7 @@ static cloak_status check_endpoint(cloak_s3_place *place, cloak_error *error) {
         return cloak_fail(error, CLOAK_E_USAGE,
             "the S3 endpoint \"%s\" is no URL of a server: write https://HOST[:PORT] into AWS_ENDPOINT_URL_S3",
             endpoint);
-    if (!tls && !cloak_s3_is_local(host) && !(plain && strcmp(plain, "1") == 0))
+    if (!tls && !cloak_host_is_local(host) && !(plain && strcmp(plain, "1") == 0))
         return cloak_fail(error, CLOAK_E_USAGE,
             "the S3 endpoint %s would have photos sent unencrypted: use https://, or set CLOAK_S3_PLAIN=1 where the "
             "network in between is yours",

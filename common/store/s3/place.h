@@ -29,9 +29,6 @@ CLOAK_MUST_CHECK cloak_status cloak_s3_place_read(
     const char *url, cloak_s3_place *place, cloak_error *error);
 void cloak_s3_place_free(cloak_s3_place *place);
 
-/* Whether "host[:port]/…" is this very machine, where nobody can listen on the way. */
-bool cloak_s3_is_local(const char *host);
-
 /* The bucket turned out to be in another region of Amazon's. */
 void cloak_s3_place_move(cloak_s3_place *place, const char *region);
 
