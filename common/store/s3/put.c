@@ -10,7 +10,6 @@
 #include <strings.h>
 
 #include "common/base/alloc.h"
-#include "common/base/clock.h"
 #include "common/store/backend.h"
 #include "common/store/s3/s3.h"
 #include "common/store/s3/sigv4.h"
@@ -112,8 +111,7 @@ static cloak_status complete(cloak_s3 *s3, const char *key, const char *upload, 
     return status;
 }
 
-/* `key` is below the prefix. An upload that is gone already is fine. */
-static cloak_status abort_upload(cloak_s3 *s3, const char *key, const char *upload, cloak_error *error) {
+cloak_status cloak_s3_abort(cloak_s3 *s3, const char *key, const char *upload, cloak_error *error) {
     cloak_web_answer answer;
     char *query = cloak_format("uploadId=%s", upload);
     const cloak_s3_call call = {.method = "DELETE", .key = key, .query = query, .limit = MAX_ANSWER};
@@ -151,7 +149,7 @@ static cloak_status put_in_parts(
         free(whole);
     }
     if (status != CLOAK_OK && id)
-        (void)abort_upload(s3, key, id, NULL);
+        (void)cloak_s3_abort(s3, key, id, NULL);
     free(list);
     free(id);
     free(upload);
@@ -169,138 +167,5 @@ cloak_status cloak_s3_put(
     cloak_status status = cloak_s3_send(s3, &call, &answer, error);
     if (status == CLOAK_OK)
         free(answer.body);
-    return status;
-}
-
-/* --- uploads of the dead ------------------------------------------------------------------- */
-
-typedef struct {
-    char *key, *id; /* the key as the page has it */
-    int64_t begun_ns; /* 0 unknown */
-} Upload;
-
-/* A page of the uploads below the prefix. */
-typedef struct {
-    Upload *items, now; /* `now` is being read */
-    size_t count, room;
-    bool encoded, truncated, whole;
-} Uploads;
-
-static void upload_free(Upload *upload) {
-    free(upload->key);
-    free(upload->id);
-    *upload = (Upload){0};
-}
-
-static void uploads_free(Uploads *uploads) {
-    for (size_t i = 0; i < uploads->count; i++)
-        upload_free(&uploads->items[i]);
-    upload_free(&uploads->now);
-    free(uploads->items);
-    *uploads = (Uploads){0};
-}
-
-static void replace(char **text, const char *by) {
-    free(*text);
-    *text = cloak_strdup(by);
-}
-
-static void end_upload(Uploads *uploads) {
-    if (!uploads->now.key || !uploads->now.id) {
-        upload_free(&uploads->now);
-        return;
-    }
-    if (uploads->count == uploads->room) {
-        uploads->room = uploads->room ? uploads->room * 2 : 16;
-        uploads->items = cloak_realloc(uploads->items, uploads->room * sizeof *uploads->items);
-    }
-    uploads->items[uploads->count++] = uploads->now;
-    uploads->now = (Upload){0};
-}
-
-static bool take_upload(void *context, const char *parent, const char *name, const char *text) {
-    Uploads *uploads = context;
-    if (strcmp(parent, "Upload") == 0) {
-        if (strcmp(name, "Key") == 0)
-            replace(&uploads->now.key, text);
-        else if (strcmp(name, "UploadId") == 0)
-            replace(&uploads->now.id, text);
-        else if (strcmp(name, "Initiated") == 0)
-            uploads->now.begun_ns = cloak_s3_xml_time(text);
-    } else if (strcmp(name, "Upload") == 0) {
-        end_upload(uploads);
-    } else if (strcmp(parent, "") == 0) {
-        uploads->whole = strcmp(name, "ListMultipartUploadsResult") == 0;
-    } else if (strcmp(name, "IsTruncated") == 0) {
-        uploads->truncated = strcmp(text, "true") == 0;
-    } else if (strcmp(name, "EncodingType") == 0) {
-        uploads->encoded = strcmp(text, "url") == 0;
-    }
-    return true;
-}
-
-/* Reads the page of uploads behind `last` (zeroed for the first page). */
-static cloak_status read_uploads(cloak_s3 *s3, const Upload *last, Uploads *uploads, cloak_error *error) {
-    cloak_web_answer answer;
-    char *prefix = cloak_sigv4_encode(s3->place.prefix, 0);
-    char *key = cloak_sigv4_encode(last->key ? last->key : "", 0);
-    char *id = cloak_sigv4_encode(last->id ? last->id : "", 0);
-    char *query = *key ? cloak_format("encoding-type=url&key-marker=%s&prefix=%s&upload-id-marker=%s&uploads=",
-                             key, prefix, id)
-                       : cloak_format("encoding-type=url&prefix=%s&uploads=", prefix);
-    const cloak_s3_call call = {.method = "GET", .query = query, .limit = MAX_ANSWER};
-    cloak_status status = cloak_s3_send(s3, &call, &answer, error);
-    free(query);
-    free(id);
-    free(key);
-    free(prefix);
-    if (status != CLOAK_OK)
-        return status;
-    bool fine = cloak_s3_xml_walk(answer.body ? answer.body : "", answer.length, take_upload, uploads) && uploads->whole;
-    for (size_t i = 0; i < uploads->count && fine; i++)
-        fine = !uploads->encoded || cloak_s3_xml_unquote(uploads->items[i].key);
-    free(answer.body);
-    return fine ? CLOAK_OK
-                : cloak_s3_fail(s3, NULL, CLOAK_E_TRANSIENT, error, "the list of uploads cannot be read");
-}
-
-/* Aborts those of a page that are ours and old enough. */
-static cloak_status abort_old(cloak_s3 *s3, const Uploads *uploads, int64_t before_ns, cloak_store_ours ours,
-    void *context, cloak_error *error) {
-    const size_t n = strlen(s3->place.prefix);
-    cloak_status status = CLOAK_OK;
-    for (size_t i = 0; i < uploads->count && status == CLOAK_OK; i++) {
-        const Upload *upload = &uploads->items[i];
-        if (strncmp(upload->key, s3->place.prefix, n) != 0 || !cloak_store_key_ok(upload->key + n) ||
-            upload->begun_ns == 0 || upload->begun_ns > before_ns || !ours(context, upload->key + n))
-            continue;
-        char *id = cloak_sigv4_encode(upload->id, 0);
-        status = abort_upload(s3, upload->key + n, id, error);
-        free(id);
-    }
-    return status;
-}
-
-cloak_status cloak_s3_sweep(cloak_store *store, double seconds, cloak_store_ours ours, void *context,
-    cloak_error *error) {
-    enum { MAX_PAGES = 1000 };
-    cloak_s3 *s3 = store->state;
-    const int64_t before = (cloak_clock_system.wall_ms() - (int64_t)(seconds * 1000)) * 1000000;
-    Upload last = {0};
-    cloak_status status = CLOAK_OK;
-    bool more = true;
-    for (int page = 0; page < MAX_PAGES && more && status == CLOAK_OK; page++) {
-        Uploads uploads = {0};
-        status = read_uploads(s3, &last, &uploads, error);
-        if (status == CLOAK_OK)
-            status = abort_old(s3, &uploads, before, ours, context, error);
-        more = uploads.truncated && uploads.count;
-        if (more) {
-            upload_free(&last);
-            last = uploads.items[--uploads.count];
-        }
-        uploads_free(&uploads);
-    }
-    upload_free(&last);
     return status;
 }

@@ -52,6 +52,9 @@ CLOAK_MUST_CHECK cloak_status cloak_s3_send(
 cloak_status cloak_s3_fail(const cloak_s3 *s3, const char *key, cloak_status code, cloak_error *error,
     const char *text);
 
+/* Ends an upload in parts (its id percent-encoded), which is then gone with all its parts. One that is gone already is fine. */
+cloak_status cloak_s3_abort(cloak_s3 *s3, const char *key, const char *upload, cloak_error *error);
+
 /* The calls of backend.h that have a file of their own. */
 cloak_status cloak_s3_get(cloak_store *store, const char *key, size_t limit, void **bytes,
     size_t *length, cloak_error *error);
