@@ -58,3 +58,9 @@ cloak_status cloak_fail(cloak_error *error, cloak_status code, const char *forma
     }
     return code;
 }
+
+cloak_status cloak_error_spare_photo(cloak_error *error) {
+    error->code = CLOAK_E_TRANSIENT;
+    error->retryable = false;
+    return error->code;
+}

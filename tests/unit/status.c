@@ -34,6 +34,15 @@ TEST(errors_are_filled) {
     CHECK_INT(cloak_fail(NULL, CLOAK_E_USAGE, "nobody reads this"), CLOAK_E_USAGE);
 }
 
+TEST(photos_are_spared) {
+    cloak_error error;
+    CHECK_INT(cloak_fail(&error, CLOAK_E_PERMANENT, "the file of a token is gone"), CLOAK_E_PERMANENT);
+    CHECK_INT(cloak_error_spare_photo(&error), CLOAK_E_TRANSIENT);
+    CHECK_INT(error.code, CLOAK_E_TRANSIENT);
+    CHECK(!error.retryable);
+    CHECK_TEXT(error.text, "the file of a token is gone");
+}
+
 TEST(long_errors_stay_utf8) {
     for (int shift = 0; shift < 4; shift++) {
         char text[1200];

@@ -132,7 +132,7 @@ static bool may_pass(const char *code, long status) {
     for (size_t i = 0; i < sizeof codes / sizeof *codes; i++)
         if (strcmp(codes[i], code) == 0)
             return true;
-    return status == 408 || status == 429 || (status >= 500 && status != 501) ||
+    return cloak_web_may_pass(status) ||
            (status == 404 && !*code); /* of some proxy that has lost its server: S3's own has a code */
 }
 

@@ -57,7 +57,7 @@ static cloak_status ask(cloak_web *web, const cloak_web_request *request, const 
         status = cloak_fail(error, CLOAK_E_TRANSIENT, "no keys for S3: %s answers %ld%s%s", what,
             answer->status, message ? ": " : "", message ? message : "");
         if (error)
-            error->retryable = answer->status >= 500 || answer->status == 429;
+            error->retryable = cloak_web_may_pass(answer->status);
         free(message);
     }
     if (status != CLOAK_OK) {
@@ -126,24 +126,39 @@ static cloak_status take_json(
     return status;
 }
 
+/* The first line of a text, without spaces at its end, as a new string. */
+static char *first_line(const char *text) {
+    size_t n = strcspn(text, "\r\n");
+    while (n && text[n - 1] == ' ')
+        n--;
+    return cloak_format("%.*s", (int)n, text);
+}
+
+/* The token in a file; wipe() it. */
+static cloak_status read_token(const char *path, char **token, cloak_error *error) {
+    void *bytes = NULL;
+    size_t length = 0;
+    cloak_status status = cloak_file_read(path, MAX_TOKEN, &bytes, &length, error);
+    if (status == CLOAK_OK)
+        *token = first_line(bytes);
+    wipe(bytes);
+    return status;
+}
+
 static cloak_status from_web_identity(
     cloak_s3_credentials *c, cloak_web *web, const char *region, cloak_error *error) {
     const char *role = cloak_s3_environment("AWS_ROLE_ARN");
     const char *session = cloak_s3_environment("AWS_ROLE_SESSION_NAME");
     const char *endpoint = cloak_s3_environment("AWS_ENDPOINT_URL_STS");
-    void *token = NULL;
-    size_t length = 0;
+    char *token = NULL;
     cloak_web_answer answer = {0};
     if (endpoint && strncasecmp(endpoint, "https://", 8) != 0 &&
         (strncasecmp(endpoint, "http://", 7) != 0 || !cloak_host_is_local(endpoint + 7)))
         return cloak_fail(error, CLOAK_E_USAGE,
             "AWS_ENDPOINT_URL_STS must begin with https://: keys would be lent in clear");
-    cloak_status status =
-        cloak_file_read(cloak_s3_environment("AWS_WEB_IDENTITY_TOKEN_FILE"), MAX_TOKEN, &token, &length, error);
+    cloak_status status = read_token(cloak_s3_environment("AWS_WEB_IDENTITY_TOKEN_FILE"), &token, error);
     if (status != CLOAK_OK)
         return status;
-    while (length && strchr("\r\n ", ((char *)token)[length - 1]))
-        ((char *)token)[--length] = 0;
     char *url = endpoint ? cloak_format("%s/", endpoint) : cloak_format("https://sts.%s.amazonaws.com%s/", region, strncmp(region, "cn-", 3) == 0 ? ".cn" : "");
     char *role_text = cloak_sigv4_encode(role, 0), *token_text = cloak_sigv4_encode(token, 0);
     char *session_text = cloak_sigv4_encode(session ? session : "cloakfleet", 0);
@@ -192,31 +207,30 @@ static bool is_agent_address(const char *url) {
 static cloak_status from_container(cloak_s3_credentials *c, cloak_web *web, cloak_error *error) {
     const char *relative = cloak_s3_environment("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI");
     const char *full = cloak_s3_environment("AWS_CONTAINER_CREDENTIALS_FULL_URI");
-    const char *token = cloak_s3_environment("AWS_CONTAINER_AUTHORIZATION_TOKEN");
+    const char *given = cloak_s3_environment("AWS_CONTAINER_AUTHORIZATION_TOKEN");
     const char *token_file = cloak_s3_environment("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE");
-    void *read = NULL;
-    size_t length = 0;
+    char *url = relative ? cloak_format("http://169.254.170.2%s", relative) : cloak_strdup(full), *token = NULL;
     cloak_web_answer answer = {0};
-    char *url = relative ? cloak_format("http://169.254.170.2%s", relative) : cloak_strdup(full);
     cloak_status status = CLOAK_OK;
     if (!is_agent_address(url))
         status = cloak_fail(error, CLOAK_E_USAGE,
             "AWS_CONTAINER_CREDENTIALS_FULL_URI: keys are asked for over https, or on this machine");
-    if (status == CLOAK_OK && token_file)
-        status = cloak_file_read(token_file, MAX_TOKEN, &read, &length, error);
+    else if (token_file)
+        status = read_token(token_file, &token, error);
+    else if (given)
+        token = first_line(given);
     if (status == CLOAK_OK) {
-        const char *bearer = read ? read : token;
-        char *header = cloak_format("Authorization: %.*s", (int)strcspn(bearer ? bearer : "", "\r\n"), bearer ? bearer : "");
+        char *header = cloak_format("Authorization: %s", token ? token : "");
         const char *headers[] = {header};
         const cloak_web_request request = {.method = "GET", .url = url, .headers = headers,
-            .header_count = bearer ? 1 : 0, .limit = MAX_ANSWER, .seconds = 5, .direct = true};
+            .header_count = token ? 1 : 0, .limit = MAX_ANSWER, .seconds = 5, .direct = true};
         status = ask(web, &request, "the container's agent", &answer, error);
         wipe(header);
     }
     if (status == CLOAK_OK)
         status = take_json(answer.body, "the container's agent", c, error);
     wipe(answer.body);
-    wipe(read);
+    wipe(token);
     free(url);
     return status;
 }
@@ -242,7 +256,7 @@ static cloak_status from_machine(cloak_s3_credentials *c, cloak_web *web, cloak_
         status = ask(web, &request, what, &answer, error);
     }
     if (status == CLOAK_OK) {
-        role = cloak_format("%.*s", (int)strcspn(answer.body ? answer.body : "", "\r\n"), answer.body ? answer.body : "");
+        role = first_line(answer.body ? answer.body : "");
         free(answer.body);
         free(url);
         url = cloak_format("%s/meta-data/iam/security-credentials/%s", base, role);
@@ -296,10 +310,8 @@ cloak_status cloak_s3_credentials_fresh(
         status = cloak_fail(error, CLOAK_E_USAGE,
             "half of the keys for S3 is missing: the %s is set, the %s is not",
             loaded.access_key ? "access key id" : "secret key", loaded.access_key ? "secret key" : "access key id");
-    if (status == CLOAK_E_PERMANENT) { /* a file of a token: never the photo's fault */
-        error->code = status = CLOAK_E_TRANSIENT;
-        error->retryable = false;
-    }
+    if (status == CLOAK_E_PERMANENT) /* a file of a token */
+        status = cloak_error_spare_photo(error);
     if (status != CLOAK_OK) {
         cloak_s3_credentials_free(&loaded);
         return c->access_key && !renew && c->expires > now ? CLOAK_OK : status;

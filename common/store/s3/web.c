@@ -207,6 +207,10 @@ cloak_status cloak_web_send(
     return CLOAK_E_TRANSIENT;
 }
 
+bool cloak_web_may_pass(long status) {
+    return status == 408 || status == 429 || (status >= 500 && status != 501);
+}
+
 const char *cloak_web_header(const cloak_web *web, const char *name) {
     struct curl_header *header = NULL;
     return curl_easy_header(web->curl, name, 0, CURLH_HEADER, -1, &header) == CURLHE_OK ? header->value : NULL;

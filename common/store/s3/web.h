@@ -43,6 +43,9 @@ void cloak_web_free(cloak_web *web);
 CLOAK_MUST_CHECK cloak_status cloak_web_send(
     cloak_web *web, const cloak_web_request *request, cloak_web_answer *answer, cloak_error *error);
 
+/* Whether a request that was answered with this status may be answered otherwise in a moment (RFC 9110, 15.5 and 15.6). */
+bool cloak_web_may_pass(long status);
+
 /* A header of the last answer, or NULL. Borrowed until the next exchange. */
 const char *cloak_web_header(const cloak_web *web, const char *name);
 
