@@ -12,6 +12,7 @@ class Faults:
       None              pass on
       "drop"            pass on, and close the connection without the answer
       "cut"             pass on, and close the connection half way through the answer's body
+      "spoil"           pass on with a body whose middle byte is another one
       "hang"            pass nothing on and wait until the proxy is closed
       (status, headers, body)   answer this, and pass nothing on
     `seen` lists (method, path, headers) of all requests.
@@ -70,7 +71,10 @@ class Faults:
         elif isinstance(fault, tuple):
             self.answer(request, fault[0], list(fault[1].items()), fault[2])
         else:
-            self.forward(request, body, fault)
+            if fault == "spoil":
+                body = bytearray(body)
+                body[len(body) // 2] ^= 1
+            self.forward(request, bytes(body), fault)
 
     def forward(self, request, body, fault):
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=300)

@@ -1,7 +1,8 @@
 /* Calls a store from scripts: one call of common/store/store.h per run.
  *   store_tool URL get KEY LIMIT      the object to stdout
  *   store_tool URL put KEY            stdin to the object
- *   store_tool URL stat KEY           "SIZE MODIFIED_NS"
+ *   store_tool URL put_if KEY VERSION the same on that condition, and prints the new version
+ *   store_tool URL stat KEY           "SIZE MODIFIED_NS VERSION"
  *   store_tool URL list               "SIZE KEY" and NUL per object, "! PROBLEM KEY" and NUL per problem
  *   store_tool URL remove KEY
  *   store_tool URL sweep SECONDS BEGINNING     of keys that begin so
@@ -53,10 +54,17 @@ static cloak_status call(cloak_store *store, const char *verb, const char *key, 
     } else if (strcmp(verb, "put") == 0) {
         bytes = read_input(&length);
         status = cloak_store_put(store, key, bytes, length, error);
+    } else if (strcmp(verb, "put_if") == 0) {
+        char version[CLOAK_STORE_VERSION_SIZE];
+        snprintf(version, sizeof version, "%s", number);
+        bytes = read_input(&length);
+        status = cloak_store_put_if(store, key, bytes, length, version, error);
+        if (status == CLOAK_OK)
+            printf("%s\n", version);
     } else if (strcmp(verb, "stat") == 0) {
         status = cloak_store_stat(store, key, &info, error);
         if (status == CLOAK_OK)
-            printf("%" PRIu64 " %" PRId64 "\n", info.size, info.modified_ns);
+            printf("%" PRIu64 " %" PRId64 " %s\n", info.size, info.modified_ns, info.version);
     } else if (strcmp(verb, "list") == 0) {
         status = cloak_store_list(store, print, NULL, error);
     } else if (strcmp(verb, "remove") == 0) {

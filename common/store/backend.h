@@ -27,6 +27,8 @@ typedef struct {
         cloak_error *error);
     /* NULL where a call's own error tells it. */
     bool (*reachable)(const cloak_store *store);
+    cloak_status (*put_if)(cloak_store *store, const char *key, const void *bytes, size_t length, char *version,
+        cloak_error *error); /* or NULL */
 } cloak_store_backend;
 
 struct cloak_store {

@@ -108,8 +108,8 @@ static cloak_status folder_put(
 }
 
 cloak_store_info cloak_folder_info(const struct stat *info) {
-    return (cloak_store_info){(uint64_t)info->st_size,
-        (int64_t)info->st_mtim.tv_sec * 1000000000 + info->st_mtim.tv_nsec};
+    return (cloak_store_info){.size = (uint64_t)info->st_size,
+        .modified_ns = (int64_t)info->st_mtim.tv_sec * 1000000000 + info->st_mtim.tv_nsec};
 }
 
 static cloak_status folder_stat(
@@ -160,4 +160,4 @@ static bool folder_reachable(const cloak_store *store) {
 }
 
 const cloak_store_backend cloak_store_folder = {"file", folder_open, NULL, folder_get, folder_put,
-    folder_stat, cloak_folder_list, folder_remove, cloak_folder_sweep, folder_reachable};
+    folder_stat, cloak_folder_list, folder_remove, cloak_folder_sweep, folder_reachable, NULL};

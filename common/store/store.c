@@ -95,6 +95,14 @@ cloak_status cloak_store_put(
     return status ? status : store->backend->put(store, key, bytes, length, error);
 }
 
+cloak_status cloak_store_put_if(cloak_store *store, const char *key, const void *bytes, size_t length,
+    char version[CLOAK_STORE_VERSION_SIZE], cloak_error *error) {
+    cloak_status status = check_key(key, error);
+    if (status == CLOAK_OK && !store->backend->put_if)
+        status = cloak_fail(error, CLOAK_E_USAGE, "%s is a folder: nothing is put there on a condition", store->place);
+    return status ? status : store->backend->put_if(store, key, bytes, length, version, error);
+}
+
 cloak_status cloak_store_stat(
     cloak_store *store, const char *key, cloak_store_info *info, cloak_error *error) {
     cloak_status status = check_key(key, error);

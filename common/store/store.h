@@ -15,9 +15,12 @@
 
 typedef struct cloak_store cloak_store;
 
+enum { CLOAK_STORE_VERSION_SIZE = 128 };
+
 typedef struct {
     uint64_t size;      /* bytes */
     int64_t modified_ns; /* nanoseconds since the epoch */
+    char version[CLOAK_STORE_VERSION_SIZE]; /* what a bucket calls this very content (its ETag); "" in listings and folders */
 } cloak_store_info;
 
 /* Called for each object. `key` and `info` are borrowed for the call. `problem` is NULL, or says
@@ -48,7 +51,15 @@ CLOAK_MUST_CHECK cloak_status cloak_store_get(cloak_store *store, const char *ke
 CLOAK_MUST_CHECK cloak_status cloak_store_put(
     cloak_store *store, const char *key, const void *bytes, size_t length, cloak_error *error);
 
-/* Size and time of an object; CLOAK_E_PERMANENT when it is not there. */
+/* The same for a bucket, if `version` is still what is there ("" for nothing): what another has put since is not replaced,
+ * CLOAK_E_FENCED. What is there is looked at first, and the server asked to put on that condition (If-None-Match, If-Match);
+ * one that cannot leaves a gap of one request between the two. An object that is there already with these bytes is
+ * success, since an answer that got lost leaves one. `version` is then the new one, or "" where the server did not say.
+ * A folder is CLOAK_E_USAGE: what needs this has a lock there. */
+CLOAK_MUST_CHECK cloak_status cloak_store_put_if(cloak_store *store, const char *key, const void *bytes, size_t length,
+    char version[CLOAK_STORE_VERSION_SIZE], cloak_error *error);
+
+/* Size, time and version of an object; CLOAK_E_PERMANENT when it is not there. */
 CLOAK_MUST_CHECK cloak_status cloak_store_stat(
     cloak_store *store, const char *key, cloak_store_info *info, cloak_error *error);
 

@@ -52,6 +52,8 @@ static cloak_status sign_and_send(
         headers[count++] = (cloak_sigv4_header){"range", call->range};
     if (call->if_match)
         headers[count++] = (cloak_sigv4_header){"if-match", call->if_match};
+    if (call->if_none_match)
+        headers[count++] = (cloak_sigv4_header){"if-none-match", call->if_none_match};
     qsort(headers, count, sizeof *headers, by_name);
 
     char *name = call->key ? cloak_format("/%s%s", s3->place.prefix, call->key) : cloak_strdup("");
@@ -127,7 +129,7 @@ static char *advise(const cloak_s3 *s3, const char *code, long status) {
 
 static bool may_pass(const char *code, long status) {
     static const char *const codes[] = {"SlowDown", "RequestTimeout", "InternalError",
-        "ServiceUnavailable", "OperationAborted", "TooManyRequests", "IncompleteBody", "BadDigest",
+        "ServiceUnavailable", "OperationAborted", "ConditionalRequestConflict", "TooManyRequests", "IncompleteBody", "BadDigest",
         "XAmzContentSHA256Mismatch"};
     for (size_t i = 0; i < sizeof codes / sizeof *codes; i++)
         if (strcmp(codes[i], code) == 0)
@@ -174,8 +176,9 @@ static cloak_status refuse(cloak_s3 *s3, const cloak_s3_call *call, const cloak_
     char *text = cloak_format("the server answers %ld%s%s%s%s%s", answer->status, *known ? " " : "", shown_code,
         *shown ? ": " : "", shown, what);
     bool of_the_photo = strcmp(known, "NoSuchKey") == 0 || strcmp(known, "InvalidObjectState") == 0;
-    cloak_status status =
-        cloak_s3_fail(s3, call->key, of_the_photo ? CLOAK_E_PERMANENT : CLOAK_E_TRANSIENT, error, text);
+    bool of_another = answer->status == 412 && strcmp(call->method, "GET") != 0;
+    cloak_status status = cloak_s3_fail(s3, call->key,
+        of_the_photo ? CLOAK_E_PERMANENT : of_another ? CLOAK_E_FENCED : CLOAK_E_TRANSIENT, error, text);
     error->retryable = may_pass(known, answer->status);
     if (wants_new_keys(known) && !s3->expired)
         error->retryable = s3->expired = true;

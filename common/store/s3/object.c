@@ -1,4 +1,5 @@
 /* Looks at an object, and removes one; see s3.h. */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -6,6 +7,11 @@
 #include "common/store/s3/s3.h"
 
 enum { MAX_ANSWER = 1 << 20 };
+
+void cloak_s3_version(const char *etag, char version[CLOAK_STORE_VERSION_SIZE]) {
+    bool fits = etag && strlen(etag) < CLOAK_STORE_VERSION_SIZE;
+    snprintf(version, CLOAK_STORE_VERSION_SIZE, "%s", fits ? etag : "");
+}
 
 cloak_status cloak_s3_stat(cloak_s3 *s3, const char *key, cloak_store_info *info, cloak_error *error) {
     cloak_web_answer answer;
@@ -21,6 +27,7 @@ cloak_status cloak_s3_stat(cloak_s3 *s3, const char *key, cloak_store_info *info
         return cloak_s3_fail(s3, key, CLOAK_E_TRANSIENT, error, "the server does not say how large it is");
     info->size = strtoull(size, NULL, 10);
     info->modified_ns = date && strptime(date, "%a, %d %b %Y %H:%M:%S GMT", &parts) ? (int64_t)timegm(&parts) * 1000000000 : 0;
+    cloak_s3_version(cloak_web_header(s3->web, "ETag"), info->version);
     return CLOAK_OK;
 }
 

@@ -84,25 +84,41 @@ static bool is_there(cloak_s3 *s3, const char *key, uint64_t size, int parts) {
     return etag && length >= (size_t)n && strncmp(etag + length - n, ending, (size_t)n) == 0;
 }
 
+/* Fills in what a call depends on. A weak ETag cannot be a condition (RFC 9110, 13.1.1). */
+static void depend_on(const cloak_s3_condition *condition, cloak_s3_call *call) {
+    const char *version = condition->version;
+    if (version && !*version)
+        call->if_none_match = "*";
+    else if (version && *version == '"')
+        call->if_match = version;
+}
+
 /* Once more whole, now as an object. The answer may be 200 and an error all the same. When it gets
- * lost, the next attempt finds no such upload: then the object tells which of the two it was. */
+ * lost, the next attempt finds no such upload: then the object tells which of the two it was, unless others may have put
+ * one like it. */
 static cloak_status complete(cloak_s3 *s3, const char *key, const char *upload, const char *list,
-    uint64_t size, int parts, cloak_error *error) {
+    uint64_t size, int parts, cloak_s3_condition *condition, cloak_error *error) {
     cloak_s3_tries tries = {0};
     cloak_error why = {0};
     cloak_status status;
     char *query = cloak_format("uploadId=%s", upload);
-    const cloak_s3_call call = {.method = "POST", .key = key, .query = query, .content_type = "application/xml",
+    cloak_s3_call call = {.method = "POST", .key = key, .query = query, .content_type = "application/xml",
         .body = list, .body_length = strlen(list), .limit = MAX_ANSWER};
+    depend_on(condition, &call);
     do {
         cloak_web_answer answer;
         status = cloak_s3_try(s3, &call, &answer, &why);
         if (status == CLOAK_OK && !is_completed(&answer)) {
             status = cloak_s3_fail(s3, key, CLOAK_E_TRANSIENT, &why, "the server did not put the parts together");
             why.retryable = true;
-        } else if (status != CLOAK_OK && tries.failed && answer.status == 404 && is_there(s3, key, size, parts)) {
+        } else if (status == CLOAK_OK) {
+            char *etag = cloak_s3_xml_text(answer.body, answer.length, NULL, "ETag");
+            cloak_s3_version(etag, condition->after);
+            free(etag);
+        } else if (tries.failed && answer.status == 404 && !condition->version && is_there(s3, key, size, parts)) {
             status = CLOAK_OK;
         }
+        condition->answered = answer.status;
         free(answer.body);
     } while (status != CLOAK_OK && cloak_s3_again(s3, &tries, &why));
     free(query);
@@ -124,8 +140,8 @@ cloak_status cloak_s3_abort(cloak_s3 *s3, const char *key, const char *upload, c
     return status;
 }
 
-static cloak_status put_in_parts(
-    cloak_s3 *s3, const char *key, const char *bytes, size_t length, cloak_error *error) {
+static cloak_status write_in_parts(cloak_s3 *s3, const char *key, const char *bytes, size_t length,
+    cloak_s3_condition *condition, cloak_error *error) {
     char *upload = NULL, *list = cloak_strdup("<CompleteMultipartUpload>");
     cloak_status status = length / PART < MAX_PARTS
                               ? begin(s3, key, &upload, error)
@@ -145,7 +161,7 @@ static cloak_status put_in_parts(
     }
     if (status == CLOAK_OK) {
         char *whole = cloak_format("%s</CompleteMultipartUpload>", list);
-        status = complete(s3, key, id, whole, length, parts, error);
+        status = complete(s3, key, id, whole, length, parts, condition, error);
         free(whole);
     }
     if (status != CLOAK_OK && id)
@@ -156,16 +172,25 @@ static cloak_status put_in_parts(
     return status;
 }
 
-cloak_status cloak_s3_put(
-    cloak_store *store, const char *key, const void *bytes, size_t length, cloak_error *error) {
-    cloak_s3 *s3 = store->state;
+cloak_status cloak_s3_write(cloak_s3 *s3, const char *key, const void *bytes, size_t length,
+    cloak_s3_condition *condition, cloak_error *error) {
     cloak_web_answer answer;
     if (length > WHOLE_MAX)
-        return put_in_parts(s3, key, bytes, length, error);
-    const cloak_s3_call call = {.method = "PUT", .key = key, .content_type = content_type(key),
+        return write_in_parts(s3, key, bytes, length, condition, error);
+    cloak_s3_call call = {.method = "PUT", .key = key, .content_type = content_type(key),
         .body = length ? bytes : "", .body_length = length, .limit = MAX_ANSWER};
+    depend_on(condition, &call);
     cloak_status status = cloak_s3_send(s3, &call, &answer, error);
-    if (status == CLOAK_OK)
-        free(answer.body);
-    return status;
+    condition->answered = answer.status;
+    if (status != CLOAK_OK)
+        return status;
+    cloak_s3_version(cloak_web_header(s3->web, "ETag"), condition->after);
+    free(answer.body);
+    return CLOAK_OK;
+}
+
+cloak_status cloak_s3_put(
+    cloak_store *store, const char *key, const void *bytes, size_t length, cloak_error *error) {
+    cloak_s3_condition nothing = {0};
+    return cloak_s3_write(store->state, key, bytes, length, &nothing, error);
 }

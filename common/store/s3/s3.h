@@ -20,7 +20,7 @@ typedef struct {
     const char *key;   /* below the store's prefix; NULL for the bucket itself */
     const char *query; /* sorted and encoded (sigv4.h); NULL for none */
     const char *content_type;
-    const char *range, *if_match; /* headers, or NULL */
+    const char *range, *if_match, *if_none_match; /* headers, or NULL */
     const void *body;
     size_t body_length;
     size_t limit; /* of the answer's body */
@@ -35,7 +35,7 @@ typedef struct {
 /* Signs and sends once. CLOAK_OK means an answer of 2xx. Otherwise the error names bucket and key
  * and says what to do, and its `retryable` is true where the same call may go better in a moment;
  * `*answer` has the status, and what came of the body (free it in any case). An object that is not there is
- * CLOAK_E_PERMANENT. `error` must not be NULL. */
+ * CLOAK_E_PERMANENT, a write whose condition does not hold CLOAK_E_FENCED. `error` must not be NULL. */
 CLOAK_MUST_CHECK cloak_status cloak_s3_try(
     cloak_s3 *s3, const cloak_s3_call *call, cloak_web_answer *answer, cloak_error *error);
 
@@ -55,11 +55,27 @@ cloak_status cloak_s3_fail(const cloak_s3 *s3, const char *key, cloak_status cod
 /* Ends an upload in parts (its id percent-encoded), which is then gone with all its parts. One that is gone already is fine. */
 cloak_status cloak_s3_abort(cloak_s3 *s3, const char *key, const char *upload, cloak_error *error);
 
+/* What a write depends on, and what became of it. */
+typedef struct {
+    const char *version; /* NULL: on nothing; "": that nothing is there; else that this is */
+    long answered;       /* after a failure: the last answer's status */
+    char after[CLOAK_STORE_VERSION_SIZE]; /* after success: the version that was written; "" unknown */
+} cloak_s3_condition;
+
+/* Writes an object, in one request or in parts. */
+cloak_status cloak_s3_write(cloak_s3 *s3, const char *key, const void *bytes, size_t length,
+    cloak_s3_condition *condition, cloak_error *error);
+
+/* Copies an ETag as a version; "" for none, or one that is too long. */
+void cloak_s3_version(const char *etag, char version[CLOAK_STORE_VERSION_SIZE]);
+
 /* The calls of backend.h that have a file of their own. */
 cloak_status cloak_s3_get(cloak_store *store, const char *key, size_t limit, void **bytes,
     size_t *length, cloak_error *error);
 cloak_status cloak_s3_put(
     cloak_store *store, const char *key, const void *bytes, size_t length, cloak_error *error);
+cloak_status cloak_s3_put_if(cloak_store *store, const char *key, const void *bytes, size_t length, char *version,
+    cloak_error *error);
 cloak_status cloak_s3_stat(cloak_s3 *s3, const char *key, cloak_store_info *info, cloak_error *error);
 cloak_status cloak_s3_remove(cloak_s3 *s3, const char *key, cloak_error *error);
 cloak_status cloak_s3_sweep(cloak_store *store, double seconds, cloak_store_ours ours, void *context,

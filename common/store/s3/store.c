@@ -68,6 +68,12 @@ static cloak_status s3_put(
     return status ? status : cloak_s3_put(store, key, bytes, length, error);
 }
 
+static cloak_status s3_put_if(cloak_store *store, const char *key, const void *bytes, size_t length, char *version,
+    cloak_error *error) {
+    cloak_status status = check_key(store->state, key, error);
+    return status ? status : cloak_s3_put_if(store, key, bytes, length, version, error);
+}
+
 static cloak_status s3_stat(
     cloak_store *store, const char *key, cloak_store_info *info, cloak_error *error) {
     cloak_status status = check_key(store->state, key, error);
@@ -80,4 +86,4 @@ static cloak_status s3_remove(cloak_store *store, const char *key, cloak_error *
 }
 
 const cloak_store_backend cloak_store_s3 = {"s3", s3_open, s3_close, s3_get, s3_put, s3_stat, cloak_s3_list,
-    s3_remove, cloak_s3_sweep, NULL};
+    s3_remove, cloak_s3_sweep, NULL, s3_put_if};
