@@ -43,7 +43,12 @@ char *cloak_state_folder(const cloak_store *out) {
 
 /* --- the copy beside a bucket -------------------------------------------------------------- */
 
-/* Names of files in the state folder: the manifest, and a mark that a copy of it was once kept. */
+/* DESIGN. A manifest only grows, and the copy is never longer than what its keeper has. The file `kept` holds
+ * the version (store.h) of the copy with which the manifest here was last compared: as long as the bucket has that
+ * version, there is nothing to fetch, and the copy is put only if it still is that one when the server gets it. The file says as
+ * well that a copy was there once. */
+
+/* Names of files in the state folder. */
 static const char manifest_name[] = "manifest", mark_name[] = "kept";
 
 static char *path_in_state(const cloak_store *out, const char *name) {
@@ -62,29 +67,33 @@ static cloak_status open_beside(const cloak_store *out, cloak_store **beside, cl
     return status;
 }
 
-/* The copy's bytes; `*bytes` is NULL where there is none. */
-static cloak_status read_copy(
-    const cloak_store *out, void **bytes, size_t *length, cloak_error *error) {
-    cloak_store *beside = NULL;
-    *bytes = NULL;
-    *length = 0;
-    cloak_status status = open_beside(out, &beside, error);
-    if (status == CLOAK_OK)
-        status = cloak_store_get(beside, manifest_name, MAX_MANIFEST, bytes, length, error);
-    if (status == CLOAK_E_PERMANENT) /* the bucket answers, and has none */
-        status = CLOAK_OK;
-    cloak_store_close(beside);
+typedef struct {
+    void *bytes;
+    size_t length;
+} Text;
+
+/* A file of the state folder; no bytes where there is none. */
+static cloak_status read_own(const cloak_store *out, const char *name, Text *text, cloak_error *error) {
+    char *path = path_in_state(out, name);
+    *text = (Text){0};
+    cloak_status status =
+        access(path, F_OK) == 0 ? cloak_file_read(path, MAX_MANIFEST, &text->bytes, &text->length, error) : CLOAK_OK;
+    free(path);
     return status;
 }
 
-static cloak_status read_own(const cloak_store *out, void **bytes, size_t *length, cloak_error *error) {
-    char *path = path_in_state(out, manifest_name);
-    *bytes = NULL;
-    *length = 0;
-    cloak_status status =
-        access(path, F_OK) == 0 ? cloak_file_read(path, MAX_MANIFEST, bytes, length, error) : CLOAK_OK;
+static cloak_status write_own(const cloak_store *out, const char *name, const void *bytes, size_t length, cloak_error *error) {
+    char *path = path_in_state(out, name);
+    cloak_status status = cloak_file_write(path, bytes, length, error);
     free(path);
     return status;
+}
+
+/* Looks at the copy: `*info` is all zero where there is none. */
+static cloak_status look(cloak_store *beside, cloak_store_info *info, cloak_error *error) {
+    *info = (cloak_store_info){0};
+    cloak_status status = cloak_store_stat(beside, manifest_name, info, error);
+    return status == CLOAK_E_PERMANENT ? CLOAK_OK : status; /* the bucket answers, and has none */
 }
 
 static cloak_status differ(const cloak_store *out, cloak_error *error) {
@@ -107,70 +116,105 @@ static cloak_status is_gone(const cloak_store *out, cloak_error *error) {
 }
 
 /* One that is the other, grown longer. */
-static bool agree(const void *a, size_t a_length, const void *b, size_t b_length) {
-    size_t common = a_length < b_length ? a_length : b_length;
-    return common == 0 || memcmp(a, b, common) == 0;
+static bool agree(const Text *a, const Text *b) {
+    size_t common = a->length < b->length ? a->length : b->length;
+    return common == 0 || memcmp(a->bytes, b->bytes, common) == 0;
 }
 
-cloak_status cloak_state_fetch(const cloak_store *out, cloak_error *error) {
-    void *copy = NULL, *own = NULL;
-    size_t copy_length = 0, own_length = 0;
-    if (cloak_store_is_folder(out))
-        return CLOAK_OK;
-    char *path = path_in_state(out, manifest_name), *mark = path_in_state(out, mark_name);
-    cloak_status status = read_copy(out, &copy, &copy_length, error);
+/* The manifest as it is here, and what is known of its copy. */
+typedef struct {
+    cloak_store *beside;
+    Text own, mark;
+    cloak_store_info copy;
+    bool compared; /* the copy agrees with `own` */
+} Manifest;
+
+static void manifest_free(Manifest *m) {
+    cloak_store_close(m->beside);
+    free(m->own.bytes);
+    free(m->mark.bytes);
+}
+
+/* Reads what is here and looks at the copy. Free in any case. */
+static cloak_status manifest_read(const cloak_store *out, Manifest *m, cloak_error *error) {
+    *m = (Manifest){0};
+    cloak_status status = open_beside(out, &m->beside, error);
     if (status == CLOAK_OK)
-        status = read_own(out, &own, &own_length, error);
-    if (status == CLOAK_OK && !copy && own_length && access(mark, F_OK) == 0)
-        status = is_gone(out, error);
-    if (status == CLOAK_OK && !agree(own, own_length, copy, copy_length))
-        status = differ(out, error);
-    if (status == CLOAK_OK && copy_length > own_length)
-        status = cloak_file_write(path, copy, copy_length, error);
-    free(own);
-    free(copy);
-    free(mark);
-    free(path);
+        status = read_own(out, manifest_name, &m->own, error);
+    if (status == CLOAK_OK)
+        status = read_own(out, mark_name, &m->mark, error);
+    if (status == CLOAK_OK)
+        status = look(m->beside, &m->copy, error);
+    if (status == CLOAK_OK)
+        m->compared = !*m->copy.version || (m->mark.length && m->own.length >= m->copy.size &&
+                                               strcmp(m->mark.bytes, m->copy.version) == 0);
     return status;
 }
 
-/* S3 has no lock, and not every server conditional writes: what another machine has kept meanwhile is looked at just
- * before. */
-cloak_status cloak_state_save(const cloak_store *out, cloak_error *error) {
-    cloak_store *beside = NULL;
-    void *own = NULL, *copy = NULL;
-    size_t own_length = 0, copy_length = 0;
+/* Gets a copy that was not compared yet, and takes it over where it is longer. */
+static cloak_status manifest_compare(const cloak_store *out, Manifest *m, cloak_error *error) {
+    Text copy = {0};
+    cloak_store_info again = {0};
+    if (m->compared)
+        return CLOAK_OK;
+    cloak_status status =
+        cloak_store_get(m->beside, manifest_name, MAX_MANIFEST, &copy.bytes, &copy.length, error);
+    if (status == CLOAK_OK && !agree(&m->own, &copy))
+        status = differ(out, error);
+    if (status == CLOAK_OK && copy.length > m->own.length) {
+        status = write_own(out, manifest_name, copy.bytes, copy.length, error);
+        free(m->own.bytes);
+        m->own = copy;
+        copy.bytes = NULL;
+    }
+    free(copy.bytes);
+    if (status == CLOAK_OK)
+        status = look(m->beside, &again, error);
+    m->compared = status == CLOAK_OK && strcmp(again.version, m->copy.version) == 0;
+    if (m->compared)
+        status = write_own(out, mark_name, again.version, strlen(again.version), error);
+    return status;
+}
+
+cloak_status cloak_state_fetch(const cloak_store *out, cloak_error *error) {
+    Manifest m;
     if (cloak_store_is_folder(out))
         return CLOAK_OK;
-    char *mark = path_in_state(out, mark_name);
-    cloak_status status = read_own(out, &own, &own_length, error);
+    cloak_status status = manifest_read(out, &m, error);
+    if (status == CLOAK_OK && !*m.copy.version && m.own.length && m.mark.bytes)
+        status = is_gone(out, error);
     if (status == CLOAK_OK)
-        status = read_copy(out, &copy, &copy_length, error);
-    if (status == CLOAK_OK && (copy_length > own_length || !agree(own, own_length, copy, copy_length)))
+        status = manifest_compare(out, &m, error);
+    manifest_free(&m);
+    return status;
+}
+
+cloak_status cloak_state_save(const cloak_store *out, cloak_error *error) {
+    Manifest m;
+    if (cloak_store_is_folder(out))
+        return CLOAK_OK;
+    cloak_status status = manifest_read(out, &m, error);
+    /* what is here has been opened: what another machine has kept since is not taken over any more */
+    if (status == CLOAK_OK && !m.compared)
         status = differ(out, error);
-    if (status == CLOAK_OK && copy_length < own_length) {
-        status = open_beside(out, &beside, error);
-        if (status == CLOAK_OK)
-            status = cloak_store_put(beside, manifest_name, own, own_length, error);
-        cloak_store_close(beside);
+    char *version = m.copy.version;
+    if (status == CLOAK_OK && m.copy.size < m.own.length) {
+        status = cloak_store_put_if(m.beside, manifest_name, m.own.bytes, m.own.length, version, error);
+        if (status == CLOAK_E_FENCED)
+            status = differ(out, error);
     }
     if (status == CLOAK_OK)
-        status = cloak_file_write(mark, "", 0, error);
-    free(copy);
-    free(own);
-    free(mark);
+        status = write_own(out, mark_name, version, strlen(version), error);
+    manifest_free(&m);
     return status;
 }
 
 /* Brings the manifest here for somebody who only reads, if nobody is working with it. */
 static cloak_status fetch_to_read(const cloak_store *out, cloak_error *error) {
-    void *copy = NULL, *own = NULL;
-    size_t copy_length = 0, own_length = 0;
+    Manifest m;
     int lock = -1;
-    cloak_status status = read_copy(out, &copy, &copy_length, error);
-    if (status == CLOAK_OK)
-        status = read_own(out, &own, &own_length, error);
-    if (status == CLOAK_OK && copy_length > own_length) {
+    cloak_status status = manifest_read(out, &m, error);
+    if (status == CLOAK_OK && m.copy.size > m.own.length) {
         char *folder = cloak_state_folder(out);
         if (cloak_state_lock(folder, 0, &lock, NULL) == CLOAK_OK)
             status = cloak_state_fetch(out, error);
@@ -178,8 +222,7 @@ static cloak_status fetch_to_read(const cloak_store *out, cloak_error *error) {
     }
     if (lock >= 0)
         close(lock);
-    free(own);
-    free(copy);
+    manifest_free(&m);
     return status;
 }
 

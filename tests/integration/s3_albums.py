@@ -16,7 +16,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 import buckets  # noqa: E402
 import faults  # noqa: E402
 import fleet  # noqa: E402
-from buckets import Case, environment, faulty  # noqa: E402
+from buckets import Case, Moto, client, environment, faulty  # noqa: E402
 
 setUpModule, tearDownModule = buckets.start, buckets.stop
 
@@ -25,14 +25,14 @@ PHOTOS = int(os.environ.get("CLOAK_S3_PHOTOS") or (40 if fleet.ASAN else 100))
 
 
 class Albums(Case):
-    def tiny(self, count, prefix):
+    def tiny(self, count, prefix, client=None):
         """Photos of their own colours in the bucket; returns their keys below the prefix."""
         keys = []
         for i in range(count):
             data = io.BytesIO()
             Image.new("RGB", (48, 48), (i % 200 + 20, i // 200 + 30, 60)).save(data, "JPEG", quality=90)
             keys.append(f"day {i // 50}/{i:03d}.jpg")
-            self.client.put_object(Bucket=self.bucket, Key=f"{prefix}/{keys[-1]}", Body=data.getvalue())
+            (client or self.client).put_object(Bucket=self.bucket, Key=f"{prefix}/{keys[-1]}", Body=data.getvalue())
         return keys
 
     def test_bucket_to_bucket(self):
@@ -172,6 +172,51 @@ class Albums(Case):
         late = submit()
         self.assert_code(late, 2)
         self.assertIn("another album", late.err)
+
+    def test_the_manifest_is_fetched_only_where_it_is_news(self):
+        self.tiny(2, "in")
+        redis = self.place.redis()
+        album, out = f"s3://{self.bucket}/in", f"s3://{self.bucket}/out"
+        with faulty() as proxy:
+            def fetched(machine, *args):
+                before = len(proxy.seen)
+                env = environment(proxy.url, CLOAK_REDIS=redis.url, XDG_STATE_HOME=str(self.folder / machine))
+                self.assert_code(self.place.cloak(*args, env=env), 0)
+                return [m for m, p, _ in proxy.seen[before:] if p.endswith("/out.cloak/manifest")].count("GET")
+            self.assertEqual(fetched("one", "submit", album, out), 0)
+            self.assertEqual(fetched("one", "submit", album, out), 0)
+            self.assertEqual(fetched("two", "submit", album, out), 1)
+            self.assertEqual(fetched("two", "submit", album, out), 0)
+            self.assertEqual(fetched("three", "status", out), 1)
+            self.assertEqual(fetched("three", "status", out), 0)
+            self.tiny(3, "in") # one more, listed by the second machine
+            self.assertEqual(fetched("two", "submit", album, out), 0)
+            self.assertEqual(fetched("one", "submit", album, out), 1)
+        self.assertEqual(self.body("out.cloak/manifest"), next((self.folder / "one").rglob("manifest")).read_bytes())
+
+    def test_two_albums_at_once_for_one_output(self):
+        """Both machines have found the output empty. Where the server heeds conditions, one album gets it."""
+        redis = self.place.redis()
+        with Moto() as moto:
+            there = client(moto.url)
+            there.create_bucket(Bucket=self.bucket)
+            for prefix in ("in", "in2"):
+                self.tiny(1, prefix, there)
+            submit = lambda url, machine, prefix: self.place.cloak("submit", f"s3://{self.bucket}/{prefix}",
+                f"s3://{self.bucket}/out", env=environment(url, CLOAK_REDIS=redis.url, XDG_STATE_HOME=str(self.folder / machine)))
+            other = []
+
+            def rule(number, method, path):
+                if method == "PUT" and not other:
+                    other.append(submit(moto.url, "two", "in2"))
+            with faults.Faults(moto.port, rule) as proxy:
+                late = submit(proxy.url, "one", "in")
+            self.assert_code(other[0], 0)
+            self.assert_code(late, 2)
+            self.assertIn("another album", late.err)
+            manifest = there.get_object(Bucket=self.bucket, Key="out.cloak/manifest")["Body"].read().decode()
+            self.assertIn(other[0].out.strip(), manifest)
+            self.assertEqual(submit(moto.url, "two", "in2").out, other[0].out)
 
     def test_refusals(self):
         env = environment(XDG_STATE_HOME=str(self.folder / "state"), CLOAK_REDIS="redis://127.0.0.1:1")
