@@ -8,6 +8,10 @@
 
 cloak_store_info cloak_folder_info(const struct stat *info);
 
+/* How many names of one folder are in memory at once, or twice as many while they are read; more are read in rounds. A
+ * seam: tests set it lower, before they list. */
+extern size_t cloak_folder_round;
+
 cloak_status cloak_folder_list(
     cloak_store *store, cloak_store_visit visit, void *context, cloak_error *error);
 

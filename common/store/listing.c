@@ -1,5 +1,6 @@
-/* Visits every object of a folder store, in order and without holding more than the names of the
- * folders on the way down.
+/* Visits every object of a folder store, in order and without holding more than a round of names of each of the
+ * folders on the way down: a folder with more names than that is read again for each round of them, which then
+ * holds the first that come behind the last.
  *
  * Folders are opened relative to their parent and without following links, so nothing that is
  * renamed or replaced meanwhile can lead the walk elsewhere. What vanishes while we look was not
@@ -30,9 +31,13 @@ typedef struct {
     cloak_error *error;
 } walk;
 
+size_t cloak_folder_round = 1 << 17;
+
+/* Names in order, at most a round of them. */
 typedef struct {
     char **names;
     size_t count;
+    bool more; /* and others behind them */
 } name_list;
 
 /* The listing itself failed, for a reason of the machine's. */
@@ -59,11 +64,21 @@ static int by_bytes(const void *a, const void *b) {
     return strcmp(*(char *const *)a, *(char *const *)b);
 }
 
-/* Reads and sorts the names in a folder. Returns 0, or -1 and errno when it broke off; the names
+/* Sorts, and drops what is beyond a round. */
+static void keep_round(name_list *list) {
+    if (list->count)
+        qsort(list->names, list->count, sizeof *list->names, by_bytes);
+    for (; list->count > cloak_folder_round; list->more = true)
+        free(list->names[--list->count]);
+}
+
+/* Reads the round of names behind `after` (NULL for the first). Returns 0, or -1 and errno when it broke off; the names
  * read until then are there in both cases. */
-static int read_names(DIR *folder, name_list *list) {
+static int read_names(DIR *folder, const char *after, name_list *list) {
     static const char unfinished[] = ".cloak-tmp-";
     size_t room = 0;
+    if (after)
+        rewinddir(folder);
     for (;;) {
         errno = 0;
         const struct dirent *entry = readdir(folder);
@@ -71,17 +86,19 @@ static int read_names(DIR *folder, name_list *list) {
             break;
         const char *name = entry->d_name;
         if (strcmp(name, ".") == 0 || strcmp(name, "..") == 0 ||
-            strncmp(name, unfinished, sizeof unfinished - 1) == 0)
+            strncmp(name, unfinished, sizeof unfinished - 1) == 0 || (after && strcmp(name, after) <= 0) ||
+            (list->more && strcmp(name, list->names[cloak_folder_round - 1]) > 0))
             continue;
         if (list->count == room) {
             room = room ? room * 2 : 64;
             list->names = cloak_realloc(list->names, room * sizeof *list->names);
         }
         list->names[list->count++] = cloak_strdup(name);
+        if (list->count == 2 * cloak_folder_round)
+            keep_round(list);
     }
     int saved = errno;
-    if (list->count)
-        qsort(list->names, list->count, sizeof *list->names, by_bytes);
+    keep_round(list);
     errno = saved;
     return saved ? -1 : 0;
 }
@@ -150,23 +167,41 @@ static cloak_status visit_entry(
                                  : "a device");
 }
 
+static cloak_status visit_names(const walk *w, DIR *folder, const name_list *list, const char *key, int depth) {
+    cloak_status status = CLOAK_OK;
+    for (size_t i = 0; i < list->count && status == CLOAK_OK; i++) {
+        char *inner = key[0] ? cloak_path_join(key, list->names[i]) : NULL;
+        status = visit_entry(w, dirfd(folder), list->names[i], inner ? inner : list->names[i], depth);
+        free(inner);
+    }
+    return status;
+}
+
+/* Frees the list, whose last name becomes `*after`. */
+static void end_round(name_list *list, char **after) {
+    for (size_t i = 0; i < list->count; i++) {
+        free(*after);
+        *after = list->names[i];
+    }
+    free(list->names);
+}
+
 /* Closes `folder`. `key` is "" for the store itself. */
 static cloak_status visit_folder(const walk *w, DIR *folder, const char *key, int depth) {
-    name_list list = {0};
     cloak_status status = CLOAK_OK;
-    if (read_names(folder, &list) != 0)
-        status = depth == 0 ? break_off(w, "")
-                            : report_errno(w, key, "a folder that cannot be read to its end");
-    for (size_t i = 0; i < list.count; i++) {
-        if (status == CLOAK_OK) {
-            char *inner = key[0] ? cloak_path_join(key, list.names[i]) : NULL;
-            status =
-                visit_entry(w, dirfd(folder), list.names[i], inner ? inner : list.names[i], depth);
-            free(inner);
-        }
-        free(list.names[i]);
+    char *after = NULL;
+    for (bool more = true; more && status == CLOAK_OK;) {
+        name_list list = {0};
+        bool whole = read_names(folder, after, &list) == 0;
+        if (!whole)
+            status = depth == 0 ? break_off(w, "")
+                                : report_errno(w, key, "a folder that cannot be read to its end");
+        if (status == CLOAK_OK)
+            status = visit_names(w, folder, &list, key, depth);
+        more = whole && list.more;
+        end_round(&list, &after);
     }
-    free(list.names);
+    free(after);
     closedir(folder);
     return status;
 }

@@ -64,7 +64,7 @@ CLOAK_MUST_CHECK cloak_status cloak_store_stat(
     cloak_store *store, const char *key, cloak_store_info *info, cloak_error *error);
 
 /* Visits every object below the store, folders in byte order of their names (strcmp), buckets in
- * the order of the server, streaming: memory grows with the widest folder or one page of 1,000 keys, not with the store. Symbolic links to files are followed
+ * the order of the server, streaming: at most 262,144 names of each folder on the way down are in memory, or one page of 1,000 keys. Symbolic links to files are followed
  * when they stay inside the store, links to folders never; both refusals are reported as problems,
  * and so are folders below 100 others. What vanishes meanwhile is passed over.
  * Files that cloak_file_write has left unfinished (".cloak-tmp-*") are not visited. */

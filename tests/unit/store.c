@@ -1,4 +1,5 @@
 /* The folder store: URLs, keys, objects, listing. */
+#include "common/store/folder.h"
 #include "common/store/store.h"
 
 #include <dirent.h>
@@ -206,6 +207,30 @@ TEST(listing_is_in_byte_order) {
     CHECK_INT(unlink(in_folder("order/empty/x")), 0);
     CHECK_TEXT(list(in_folder("order")), ".hidden=7\nC=1\na/\n=3\na/B=3\na/b/c=5\na/z=3\n"
                                          "a.jpg=5\nb=1\n\xc3\xa9=2\n\xff=1\n");
+}
+
+TEST(wide_folders_are_read_in_rounds) {
+    enum { FILES = 200 };
+    char want[8192] = "", name[40];
+    const char *wide = in_folder("wide");
+    for (int i = 0; i < FILES; i++) { /* made in another order than they are listed in */
+        int n = i * 77 % FILES;
+        snprintf(name, sizeof name, "%s%03d", n % 50 == 7 ? "sub/" : "", n);
+        char *path = cloak_path_join(wide, name);
+        write_file(path, "1");
+        free(path);
+    }
+    for (int n = 0; n < FILES; n++)
+        if (n % 50 != 7)
+            snprintf(want + strlen(want), 20, "%03d=1\n", n);
+    for (int n = 7; n < FILES; n += 50)
+        snprintf(want + strlen(want), 20, "sub/%03d=1\n", n);
+    const size_t usual = cloak_folder_round;
+    for (size_t round = 1; round <= 2 * FILES; round += round < 8 ? 1 : 48) {
+        cloak_folder_round = round;
+        CHECK_TEXT(list(wide), want);
+    }
+    cloak_folder_round = usual;
 }
 
 TEST(listing_reports_what_is_no_photo) {
