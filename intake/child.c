@@ -64,7 +64,7 @@ static bool answer_found(uint64_t number, const Found *found) {
         const void *bytes;
         size_t length;
     } parts[CLOAK_INTAKE_PARTS] = {{p->rgb, pixels * 3}, {p->alpha, p->alpha ? pixels : 0},
-        {p->icc, p->icc ? p->icc_length : 0}, {m->exif, m->exif ? m->exif_length : 0}, {m->xmp, m->xmp ? m->xmp_length : 0},
+        {p->deep, p->deep ? pixels * 6 : 0}, {p->deep_alpha, p->deep_alpha ? pixels * 2 : 0}, {p->icc, p->icc ? p->icc_length : 0}, {m->exif, m->exif ? m->exif_length : 0}, {m->xmp, m->xmp ? m->xmp_length : 0},
         {m->iptc, m->iptc ? m->iptc_length : 0}, {found->core, found->core ? found->core_length : 0}};
     cloak_intake_answer answer;
     memset(&answer, 0, sizeof answer);
@@ -75,6 +75,7 @@ static bool answer_found(uint64_t number, const Found *found) {
     answer.transfer = p->transfer;
     answer.format = (int32_t)p->format;
     answer.quality = p->quality;
+    answer.depth = p->depth;
     answer.grey = p->grey;
     answer.lossless = p->lossless;
     const int fd = answer_file();

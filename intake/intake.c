@@ -266,7 +266,10 @@ static bool makes_sense(const cloak_intake_answer *a) {
         if (n[i] > PART_MOST)
             return false;
     return pixels <= limits.max_pixels && n[CLOAK_INTAKE_RGB] == pixels * 3 &&
-           (n[CLOAK_INTAKE_ALPHA] == 0 || n[CLOAK_INTAKE_ALPHA] == pixels) && n[CLOAK_INTAKE_ICC] <= PROFILE_MOST &&
+           (n[CLOAK_INTAKE_ALPHA] == 0 || n[CLOAK_INTAKE_ALPHA] == pixels) &&
+           n[CLOAK_INTAKE_DEEP] == (a->depth ? pixels * 6 : 0) &&
+           n[CLOAK_INTAKE_DEEP_ALPHA] == (a->depth ? n[CLOAK_INTAKE_ALPHA] * 2 : 0) &&
+           (a->depth == 0 || (a->depth > 8 && a->depth <= 16)) && n[CLOAK_INTAKE_ICC] <= PROFILE_MOST &&
            n[CLOAK_INTAKE_CORE] <= (uint64_t)1 << 31 && a->format > CLOAK_FORMAT_UNKNOWN && a->format <= CLOAK_FORMAT_TIFF &&
            a->quality >= 0 && a->quality <= 100;
 }
@@ -287,9 +290,9 @@ static bool unpack(const cloak_intake_answer *a, int fd, cloak_photo *photo, voi
     const uint64_t *n = a->lengths;
     uint64_t offset = 0;
     *photo = (cloak_photo){.width = a->width, .height = a->height, .primaries = a->primaries, .transfer = a->transfer,
-        .format = (cloak_format_id)a->format, .quality = a->quality, .grey = a->grey != 0, .lossless = a->lossless != 0};
+        .format = (cloak_format_id)a->format, .quality = a->quality, .depth = a->depth, .grey = a->grey != 0, .lossless = a->lossless != 0};
     cloak_metadata *m = &photo->metadata;
-    void *const to[CLOAK_INTAKE_PARTS] = {&photo->rgb, &photo->alpha, &photo->icc, &m->exif, &m->xmp, &m->iptc, core};
+    void *const to[CLOAK_INTAKE_PARTS] = {&photo->rgb, &photo->alpha, &photo->deep, &photo->deep_alpha, &photo->icc, &m->exif, &m->xmp, &m->iptc, core};
     *core = NULL;
     photo->icc_length = n[CLOAK_INTAKE_ICC];
     m->exif_length = n[CLOAK_INTAKE_EXIF];

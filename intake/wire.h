@@ -14,7 +14,7 @@ typedef struct {
 } cloak_intake_request;
 
 /* What follows each other in the answer's file. */
-enum { CLOAK_INTAKE_RGB, CLOAK_INTAKE_ALPHA, CLOAK_INTAKE_ICC, CLOAK_INTAKE_EXIF, CLOAK_INTAKE_XMP, CLOAK_INTAKE_IPTC,
+enum { CLOAK_INTAKE_RGB, CLOAK_INTAKE_ALPHA, CLOAK_INTAKE_DEEP, CLOAK_INTAKE_DEEP_ALPHA, CLOAK_INTAKE_ICC, CLOAK_INTAKE_EXIF, CLOAK_INTAKE_XMP, CLOAK_INTAKE_IPTC,
     CLOAK_INTAKE_CORE, CLOAK_INTAKE_PARTS };
 
 /* With the descriptor of a file that holds the parts, one after the other; without one when `status` is not CLOAK_OK.
@@ -24,7 +24,7 @@ typedef struct {
     int32_t status;
     char text[768]; /* of the error */
     int32_t width, height, primaries, transfer, format, quality;
-    int32_t grey, lossless;
+    int32_t depth, grey, lossless;
     uint64_t lengths[CLOAK_INTAKE_PARTS];
 } cloak_intake_answer;
 

@@ -29,6 +29,8 @@ void cloak_photo_free(cloak_photo *photo) {
         return;
     free(photo->rgb);
     free(photo->alpha);
+    free(photo->deep);
+    free(photo->deep_alpha);
     free(photo->icc);
     cloak_photo_drop_metadata(photo);
     *photo = (cloak_photo){0};
@@ -130,15 +132,13 @@ static cloak_status read_pixels(
     VipsImage *image, int orientation, const char *name, cloak_photo *photo, cloak_error *error) {
     enum { STRIP = 16 };
     int width = image->Xsize, height = image->Ysize, bands = image->Bands;
-    bool wide = image->BandFmt == VIPS_FORMAT_USHORT;
-    size_t pixels = (size_t)width * (size_t)height;
+    bool deep = image->BandFmt == VIPS_FORMAT_USHORT;
     cloak_status status = CLOAK_OK;
     cloak_upright place = cloak_upright_of(width, height, orientation);
     photo->width = place.width;
     photo->height = place.height;
-    photo->rgb = cloak_try_alloc(pixels * 3);
-    photo->alpha = bands == 2 || bands == 4 ? cloak_try_alloc(pixels) : NULL;
-    if (!photo->rgb || (!photo->alpha && (bands == 2 || bands == 4)))
+    photo->depth = deep ? 16 : 0;
+    if (!cloak_photo_room(photo, bands == 2 || bands == 4, deep))
         return fail(error, CLOAK_E_TRANSIENT, name, "needs more memory than is free");
     VipsRegion *region = vips_region_new(image);
     for (int top = 0; top < height && status == CLOAK_OK; top += STRIP) {
@@ -149,8 +149,7 @@ static cloak_status read_pixels(
             break;
         }
         for (int y = top; y < top + strip.height; y++)
-            cloak_upright_row(&place, y, VIPS_REGION_ADDR(region, 0, y), width, bands, wide,
-                photo->rgb, photo->alpha);
+            cloak_upright_row(&place, y, VIPS_REGION_ADDR(region, 0, y), width, bands, photo);
     }
     g_object_unref(region);
     return status;

@@ -13,6 +13,7 @@
 #include "common/photo/library.h"
 #include "common/photo/metadata.h"
 #include "common/photo/parts.h"
+#include "common/photo/upright.h"
 
 enum { LEAST_QUALITY = 90 };
 
@@ -39,24 +40,51 @@ static VipsImage *wrap_grey(const cloak_photo *photo, size_t pixels) {
     return image;
 }
 
+/* The pixels at the file's own depth, as a copy. */
+static VipsImage *wrap_deep(const cloak_photo *photo, size_t pixels) {
+    const size_t colours = photo->grey ? 1 : 3, bands = colours + (photo->deep_alpha ? 1 : 0),
+                 size = pixels * bands * sizeof(uint16_t);
+    uint16_t *samples = cloak_try_alloc(size);
+    for (size_t i = 0; samples && i < pixels; i++) {
+        uint16_t *to = samples + i * bands;
+        for (size_t c = 0; c < colours; c++)
+            to[c] = cloak_deepen(
+                photo->deep[3 * i + c], photo->grey ? cloak_luma(photo->rgb + 3 * i) : photo->rgb[3 * i + c]);
+        if (photo->deep_alpha)
+            to[colours] = photo->deep_alpha[i];
+    }
+    VipsImage *image = samples ? vips_image_new_from_memory_copy(samples, size, photo->width, photo->height,
+                                     (int)bands, VIPS_FORMAT_USHORT)
+                               : NULL;
+    free(samples);
+    return image;
+}
+
+/* What the pixels of an image stand for, as libvips calls it. */
+static VipsInterpretation meaning(const cloak_photo *photo) {
+    if (photo->deep)
+        return photo->grey ? VIPS_INTERPRETATION_GREY16 : VIPS_INTERPRETATION_RGB16;
+    return photo->grey ? VIPS_INTERPRETATION_B_W : VIPS_INTERPRETATION_sRGB;
+}
+
 /* The photo as libvips sees it; the pixels and the profile stay borrowed. NULL on failure. */
 static VipsImage *wrap(const cloak_photo *photo) {
     size_t pixels = (size_t)photo->width * (size_t)photo->height;
-    VipsImage *colour = photo->grey ? wrap_grey(photo, pixels)
-                                    : vips_image_new_from_memory(photo->rgb, pixels * 3, photo->width,
-                                          photo->height, 3, VIPS_FORMAT_UCHAR);
+    VipsImage *colour = photo->deep ? wrap_deep(photo, pixels)
+                        : photo->grey
+                            ? wrap_grey(photo, pixels)
+                            : vips_image_new_from_memory(
+                                  photo->rgb, pixels * 3, photo->width, photo->height, 3, VIPS_FORMAT_UCHAR);
     VipsImage *alpha = NULL, *joined = NULL, *image = NULL;
     if (!colour)
         return NULL;
-    if (photo->alpha) {
+    if (photo->alpha && !photo->deep) {
         alpha = vips_image_new_from_memory(
             photo->alpha, pixels, photo->width, photo->height, 1, VIPS_FORMAT_UCHAR);
         if (!alpha || vips_bandjoin2(colour, alpha, &joined, NULL))
             goto done;
     }
-    if (vips_copy(
-            joined ? joined : colour, &image, "interpretation",
-            photo->grey ? VIPS_INTERPRETATION_B_W : VIPS_INTERPRETATION_sRGB, NULL))
+    if (vips_copy(joined ? joined : colour, &image, "interpretation", meaning(photo), NULL))
         goto done;
     if (photo->icc)
         vips_image_set_blob(image, VIPS_META_ICC_NAME, NULL, photo->icc, photo->icc_length);

@@ -5,7 +5,8 @@
  * libheif; the orientation in its EXIF is for information only (clause A.2.1) and is not.
  *
  * HEVC is written 4:2:0, because hardware decoders of phones show no other, with x265's fastest preset: a photo of
- * twelve megapixels takes seconds even so. AV1 is written 4:4:4.
+ * twelve megapixels takes seconds even so. AV1 is written 4:4:4, and with twelve bits
+ * where it has ten: libheif 1.15 fails there (its issue 788).
  */
 #include "common/photo/heif.h"
 
@@ -15,6 +16,7 @@
 
 #include "common/base/alloc.h"
 #include "common/base/text.h"
+#include "common/photo/upright.h"
 
 enum { METADATA_MOST = 1 << 16, PROFILE_MOST = 1 << 20 };
 
@@ -129,6 +131,25 @@ static void write_nclx(const cloak_photo *photo, struct heif_image *image) {
     heif_nclx_color_profile_free(nclx);
 }
 
+/* How libheif shall lay out pixels: 8 bits a sample, or 16 with the least significant byte first. */
+static enum heif_chroma chroma_of(bool alpha, bool deep) {
+    if (deep)
+        return alpha ? heif_chroma_interleaved_RRGGBBAA_LE : heif_chroma_interleaved_RRGGBB_LE;
+    return alpha ? heif_chroma_interleaved_RGBA : heif_chroma_interleaved_RGB;
+}
+
+/* One row of 16-bit numbers that count to 2^depth - 1. */
+static void copy_deep(const uint16_t *from, size_t at, size_t width, bool alpha, const cloak_photo *photo) {
+    const uint32_t most = (1u << photo->depth) - 1, bands = alpha ? 4 : 3;
+    for (size_t x = 0; x < width; x++)
+        for (size_t c = 0; c < bands; c++) {
+            const uint32_t sample = from[bands * x + c] < most ? from[bands * x + c] : most;
+            const uint16_t value = (uint16_t)((sample * UINT16_MAX + most / 2) / most);
+            *(c < 3 ? &photo->deep[3 * (at + x) + c] : &photo->deep_alpha[at + x]) = value;
+            *(c < 3 ? &photo->rgb[3 * (at + x) + c] : &photo->alpha[at + x]) = cloak_narrow(value);
+        }
+}
+
 static cloak_status copy_pixels(
     const struct heif_image *image, const char *name, bool alpha, cloak_photo *photo, cloak_error *error) {
     int stride = 0;
@@ -137,13 +158,19 @@ static cloak_status copy_pixels(
         return fail(error, CLOAK_E_PERMANENT, name, broken, "no pixels");
     photo->width = heif_image_get_width(image, heif_channel_interleaved);
     photo->height = heif_image_get_height(image, heif_channel_interleaved);
-    const size_t pixels = (size_t)photo->width * (size_t)photo->height, bands = alpha ? 4 : 3;
-    photo->rgb = cloak_try_alloc(pixels * 3);
-    photo->alpha = alpha ? cloak_try_alloc(pixels) : NULL;
-    if (!photo->rgb || (alpha && !photo->alpha))
+    const int depth = heif_image_get_bits_per_pixel_range(image, heif_channel_interleaved);
+    const size_t bands = alpha ? 4 : 3;
+    if (depth < 8 || depth > 16)
+        return fail(error, CLOAK_E_PERMANENT, name, broken, "samples of no known depth");
+    photo->depth = depth > 8 ? depth : 0;
+    if (!cloak_photo_room(photo, alpha, depth > 8))
         return out_of_memory(error, name);
     for (size_t y = 0; y < (size_t)photo->height; y++) {
         const uint8_t *row = plane + y * (size_t)stride;
+        if (photo->deep) {
+            copy_deep((const uint16_t *)(const void *)row, y * (size_t)photo->width, (size_t)photo->width, alpha, photo);
+            continue;
+        }
         uint8_t *to = photo->rgb + y * (size_t)photo->width * 3;
         for (size_t x = 0; x < (size_t)photo->width; x++) {
             memcpy(to + 3 * x, row + bands * x, 3);
@@ -164,10 +191,10 @@ cloak_status cloak_heif_decode(const void *bytes, size_t length, const cloak_sur
         status = fail(error, CLOAK_E_PERMANENT, name, broken, "no primary picture");
         goto done;
     }
-    options->convert_hdr_to_8bit = 1;
-    const bool alpha = heif_image_handle_has_alpha_channel(file.handle) != 0;
-    struct heif_error outcome = heif_decode_image(file.handle, &image, heif_colorspace_RGB,
-        alpha ? heif_chroma_interleaved_RGBA : heif_chroma_interleaved_RGB, options);
+    const bool alpha = heif_image_handle_has_alpha_channel(file.handle) != 0,
+               deep = heif_image_handle_get_luma_bits_per_pixel(file.handle) > 8;
+    struct heif_error outcome =
+        heif_decode_image(file.handle, &image, heif_colorspace_RGB, chroma_of(alpha, deep), options);
     /* what asks for more than libheif's own limits is no lack of memory */
     if (outcome.code == heif_error_Memory_allocation_error &&
         outcome.subcode != heif_suberror_Security_limit_exceeded)
@@ -249,21 +276,40 @@ static struct heif_error append(
     return (struct heif_error){heif_error_Ok, heif_suberror_Unspecified, "ok"};
 }
 
+/* The bits of a sample that this photo is written with. */
+static int depth_written(const cloak_photo *photo) {
+    return !photo->deep ? 8 : photo->format == CLOAK_FORMAT_HEIC && photo->depth <= 10 ? 10 : 12;
+}
+
+/* Pixel `i` as numbers that count to 2^depth - 1. */
+static void write_deep(const cloak_photo *photo, size_t i, uint16_t *to) {
+    const uint32_t most = (1u << depth_written(photo)) - 1;
+    for (size_t c = 0; c < 3; c++)
+        to[c] = (uint16_t)((cloak_deepen(photo->deep[3 * i + c], photo->rgb[3 * i + c]) * most + UINT16_MAX / 2) / UINT16_MAX);
+    if (photo->deep_alpha)
+        to[3] = (uint16_t)((photo->deep_alpha[i] * most + UINT16_MAX / 2) / UINT16_MAX);
+}
+
 /* The photo as libheif's image, or NULL without memory. */
 static struct heif_image *wrap(const cloak_photo *photo) {
     struct heif_image *image = NULL;
     int stride = 0;
     const size_t width = (size_t)photo->width, bands = photo->alpha ? 4 : 3;
     if (heif_image_create(photo->width, photo->height, heif_colorspace_RGB,
-            photo->alpha ? heif_chroma_interleaved_RGBA : heif_chroma_interleaved_RGB, &image).code != heif_error_Ok)
+            chroma_of(photo->alpha != NULL, photo->deep != NULL), &image).code != heif_error_Ok)
         return NULL;
-    if (heif_image_add_plane(image, heif_channel_interleaved, photo->width, photo->height, 8).code != heif_error_Ok) {
+    if (heif_image_add_plane(image, heif_channel_interleaved, photo->width, photo->height, depth_written(photo)).code !=
+        heif_error_Ok) {
         heif_image_release(image);
         return NULL;
     }
     uint8_t *plane = heif_image_get_plane(image, heif_channel_interleaved, &stride);
     for (size_t y = 0; y < (size_t)photo->height; y++)
         for (size_t x = 0; x < width; x++) {
+            if (photo->deep) {
+                write_deep(photo, y * width + x, (uint16_t *)(void *)(plane + y * (size_t)stride) + bands * x);
+                continue;
+            }
             uint8_t *to = plane + y * (size_t)stride + bands * x;
             memcpy(to, photo->rgb + 3 * (y * width + x), 3);
             if (photo->alpha)
@@ -292,6 +338,8 @@ static struct heif_error encode_image(const cloak_photo *photo, struct heif_cont
     heif_encoder_set_parameter_string(encoder, "chroma", hevc ? "420" : "444");
     outcome = heif_context_encode_image(context, image, encoder, NULL, handle);
     heif_encoder_release(encoder);
+    if (outcome.code != heif_error_Ok) /* its message was the encoder's */
+        outcome.message = "the encoder fails";
     return outcome;
 }
 
@@ -312,20 +360,22 @@ cloak_status cloak_heif_encode(
         outcome = heif_context_add_XMP_metadata(context, handle, m->xmp, (int)m->xmp_length);
     if (outcome.code == heif_error_Ok)
         outcome = heif_context_write(context, &writer, &out);
+    cloak_status status = CLOAK_OK;
+    if (outcome.code != heif_error_Ok) { /* its message is the context's */
+        status = cloak_fail(error,
+            outcome.code == heif_error_Memory_allocation_error ? CLOAK_E_TRANSIENT : CLOAK_E_INTERNAL,
+            "the photo cannot be encoded as %s: %s", cloak_format_word(photo->format),
+            outcome.message ? outcome.message : "no reason given");
+        free(out.data);
+    } else {
+        *bytes = out.data;
+        *length = out.length;
+    }
     if (handle)
         heif_image_handle_release(handle);
     if (image)
         heif_image_release(image);
     if (context)
         heif_context_free(context);
-    if (outcome.code != heif_error_Ok) {
-        free(out.data);
-        return cloak_fail(error,
-            outcome.code == heif_error_Memory_allocation_error ? CLOAK_E_TRANSIENT : CLOAK_E_INTERNAL,
-            "the photo cannot be encoded as %s: %s", cloak_format_word(photo->format),
-            outcome.message ? outcome.message : "no reason given");
-    }
-    *bytes = out.data;
-    *length = out.length;
-    return CLOAK_OK;
+    return status;
 }

@@ -5,7 +5,8 @@
  * kept, orientation is applied to the pixels, and of the other metadata what the caller's policy says.
  *
  * Pixels are interleaved 8-bit RGB in the file's own colour space (the ICC profile is kept beside
- * them), row by row from the top, no padding. Alpha is kept beside them and written back.
+ * them), row by row from the top, no padding. Alpha is kept beside them and written back. So are the samples of a
+ * file that has more than 8 bits: what is changed in the 8-bit pixels is added to them at their own depth.
  */
 #ifndef CLOAK_PHOTO_H
 #define CLOAK_PHOTO_H
@@ -53,6 +54,10 @@ typedef struct {
     int width, height; /* after orientation */
     uint8_t *rgb;      /* height × width × 3 */
     uint8_t *alpha;    /* height × width, or NULL */
+    /* The same as the file has them, scaled to 0…65535, where that is finer than 8 bits (PNG, TIFF, HEIC, AVIF); else
+     * NULL. Whoever changes rgb leaves these as they are. */
+    uint16_t *deep, *deep_alpha;
+    int depth; /* bits of a sample in the file, 9…16, where there is `deep`; else 0 */
     uint8_t *icc;      /* ICC profile of an RGB space, or NULL */
     size_t icc_length;
     int primaries, transfer; /* HEIC and AVIF without a profile: their code points (H.273); else 0 */
@@ -98,9 +103,10 @@ bool cloak_metadata_parse(const char *word, cloak_metadata_policy *policy);
 
 /* Encodes the photo in its own format, with its ICC profile, alpha and kept metadata:
  * JPEG 4:4:4, baseline, optimised Huffman tables, at the source's quality but at least 90; PNG; WebP
- * lossless when the source was, else at 90 (a WebP does not tell its quality); HEIC 4:2:0 and AVIF 4:4:4 at 80; TIFF
- * with deflate, without metadata. A JPEG with alpha is CLOAK_E_USAGE. The same photo gives the same bytes. `*bytes` is a new block (free()). Any
- * thread. */
+ * lossless when the source was, else at 90 (a WebP does not tell its quality); HEIC 4:2:0 and AVIF 4:4:4 at 80, of ten bits as of twelve; TIFF
+ * with deflate, without metadata. Where there is `deep`, the file gets its depth: a sample whose 8 bits are still those
+ * of `rgb` is `deep`'s to the bit, any other is as many 255ths away from it as they differ. A JPEG with alpha is
+ * CLOAK_E_USAGE. The same photo gives the same bytes. `*bytes` is a new block (free()). Any thread. */
 CLOAK_MUST_CHECK cloak_status cloak_photo_encode(
     const cloak_photo *photo, void **bytes, size_t *length, cloak_error *error);
 

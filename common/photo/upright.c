@@ -4,6 +4,18 @@
 
 #include <string.h>
 
+#include "common/base/alloc.h"
+
+bool cloak_photo_room(cloak_photo *photo, bool alpha, bool deep) {
+    const size_t pixels = (size_t)photo->width * (size_t)photo->height;
+    photo->rgb = cloak_try_alloc(pixels * 3);
+    photo->alpha = alpha ? cloak_try_alloc(pixels) : NULL;
+    photo->deep = deep ? cloak_try_alloc(pixels * 3 * sizeof *photo->deep) : NULL;
+    photo->deep_alpha = alpha && deep ? cloak_try_alloc(pixels * sizeof *photo->deep) : NULL;
+    return photo->rgb && (!alpha || photo->alpha) && (!deep || photo->deep) &&
+           (!alpha || !deep || photo->deep_alpha);
+}
+
 cloak_upright cloak_upright_of(int width, int height, int orientation) {
     bool swaps = orientation >= 5;
     cloak_upright u = {swaps ? height : width, swaps ? width : height, 0, 0, 0};
@@ -18,28 +30,42 @@ cloak_upright cloak_upright_of(int width, int height, int orientation) {
     return u;
 }
 
-/* 16 to 8 bits, to the nearest: 65535 is 255 × 257. */
-static uint8_t narrow(uint16_t value) {
-    return (uint8_t)((value + 128u) / 257u);
+/* Rows of 16 bits go into both depths. */
+static void put_deep(const cloak_upright *place, int64_t at, const uint16_t *row, int width, int bands,
+    const cloak_photo *photo) {
+    const int colours = bands >= 3 ? 3 : 1;
+    for (int x = 0; x < width; x++, at += place->right, row += bands) {
+        for (int i = 0; i < 3; i++) {
+            const uint16_t value = row[i % colours];
+            photo->deep[3 * at + i] = value;
+            photo->rgb[3 * at + i] = cloak_narrow(value);
+        }
+        if (bands == colours)
+            continue;
+        photo->deep_alpha[at] = row[colours];
+        photo->alpha[at] = cloak_narrow(row[colours]);
+    }
 }
 
-void cloak_upright_row(const cloak_upright *place, int y, const void *row, int width, int bands,
-    bool wide, uint8_t *rgb, uint8_t *alpha) {
-    const uint8_t *p8 = row;
-    const uint16_t *p16 = row;
+void cloak_upright_row(
+    const cloak_upright *place, int y, const void *row, int width, int bands, const cloak_photo *photo) {
+    const uint8_t *from = row;
     int64_t at = place->start + y * place->down;
-    if (!wide && bands == 3 && place->right == 1) {
-        memcpy(rgb + 3 * at, row, 3 * (size_t)width);
+    if (photo->deep) {
+        put_deep(place, at, row, width, bands, photo);
         return;
     }
-    int green = bands >= 3 ? 1 : 0, blue = bands >= 3 ? 2 : 0;
-    for (int x = 0; x < width; x++, at += place->right) {
-        size_t from = (size_t)x * (size_t)bands;
-        uint8_t *to = rgb + 3 * at;
-        to[0] = wide ? narrow(p16[from]) : p8[from];
-        to[1] = wide ? narrow(p16[from + green]) : p8[from + green];
-        to[2] = wide ? narrow(p16[from + blue]) : p8[from + blue];
+    if (bands == 3 && place->right == 1) {
+        memcpy(photo->rgb + 3 * at, row, 3 * (size_t)width);
+        return;
+    }
+    const int green = bands >= 3 ? 1 : 0, blue = bands >= 3 ? 2 : 0;
+    for (int x = 0; x < width; x++, at += place->right, from += bands) {
+        uint8_t *to = photo->rgb + 3 * at;
+        to[0] = from[0];
+        to[1] = from[green];
+        to[2] = from[blue];
         if (bands == 2 || bands == 4)
-            alpha[at] = wide ? narrow(p16[from + bands - 1]) : p8[from + bands - 1];
+            photo->alpha[at] = from[bands - 1];
     }
 }

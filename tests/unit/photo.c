@@ -90,6 +90,84 @@ TEST(lossy_formats_come_close) {
     }
 }
 
+static void check_deep(const cloak_photo *want, const cloak_photo *got, size_t changed, int by) {
+    const size_t pixels = (size_t)want->width * (size_t)want->height;
+    CHECK_INT(got->depth, 16);
+    CHECK((got->deep_alpha != NULL) == (want->deep_alpha != NULL));
+    for (size_t i = 0; i < 3 * pixels; i++) {
+        CHECK_INT(got->deep[i], want->deep[i] + (i / 3 == changed ? by * 257 : 0));
+        CHECK_INT(got->rgb[i], (got->deep[i] + 128) / 257);
+    }
+    if (want->deep_alpha)
+        CHECK(memcmp(got->deep_alpha, want->deep_alpha, pixels * sizeof *want->deep_alpha) == 0);
+}
+
+/* Sixteen bits come back as they were, but for the pixel that was changed in eight, which moves by whole steps of those. */
+TEST(sixteen_bits_stay_sixteen) {
+    static const cloak_format_id formats[] = {CLOAK_FORMAT_PNG, CLOAK_FORMAT_TIFF};
+    enum { WIDTH = 33, HEIGHT = 21, PIXEL = 300 };
+    for (int i = 0; i < 8; i++) {
+        cloak_photo source = make_deep(formats[i % 2], WIDTH, HEIGHT, i & 2, 16);
+        source.grey = i & 4;
+        for (size_t k = 0; source.grey && k < (size_t)3 * WIDTH * HEIGHT; k++) {
+            source.deep[k] = source.deep[k - k % 3];
+            source.rgb[k] = source.rgb[k - k % 3];
+        }
+        bytes file = encode(&source);
+        cloak_photo back = decode(file);
+        CHECK_INT(back.grey, source.grey);
+        check_deep(&source, &back, SIZE_MAX, 0);
+        for (int c = 0; c < 3; c++)
+            back.rgb[3 * PIXEL + c] = (uint8_t)(back.rgb[3 * PIXEL + c] - 5);
+        bytes changed_file = encode(&back);
+        cloak_photo changed = decode(changed_file);
+        check_deep(&source, &changed, PIXEL, -5);
+        cloak_photo_free(&source);
+        cloak_photo_free(&back);
+        cloak_photo_free(&changed);
+        free(file.data);
+        free(changed_file.data);
+    }
+}
+
+/* Samples at the ends of the range stay inside it. */
+TEST(sixteen_bits_do_not_wrap) {
+    cloak_photo p = make_deep(CLOAK_FORMAT_PNG, 8, 8, false, 16);
+    p.deep[0] = 65300;
+    p.deep[1] = 100;
+    p.rgb[0] = 255; /* one step up from 254 */
+    p.rgb[1] = 0;   /* as it is */
+    p.deep[2] = 300;
+    p.rgb[2] = 0; /* one step down from 1 */
+    bytes file = encode(&p);
+    cloak_photo back = decode(file);
+    CHECK_INT(back.deep[0], 65535);
+    CHECK_INT(back.deep[1], 100);
+    CHECK_INT(back.deep[2], 43);
+    cloak_photo_free(&p);
+    cloak_photo_free(&back);
+    free(file.data);
+}
+
+TEST(ten_bits_stay_ten) {
+    for (int i = 0; i < 6; i++) {
+        const int depth = i < 4 ? 10 : 12;
+        cloak_photo source = make_deep(i % 2 ? CLOAK_FORMAT_HEIC : CLOAK_FORMAT_AVIF, 64, 48, i == 2 || i == 3, depth);
+        bytes file = encode(&source);
+        cloak_photo back = decode(file);
+        size_t between = 0; /* samples that 8 bits cannot hold */
+        for (size_t k = 0; k < 3 * 64 * 48; k++)
+            between += back.deep && back.deep[k] % 257 != 0;
+        CHECK_INT(back.depth, back.format == CLOAK_FORMAT_AVIF ? 12 : depth); /* libheif writes no AVIF of ten */
+        CHECK(between > 64 * 48);
+        CHECK((back.deep_alpha != NULL) == (source.alpha != NULL));
+        CHECK(cloak_photo_psnr(source.rgb, back.rgb, 3 * 64 * 48) > 34);
+        cloak_photo_free(&source);
+        cloak_photo_free(&back);
+        free(file.data);
+    }
+}
+
 TEST(grey_stays_grey) {
     static const cloak_format_id formats[] = {CLOAK_FORMAT_PNG, CLOAK_FORMAT_TIFF, CLOAK_FORMAT_JPEG};
     for (int i = 0; i < 6; i++) {

@@ -73,6 +73,26 @@ static inline cloak_photo make_photo(cloak_format_id format, int width, int heig
     return p;
 }
 
+/* The same at more than 8 bits: every step of 8 bits has what lies between it and the next. */
+static inline cloak_photo make_deep(cloak_format_id format, int width, int height, bool alpha, int depth) {
+    cloak_photo p = make_photo(format, width, height, alpha);
+    const size_t pixels = (size_t)width * (size_t)height;
+    const uint32_t most = (1u << depth) - 1;
+    uint32_t state = 5;
+    p.depth = depth;
+    p.deep = cloak_alloc(pixels * 3 * sizeof *p.deep);
+    p.deep_alpha = alpha ? cloak_alloc(pixels * sizeof *p.deep) : NULL;
+    for (size_t i = 0; i < pixels * (alpha ? 4 : 3); i++) {
+        uint8_t *level = i < pixels * 3 ? &p.rgb[i] : &p.alpha[i - pixels * 3];
+        uint32_t fine = *level * 257u + next_random(&state) % 129;
+        fine = fine > 65535 ? 65535 : fine;
+        fine = ((fine * most + 32767) / 65535 * 65535 + most / 2) / most; /* what the depth can hold */
+        *(i < pixels * 3 ? &p.deep[i] : &p.deep_alpha[i - pixels * 3]) = (uint16_t)fine;
+        *level = (uint8_t)((fine + 128) / 257);
+    }
+    return p;
+}
+
 static inline bytes encode(const cloak_photo *photo) {
     void *data = NULL;
     size_t length = 0;
