@@ -153,7 +153,7 @@ cloak_status cloak_photo_encode(
     g_free(saved);
     if (weeded && photo->format == CLOAK_FORMAT_JPEG)
         weeded = add_jfif(weeded, &weeded_length);
-    if (weeded && photo->format != CLOAK_FORMAT_TIFF)
+    if (weeded)
         weeded = cloak_metadata_embed(photo, weeded, &weeded_length);
     if (!weeded)
         return cloak_fail(error, CLOAK_E_TRANSIENT, "the photo needs more memory than is free");

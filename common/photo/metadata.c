@@ -2,7 +2,7 @@
  *
  * JPEG: APP1 "Exif" (EXIF 2.32, 4.7.2), APP1 with Adobe's namespace (XMP specification part 3), APP13 with
  * Photoshop's resource 1028. PNG: eXIf, and iTXt "XML:com.adobe.xmp". WebP: chunks EXIF and XMP, announced in
- * VP8X (RFC 9649). HEIC and AVIF are libheif's (heif.c); a TIFF keeps none. IPTC is written to JPEG only. The second part of an XMP packet that is longer than a
+ * VP8X (RFC 9649). HEIC and AVIF are libheif's (heif.c), TIFF is in tiff_metadata.c. IPTC is written to JPEG and TIFF only. The second part of an XMP packet that is longer than a
  * segment does not pass.
  */
 #include "common/photo/heif.h"
@@ -13,6 +13,7 @@
 
 #include "common/base/alloc.h"
 #include "common/photo/parts.h"
+#include "common/photo/tiff.h"
 
 enum { SEGMENT_MOST = 65533, BLOCK_MOST = 1 << 16, APP1 = CLOAK_JPEG_APP0 + 1, APP13 = CLOAK_JPEG_APP0 + 13 };
 
@@ -97,9 +98,18 @@ void cloak_photo_keep_metadata(
         free((uint8_t *)blocks.xmp);
         return;
     }
+    cloak_photo_drop_metadata(photo);
+    if (photo->format == CLOAK_FORMAT_TIFF) {
+        const uint8_t *resources = NULL;
+        size_t resources_length = 0;
+        uint8_t *exif = cloak_tiff_blocks(bytes, length, &blocks, &resources, &resources_length);
+        find_iptc(resources, resources_length, &blocks);
+        cloak_metadata_filter(&blocks, policy, photo);
+        free(exif);
+        return;
+    }
     cloak_parts parts = cloak_parts_of(photo->format, bytes, length);
     cloak_part part;
-    cloak_photo_drop_metadata(photo);
     while (cloak_parts_next(&parts, &part))
         if (photo->format == CLOAK_FORMAT_JPEG)
             find_in_jpeg(&part, &blocks);
@@ -233,11 +243,11 @@ static void embed_webp(const cloak_photo *photo, const uint8_t *file, size_t len
 
 /* The least that a weeded file has: what metadata are put behind. */
 static size_t least(cloak_format_id format) {
-    return format == CLOAK_FORMAT_JPEG ? 2 : format == CLOAK_FORMAT_PNG ? 33 : 12;
+    return format == CLOAK_FORMAT_JPEG ? 2 : format == CLOAK_FORMAT_PNG ? 33 : format == CLOAK_FORMAT_TIFF ? 8 : 12;
 }
 
 uint8_t *cloak_metadata_embed(const cloak_photo *photo, uint8_t *file, size_t *length) {
-    enum { HEADS = 512 }; /* of parts and blocks, and padding */
+    enum { HEADS = 4096 }; /* of parts and blocks, and padding; a TIFF's folder */
     const cloak_metadata *m = &photo->metadata;
     if ((!m->exif && !m->xmp && !m->iptc) || *length < least(photo->format))
         return file;
@@ -246,6 +256,8 @@ uint8_t *cloak_metadata_embed(const cloak_photo *photo, uint8_t *file, size_t *l
         embed_jpeg(m, file, *length, &b);
     else if (b.data && photo->format == CLOAK_FORMAT_PNG)
         embed_png(m, file, *length, &b);
+    else if (b.data && photo->format == CLOAK_FORMAT_TIFF)
+        b.length = cloak_tiff_embed(m, file, *length, b.data);
     else if (b.data)
         embed_webp(photo, file, *length, &b);
     free(file);

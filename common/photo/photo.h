@@ -104,7 +104,7 @@ bool cloak_metadata_parse(const char *word, cloak_metadata_policy *policy);
 /* Encodes the photo in its own format, with its ICC profile, alpha and kept metadata:
  * JPEG 4:4:4, baseline, optimised Huffman tables, at the source's quality but at least 90; PNG; WebP
  * lossless when the source was, else at 90 (a WebP does not tell its quality); HEIC 4:2:0 and AVIF 4:4:4 at 80, of ten bits as of twelve; TIFF
- * with deflate, without metadata. Where there is `deep`, the file gets its depth: a sample whose 8 bits are still those
+ * with deflate. Where there is `deep`, the file gets its depth: a sample whose 8 bits are still those
  * of `rgb` is `deep`'s to the bit, any other is as many 255ths away from it as they differ. A JPEG with alpha is
  * CLOAK_E_USAGE. The same photo gives the same bytes. `*bytes` is a new block (free()). Any thread. */
 CLOAK_MUST_CHECK cloak_status cloak_photo_encode(

@@ -275,6 +275,135 @@ TEST(files_without_a_profile_stay_plain) {
     free(jpeg.data);
 }
 
+typedef struct {
+    uint32_t tag, type, count;
+    const void *value; /* of more than four bytes, or a number */
+    uint32_t number;
+} Field;
+
+/* Appends a folder; returns where it is. Fields in the order of their tags, with values as the machine has them. */
+static uint32_t put_folder(bytes *b, const uint8_t *old, size_t old_count, const Field *fields, size_t count) {
+    static const uint8_t sizes[] = {0, 1, 1, 2, 4, 8, 1, 1, 2, 4, 8};
+    bytes folder = {0};
+    put_little(&folder, (uint32_t)(old_count + count), 2);
+    for (size_t i = 0, j = 0; i + j < old_count + count;) {
+        const uint8_t *entry = old + 12 * i;
+        if (i < old_count && (j == count || (uint32_t)(entry[0] | entry[1] << 8) < fields[j].tag)) {
+            put(&folder, entry, 12);
+            i++;
+            continue;
+        }
+        const Field *f = &fields[j++];
+        put_little(&folder, f->tag, 2);
+        put_little(&folder, f->type, 2);
+        put_little(&folder, f->count, 4);
+        if (b->length & 1)
+            put_byte(b, 0);
+        put_little(&folder, f->value ? (uint32_t)b->length : f->number, 4);
+        if (f->value)
+            put(b, f->value, (size_t)f->count * sizes[f->type]);
+    }
+    put_little(&folder, 0, 4);
+    if (b->length & 1)
+        put_byte(b, 0);
+    const uint32_t at = (uint32_t)b->length;
+    put(b, folder.data, folder.length);
+    free(folder.data);
+    return at;
+}
+
+static uint32_t little(const uint8_t *p) {
+    return (uint32_t)p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24;
+}
+
+/* Previews, maker notes and private fields wherever a TIFF can have them; and what is to stay. */
+static bytes loaded_tiff(void) {
+    bytes file = encoded_sample(CLOAK_FORMAT_TIFF, 40, 30, false), resources = {0};
+    const uint8_t *folder = file.data + little(file.data + 4);
+    const size_t old_count = folder[0] | (size_t)folder[1] << 8;
+    bytes old = {0};
+    put(&old, folder + 2, 12 * old_count);
+    put_text(&resources, "8BIM\4\x0c");
+    put(&resources, "\0\0", 2);
+    put_big(&resources, sizeof secret, 4);
+    put(&resources, secret, sizeof secret);
+    const uint32_t preview = (uint32_t)file.length, n = sizeof secret;
+    put(&file, secret, sizeof secret);
+    const Field picture[] = {{0x100, 4, 1, NULL, 4}, {0x101, 4, 1, NULL, 4}, {0x111, 4, 1, NULL, preview}, {0x117, 4, 1, NULL, n}};
+    const uint32_t below = put_folder(&file, NULL, 0, picture, 4);
+    const Field exif_fields[] = {{0x9003, 2, 20, "2024:05:06 07:08:09", 0}, {0x927c, 7, n, secret, 0}, {0xa431, 2, n, secret, 0}};
+    const uint32_t exif = put_folder(&file, NULL, 0, exif_fields, 3);
+    const Field gps_fields[] = {{0x12, 2, n, secret, 0}};
+    const uint32_t gps = put_folder(&file, NULL, 0, gps_fields, 1);
+    const Field fields[] = {{0x10e, 2, n, secret, 0}, {0x10f, 2, 7, "Camera", 0}, {0x14a, 4, 1, NULL, below},
+        {0x201, 4, 1, NULL, preview}, {0x202, 4, 1, NULL, n}, {0x2bc, 1, n, secret, 0},
+        {0x8649, 7, (uint32_t)resources.length, resources.data, 0}, {0x8769, 4, 1, NULL, exif}, {0x8825, 4, 1, NULL, gps},
+        {0xc634, 7, n, secret, 0}, {0xfde8, 2, n, secret, 0}};
+    const uint32_t first = put_folder(&file, old.data, old_count, fields, sizeof fields / sizeof *fields);
+    for (int i = 0; i < 4; i++)
+        file.data[4 + i] = (uint8_t)(first >> (8 * i));
+    free(old.data);
+    free(resources.data);
+    return file;
+}
+
+/* Of the fields in a loaded TIFF all that name no picture may pass with `keep`: caption and place, and the date with `safe`. */
+TEST(nothing_hides_in_a_tiff) {
+    bytes file = loaded_tiff();
+    const cloak_metadata_policy policies[] = {CLOAK_METADATA_NONE, CLOAK_METADATA_SAFE, CLOAK_METADATA_KEEP};
+    for (int i = 0; i < 3; i++) {
+        cloak_photo photo = decode(file);
+        void *out = NULL;
+        size_t length = 0, secrets = 0;
+        bool encoded = false;
+        cloak_error error;
+        cloak_photo_keep_metadata(file.data, file.length, policies[i], &photo);
+        CHECK_OK(cloak_photo_clean(file.data, file.length, &photo, &out, &length, &encoded, &error));
+        const uint8_t *end = (const uint8_t *)out + length;
+        for (const uint8_t *at = out; (at = memmem(at, (size_t)(end - at), "SECRET", 6)); at++)
+            secrets++;
+        CHECK_INT(secrets, policies[i] == CLOAK_METADATA_KEEP ? 3 : 0); /* caption, serial number, place */
+        CHECK((memmem(out, length, "Camera", 7) != NULL) == (i > 0));
+        CHECK((memmem(out, length, "2024:05:06 07:08:09", 20) != NULL) == (i > 0));
+        bytes again = {out, length};
+        cloak_photo back = decode(again);
+        CHECK(memcmp(back.rgb, photo.rgb, 3 * 40 * 30) == 0);
+        cloak_photo_free(&back);
+        cloak_photo_free(&photo);
+        free(out);
+    }
+    free(file.data);
+}
+
+/* Whatever is broken in its fields, a TIFF whose pixels can be read is delivered. */
+TEST(broken_fields_cost_no_tiff) {
+    bytes file = loaded_tiff();
+    const size_t pixels = memmem(file.data, file.length, secret, sizeof secret) - (void *)file.data;
+    uint32_t state = 17;
+    for (int i = 0; i < 400; i++) {
+        bytes bad = {0};
+        put(&bad, file.data, file.length);
+        for (int k = 0; k < 4; k++)
+            bad.data[pixels + next_random(&state) % (file.length - pixels)] = (uint8_t)next_random(&state);
+        cloak_photo photo;
+        cloak_error error;
+        if (cloak_photo_decode(bad.data, bad.length, "bad", NULL, &photo, &error) == CLOAK_OK) {
+            void *out = NULL;
+            size_t length = 0;
+            bool encoded = false;
+            cloak_photo_keep_metadata(bad.data, bad.length, CLOAK_METADATA_KEEP, &photo);
+            CHECK_OK(cloak_photo_clean(bad.data, bad.length, &photo, &out, &length, &encoded, &error));
+            bytes again = {out, length};
+            cloak_photo back = decode(again);
+            cloak_photo_free(&back);
+            free(out);
+        }
+        cloak_photo_free(&photo);
+        free(bad.data);
+    }
+    free(file.data);
+}
+
 /* A broken EXIF block costs nobody a photo, wherever it is broken. */
 TEST(broken_exif_is_only_ignored) {
     bytes plain = encoded_sample(CLOAK_FORMAT_JPEG, 24, 16, false);
