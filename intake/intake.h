@@ -6,7 +6,7 @@
  * policy lets pass, and the file's core: its coded pixels upright and without anything else, from which a JPEG's untouched blocks are taken
  * later. So a file that crashes a library costs that photo, which is then dead with the reason, and neither the worker
  * nor the photos it has claimed besides. What the worker still reads itself is the core of a JPEG, which libjpeg has then
- * decoded once without harm.
+ * decoded once without harm, and the boxes of a HEIC's or an AVIF's core, which the child has written.
  *
  * Both sides write what they send into an anonymous file (memfd) and hand over its descriptor with a short
  * message over a socket. The parent copies out of it, with sizes that it has checked: nothing that the child does to the file
@@ -32,7 +32,7 @@ void cloak_intake_free(cloak_intake *intake);
 
 /* As cloak_photo_decode with default limits, then cloak_photo_keep_metadata. On success `*photo` owns its blocks
  * (cloak_photo_free), and `*core` is a new block (free()) to be used in place of the file's bytes, or NULL where there is none:
- * HEIC, AVIF, TIFF, and what cannot be turned without loss. `owner` is whose photo it is (a tenant). A file of which a fresh
+ * TIFF, a HEIC or AVIF of unusual make, and what cannot be turned without loss. `owner` is whose photo it is (a tenant). A file of which a fresh
  * child dies, or that takes too much of the processor, is CLOAK_E_PERMANENT. All else that goes wrong is this machine's doing, CLOAK_E_TRANSIENT: no memory,
  * no child, one that was killed from outside or is not done in time; CLOAK_E_INTERRUPTED
  * when `stop` said so. */

@@ -4,6 +4,7 @@
 #include <zlib.h>
 
 #include "common/base/alloc.h"
+#include "common/photo/bmff.h"
 #include "common/photo/metadata.h"
 #include "common/photo/parts.h"
 
@@ -68,10 +69,16 @@ static bool is_plain(cloak_format_id format, const uint8_t *file, size_t length)
     return pictures <= 1 && (profile == 0 || is_profile(first.data + HEAD, first.length - HEAD, profile));
 }
 
+static bool is_heif(const cloak_photo *photo) {
+    return photo->format == CLOAK_FORMAT_HEIC || photo->format == CLOAK_FORMAT_AVIF;
+}
+
 void *cloak_photo_core(const void *bytes, size_t length, const cloak_photo *photo, size_t *core_length) {
     *core_length = 0;
     if (photo->format == CLOAK_FORMAT_JPEG)
         return cloak_jpeg_upright(bytes, length, core_length);
+    if (is_heif(photo))
+        return cloak_bmff_rewrite(bytes, length, NULL, core_length);
     if ((photo->format == CLOAK_FORMAT_PNG || photo->format == CLOAK_FORMAT_WEBP) &&
         cloak_survey_read(photo->format, bytes, length).orientation == 1)
         return cloak_weed(photo->format, bytes, length, core_length);
@@ -81,6 +88,11 @@ void *cloak_photo_core(const void *bytes, size_t length, const cloak_photo *phot
 cloak_status cloak_photo_clean(const void *source, size_t source_length, const cloak_photo *photo,
     void **bytes, size_t *length, bool *encoded, cloak_error *error) {
     size_t cleaned_length = 0;
+    if (is_heif(photo)) {
+        *bytes = source ? cloak_bmff_rewrite(source, source_length, &photo->metadata, length) : NULL;
+        *encoded = !*bytes;
+        return *encoded ? cloak_photo_encode(photo, bytes, length, error) : CLOAK_OK;
+    }
     uint8_t *cleaned = source ? cloak_photo_core(source, source_length, photo, &cleaned_length) : NULL;
     /* Without: what turns it goes away, so that the pixels themselves must turn; or it is no row of parts. */
     *encoded = !cleaned || !is_plain(photo->format, cleaned, cleaned_length);

@@ -118,15 +118,15 @@ CLOAK_MUST_CHECK cloak_status cloak_photo_patch(const void *source, size_t sourc
     const cloak_photo *photo, const uint8_t *rgb, void **bytes, size_t *length, cloak_error *error);
 
 /* The photo with no metadata but those kept: the file's coded pixels are copied as they are, with its ICC
- * profile. HEIC, AVIF and TIFF are encoded anew. A photo whose metadata turn it is turned block by block where that can be done, else encoded anew, upright. `source` are the bytes that
+ * profile. TIFF is encoded anew, without loss; so are HEIC and AVIF of kinds that cannot be copied with certainty, with loss. A photo whose metadata turn it is turned block by block where that can be done, else encoded anew, upright. `source` are the bytes that
  * `photo` was decoded from, their core, or NULL where there is none. A file whose colour profile is none, or holds more than it says, is encoded anew, too; `*encoded` tells.
  * `*bytes` is a new block (free()). Any thread. */
 CLOAK_MUST_CHECK cloak_status cloak_photo_clean(const void *source, size_t source_length,
     const cloak_photo *photo, void **bytes, size_t *length, bool *encoded, cloak_error *error);
 
 /* The coded pixels of the file that `photo` was decoded from, upright and without anything else: what clean and patch
- * take in place of the file's bytes, for the same result. A new block (free()), or NULL where there is none (HEIC, AVIF,
- * TIFF, or it cannot be turned without loss) or no memory. Any thread. */
+ * take in place of the file's bytes, for the same result. A new block (free()), or NULL where there is none (TIFF, a HEIC or AVIF
+ * of unusual make, or it cannot be turned without loss) or no memory. Any thread. */
 CLOAK_MUST_CHECK void *cloak_photo_core(
     const void *bytes, size_t length, const cloak_photo *photo, size_t *core_length);
 

@@ -43,11 +43,15 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     if (cloak_photo_decode(data, size, name, &limits, &photo, NULL) != CLOAK_OK)
         return 0;
     cloak_photo_keep_metadata(data, size, CLOAK_METADATA_KEEP, &photo);
-    const bool slow = photo.format == CLOAK_FORMAT_HEIC || photo.format == CLOAK_FORMAT_AVIF;
-    if (!slow && cloak_photo_clean(data, size, &photo, &bytes, &length, &anew, NULL) == CLOAK_OK) {
+    const bool slow = photo.format == CLOAK_FORMAT_HEIC || photo.format == CLOAK_FORMAT_AVIF; /* to encode */
+    void *core = slow ? cloak_photo_core(data, size, &photo, &length) : NULL;
+    if (core)
+        look_again("the core", core, length, &photo);
+    if ((!slow || core) && cloak_photo_clean(data, size, &photo, &bytes, &length, &anew, NULL) == CLOAK_OK) {
         look_again("the cleaned file", bytes, length, &photo);
         free(bytes);
     }
+    free(core);
     if (photo.format == CLOAK_FORMAT_JPEG) {
         size_t n = (size_t)photo.width * (size_t)photo.height * 3;
         uint8_t *rgb = malloc(n);

@@ -1,0 +1,196 @@
+/* HEIC and AVIF that pass through: their coded pixels are copied, nothing else, and only where all of it is known. */
+#include "tests/unit/samples.h"
+
+static const char secret[] = "SECRET-FACE-52.5200N-13.4050E";
+
+static bytes clean(bytes file, const cloak_photo *photo, bool *encoded) {
+    bytes out = {0};
+    void *data = NULL;
+    cloak_error error;
+    CHECK_OK(cloak_photo_clean(file.data, file.length, photo, &data, &out.length, encoded, &error));
+    out.data = data;
+    return out;
+}
+
+static bytes core_of(bytes file, const cloak_photo *photo) {
+    bytes core = {0};
+    core.data = cloak_photo_core(file.data, file.length, photo, &core.length);
+    return core;
+}
+
+static bool same(bytes a, bytes b) {
+    return a.length == b.length && memcmp(a.data, b.data, a.length) == 0;
+}
+
+/* A picture with a profile, alpha where wanted, and secrets in EXIF and XMP. */
+static bytes loaded(cloak_format_id format, bool alpha, int depth) {
+    cloak_photo photo = depth > 8 ? make_deep(format, 96, 64, alpha, depth) : make_photo(format, 96, 64, alpha);
+    bytes icc = icc_profile("RGB "), exif = exif_block(6, true, secret);
+    photo.icc = icc.data;
+    photo.icc_length = icc.length;
+    photo.metadata = (cloak_metadata){.exif = exif.data, .exif_length = exif.length, .xmp = (uint8_t *)secret, .xmp_length = sizeof secret};
+    bytes file = encode(&photo);
+    photo.metadata = (cloak_metadata){0};
+    photo.icc = NULL;
+    cloak_photo_free(&photo);
+    free(icc.data);
+    free(exif.data);
+    CHECK(memmem(file.data, file.length, secret, sizeof secret));
+    put(&file, "\0\0\0\x40mdat", 8); /* a film, or another photo, behind the end */
+    for (int i = 0; i < 2; i++)
+        put(&file, "\xff\xd8SECRET-SECRET-SECRET-SECR", 28);
+    return file;
+}
+
+/* The coded pixels come back to the bit, with metadata that were kept, and those only. */
+TEST(pixels_pass_and_nothing_else) {
+    for (int i = 0; i < 8; i++) {
+        const cloak_format_id format = i & 1 ? CLOAK_FORMAT_AVIF : CLOAK_FORMAT_HEIC;
+        bytes file = loaded(format, i & 2, i & 4 ? 12 : 8);
+        cloak_photo photo = decode(file), back;
+        bool encoded = true;
+        bytes bare = clean(file, &photo, &encoded);
+        CHECK(!encoded);
+        CHECK(!memmem(bare.data, bare.length, "SECRET", 6));
+        CHECK(memmem(bare.data, bare.length, "acsp", 4));
+        CHECK(bare.length < file.length);
+        back = decode(bare);
+        CHECK(memcmp(back.rgb, photo.rgb, 3 * 96 * 64) == 0);
+        CHECK((back.deep != NULL) == (i >= 4) && back.icc_length == photo.icc_length);
+        if (back.deep)
+            CHECK(memcmp(back.deep, photo.deep, 6 * 96 * 64) == 0);
+        CHECK((back.alpha != NULL) == ((i & 2) != 0));
+        if (back.alpha)
+            CHECK(memcmp(back.alpha, photo.alpha, 96 * 64) == 0);
+        cloak_photo_free(&back);
+        /* the core does in the file's place, and is its own core */
+        bytes core = core_of(file, &photo), again = core_of(core, &photo);
+        CHECK(same(core, bare) && same(again, core));
+        cloak_photo_keep_metadata(file.data, file.length, CLOAK_METADATA_KEEP, &photo);
+        bytes kept = clean(file, &photo, &encoded), from_core = clean(core, &photo, &encoded);
+        CHECK(!encoded && same(kept, from_core));
+        CHECK(memmem(kept.data, kept.length, secret, sizeof secret)); /* make of the camera */
+        back = decode(kept);
+        CHECK(memcmp(back.rgb, photo.rgb, 3 * 96 * 64) == 0);
+        cloak_photo_keep_metadata(kept.data, kept.length, CLOAK_METADATA_KEEP, &back);
+        CHECK_INT(back.metadata.exif_length, photo.metadata.exif_length);
+        cloak_photo_free(&back);
+        cloak_photo_free(&photo);
+        free(kept.data);
+        free(from_core.data);
+        free(core.data);
+        free(again.data);
+        free(bare.data);
+        free(file.data);
+    }
+}
+
+/* Puts `patch` over the first place where `what` is, `offset` bytes on. */
+static bytes with_patch(bytes file, const char *what, size_t offset, const void *patch, size_t length) {
+    bytes b = {0};
+    put(&b, file.data, file.length);
+    uint8_t *at = memmem(b.data, b.length, what, strlen(what));
+    CHECK(at && offset + length <= (size_t)(b.data + b.length - at));
+    memcpy(at + offset, patch, length);
+    return b;
+}
+
+/* What is not known for what it is, is not copied. */
+TEST(what_is_unknown_is_coded_anew) {
+    static const struct {
+        const char *what;
+        size_t offset;
+        const char *patch;
+        size_t length;
+    } cases[] = {{"ispe", 0, "isp_", 4}, {"hvcC", 27, "\x27", 1}, {"hvcC", 0, "hvc_", 4}, {"hdlr", 12, "auxv", 4},
+        {"acsp", 0, "none", 4}, {"pitm", 8, "\0\x63", 2}, {"infe", 10, "\0\1", 2}, {"iloc", 4, "\3", 1}};
+    bytes source = loaded(CLOAK_FORMAT_HEIC, false, 8);
+    cloak_photo photo = decode(source);
+    bytes core = core_of(source, &photo);
+    CHECK(core.data != NULL);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        bytes bad = with_patch(core, cases[i].what, cases[i].offset, cases[i].patch, cases[i].length);
+        bytes none = core_of(bad, &photo);
+        if (none.data)
+            check_failed(__FILE__, __LINE__, "%s was copied", cases[i].what);
+        bool encoded = false;
+        bytes anew = clean(bad, &photo, &encoded);
+        CHECK(encoded);
+        free(anew.data);
+        free(bad.data);
+    }
+    cloak_photo_free(&photo);
+    free(core.data);
+    free(source.data);
+}
+
+/* Messages beside a picture, and a second picture in its place. */
+TEST(only_one_picture_is_in_its_data) {
+    bytes source = loaded(CLOAK_FORMAT_HEIC, false, 8);
+    cloak_photo photo = decode(source);
+    bytes core = core_of(source, &photo);
+    const uint8_t *data = (const uint8_t *)memmem(core.data, core.length, "mdat", 4) + 4;
+    const size_t length = (size_t)(core.data + core.length - data);
+    const uint8_t *slice = data; /* past parameter sets, if there are any */
+    while ((slice[4] >> 1 & 0x3f) > 31)
+        slice += 4 + ((size_t)slice[0] << 24 | (size_t)slice[1] << 16 | (size_t)slice[2] << 8 | slice[3]);
+    for (int i = 0; i < 3; i++) {
+        bytes file = {0}, unit = {0};
+        put_big(&unit, i == 0 ? 2 + sizeof secret : i == 1 ? (uint32_t)(data + length - slice) - 4 : 3, 4);
+        if (i == 0) { /* SEI */
+            put(&unit, "\x4e\1", 2);
+            put(&unit, secret, sizeof secret);
+        } else if (i == 1) { /* the slice once more */
+            put(&unit, slice + 4, (size_t)(data + length - slice) - 4);
+        } else { /* of another layer */
+            put(&unit, "\x26\x09\x80", 3);
+        }
+        put(&file, core.data, (size_t)(data - core.data));
+        put(&file, data, length);
+        put(&file, unit.data, unit.length);
+        /* the item is longer now: the last field of iloc, and the box of the data */
+        uint8_t *iloc = memmem(file.data, file.length, "iloc", 4), *mdat = file.data + (data - core.data) - 8;
+        for (int k = 0; k < 4; k++) {
+            iloc[4 + 4 + 2 + 2 + 12 + k] = (uint8_t)((length + unit.length) >> (8 * (3 - k)));
+            mdat[k] = (uint8_t)((length + unit.length + 8) >> (8 * (3 - k)));
+        }
+        bytes again = core_of(file, &photo);
+        if (i == 0)
+            CHECK(same(again, core));
+        else
+            CHECK(again.data == NULL);
+        free(again.data);
+        free(unit.data);
+        free(file.data);
+    }
+    cloak_photo_free(&photo);
+    free(core.data);
+    free(source.data);
+}
+
+/* Broken files are either not copied, or to something that reads back. */
+TEST(broken_boxes_are_survived) {
+    for (int i = 0; i < 2; i++) {
+        bytes source = loaded(i ? CLOAK_FORMAT_AVIF : CLOAK_FORMAT_HEIC, true, 8);
+        cloak_photo photo = decode(source);
+        bytes core = core_of(source, &photo);
+        uint32_t state = 23;
+        for (int k = 0; k < 3000; k++) {
+            bytes bad = {0};
+            put(&bad, core.data, k % 3 ? core.length : next_random(&state) % core.length);
+            for (int j = 0; j < 3 && bad.length; j++)
+                bad.data[next_random(&state) % bad.length] = (uint8_t)next_random(&state);
+            bytes again = core_of(bad, &photo);
+            if (again.data) {
+                bytes third = core_of(again, &photo);
+                CHECK(same(third, again));
+                free(third.data);
+            }
+            free(again.data);
+            free(bad.data);
+        }
+        cloak_photo_free(&photo);
+        free(core.data);
+        free(source.data);
+    }
+}
