@@ -1,7 +1,7 @@
 /* A model that sleeps: the model shim without a model, for tests of the fleet with hundreds of workers.
  *
  * It plays a detector that can be deceived. A photo has one face when the mean of its middle is darker than
- * DARK, and the attack, after it has slept, hands over levels that lift everything by LIFT, which makes it
+ * DARK, and the attack, after it has slept, hands over levels that lift the face's box by LIFT, which makes it
  * lighter than that. So decoding, encoding, verification, receipts and books are the real ones, and the bytes
  * are the same whoever makes them. The sleep is CLOAK_STUB_SECONDS times 0.5 to 1.5, by the photo's pixels.
  * With CLOAK_STUB_SEES_ALL every photo has a face until it was attacked, whatever its pixels: for real photos.
@@ -105,6 +105,13 @@ static cloak_status sleep_through(double seconds, const cloak_attack_params *par
     return CLOAK_OK;
 }
 
+/* Inside the box that is found, the middle half both ways. */
+static void lift(const cloak_image *image, int8_t *levels) {
+    const size_t width = (size_t)image->width, x0 = width / 4, x1 = width * 3 / 4;
+    for (size_t y = (size_t)image->height / 4; y < (size_t)image->height * 3 / 4; y++)
+        memset(levels + 3 * (y * width + x0), LIFT, 3 * (x1 - x0));
+}
+
 cloak_status cloak_model_attack(cloak_model *model, const cloak_image *images, size_t count,
     const cloak_attack_params *params, const cloak_attack_result *warm, cloak_attack_result *results,
     cloak_error *error) {
@@ -119,7 +126,7 @@ cloak_status cloak_model_attack(cloak_model *model, const cloak_image *images, s
         const size_t size = (size_t)images[i].width * (size_t)images[i].height * 3;
         results[i] = (cloak_attack_result){.grid_width = images[i].width, .grid_height = images[i].height,
             .levels = cloak_alloc(size), .max_change = LIFT, .steps = 1, .success = true};
-        memset(results[i].levels, LIFT, size);
+        lift(&images[i], results[i].levels);
         model->attacked = true;
     }
     return CLOAK_OK;

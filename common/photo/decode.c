@@ -101,8 +101,8 @@ static int leave_cmyk(VipsImage **image) {
     return 0;
 }
 
-size_t cloak_rgb_profile_length(const uint8_t *icc, size_t length) {
-    if (length < 132 || memcmp(icc + 16, "RGB ", 4) != 0 || memcmp(icc + 36, "acsp", 4) != 0)
+size_t cloak_profile_length(const uint8_t *icc, size_t length, bool grey) {
+    if (length < 132 || memcmp(icc + 16, grey ? "GRAY" : "RGB ", 4) != 0 || memcmp(icc + 36, "acsp", 4) != 0)
         return 0;
     size_t stated = CLOAK_FOUR(icc[0], icc[1], icc[2], icc[3]);
     return stated >= 132 && stated <= length ? stated : 0;
@@ -117,7 +117,7 @@ static cloak_status keep_profile(
         vips_error_clear();
         return CLOAK_OK;
     }
-    length = cloak_rgb_profile_length(icc, length);
+    length = cloak_profile_length(icc, length, photo->grey);
     if (length == 0)
         return CLOAK_OK;
     photo->icc = cloak_try_alloc(length);
@@ -182,8 +182,7 @@ static cloak_status decode_weeded(void *bytes, size_t length, const cloak_survey
         goto done;
     }
     photo->grey = image->Bands <= 2;
-    /* grey becomes RGB, which a grey profile does not describe; no profile means sRGB */
-    if (image->Bands >= 3 && !cmyk)
+    if (!cmyk) /* which is sRGB by now */
         status = keep_profile(image, name, photo, error);
     if (status == CLOAK_OK)
         status = read_pixels(image, survey->orientation, name, photo, error);

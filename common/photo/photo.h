@@ -58,7 +58,7 @@ typedef struct {
      * NULL. Whoever changes rgb leaves these as they are. */
     uint16_t *deep, *deep_alpha;
     int depth; /* bits of a sample in the file, 9…16, where there is `deep`; else 0 */
-    uint8_t *icc;      /* ICC profile of an RGB space, or NULL */
+    uint8_t *icc;      /* ICC profile of an RGB space, or of a grey one where `grey`; or NULL */
     size_t icc_length;
     int primaries, transfer; /* HEIC and AVIF without a profile: their code points (H.273); else 0 */
     cloak_format_id format;

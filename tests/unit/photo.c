@@ -433,7 +433,7 @@ TEST(a_profile_for_other_pixels_is_dropped) {
         int components;
         const char *behind;
         bool kept;
-    } cases[] = {{"GRAY", 1, "", false}, {"RGB ", 1, "", false}, {"CMYK", 4, "", false},
+    } cases[] = {{"GRAY", 1, "", true}, {"RGB ", 1, "", false}, {"CMYK", 4, "", false},
         {"RGB ", 4, "", false}, {"GRAY", 3, "", false}, {"CMYK", 3, "", false},
         {"RGB ", 3, "", true}, {"RGB ", 3, "hidden behind the profile", true}};
     const uint8_t levels[] = {255, 255, 255, 255};
