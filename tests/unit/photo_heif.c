@@ -168,6 +168,113 @@ TEST(only_one_picture_is_in_its_data) {
     free(source.data);
 }
 
+/* A box of this kind with a body. */
+static void put_box(bytes *to, const char *kind, bytes body) {
+    put_big(to, (uint32_t)body.length + 8, 4);
+    put_text(to, kind);
+    put(to, body.data, body.length);
+    free(body.data);
+}
+
+/* `format`: digits are numbers of so many bytes, one per argument. */
+static bytes numbers(const char *format, const uint32_t *values) {
+    bytes b = {0};
+    for (int i = 0; format[i]; i++)
+        put_big(&b, values[i], format[i] - '0');
+    return b;
+}
+
+/* As telephones write them: 2 x 2 tiles, here all of one picture, a thumbnail, and an alpha of another kind (depth). The coded
+ * picture and its set-up are those of a core with one item. */
+static bytes grid_of(bytes core, const char *derived) {
+    enum { TILES = 4, GRID = 5, THUMBNAIL = 6, DEPTH = 7 };
+    const uint8_t *config = (const uint8_t *)memmem(core.data, core.length, "hvcC", 4) - 4,
+                  *data = (const uint8_t *)memmem(core.data, core.length, "mdat", 4) + 4;
+    const uint32_t config_length = (uint32_t)config[2] << 8 | config[3], length = (uint32_t)(core.data + core.length - data);
+    bytes file = {0}, meta = {0}, infos = numbers("42", (uint32_t[]){0, 7}), links = numbers("4", (uint32_t[]){0}), ipco = {0},
+          properties = {0}, uses = numbers("44", (uint32_t[]){0, 7}), places = numbers("422", (uint32_t[]){1u << 24, 0x4400, 7});
+    put(&file, "\0\0\0\x18""ftypheic\0\0\0\0mif1heic", 24);
+    const uint32_t at = (uint32_t)file.length + 8;
+    put_big(&file, TILES * length + 8, 4);
+    put_text(&file, "mdat");
+    for (int i = 0; i < TILES; i++)
+        put(&file, data, length);
+    for (uint32_t id = 1; id <= DEPTH; id++) {
+        const bool grid = id == GRID;
+        bytes info = numbers("422", (uint32_t[]){2u << 24 | (id != GRID), id, 0});
+        put_text(&info, grid ? "grid" : "hvc1");
+        put_byte(&info, 0);
+        put_box(&infos, "infe", info);
+        bytes place = numbers("222244", (uint32_t[]){id, grid, 0, 1, grid ? 0 : at + (id - 1) % TILES * length, grid ? 8 : length});
+        put(&places, place.data, place.length);
+        free(place.data);
+        /* the size, then set-up or, of depth, its kind besides */
+        bytes use = grid ? numbers("2111", (uint32_t[]){id, 2, 2, 4})
+                         : numbers("21111", (uint32_t[]){id, id == DEPTH ? 3 : 2, 1, 0x83, 5});
+        put(&uses, use.data, use.length - (!grid && id != DEPTH));
+        free(use.data);
+    }
+    put_box(&links, derived, numbers("222222", (uint32_t[]){GRID, TILES, 1, 2, 3, 4}));
+    put_box(&links, "thmb", numbers("222", (uint32_t[]){THUMBNAIL, 1, GRID}));
+    put_box(&links, "auxl", numbers("222", (uint32_t[]){DEPTH, 1, GRID}));
+    put_box(&ipco, "ispe", numbers("444", (uint32_t[]){0, 96, 64}));
+    put_box(&ipco, "ispe", numbers("444", (uint32_t[]){0, 192, 128}));
+    put(&ipco, config, config_length);
+    put_box(&ipco, "irot", numbers("1", (uint32_t[]){1}));
+    bytes kind = numbers("4", (uint32_t[]){0});
+    put(&kind, "urn:mpeg:hevc:2015:auxid:2", 27);
+    put_box(&ipco, "auxC", kind);
+    put_box(&properties, "ipco", ipco);
+    put_box(&properties, "ipma", uses);
+    put_big(&meta, 0, 4);
+    bytes handler = numbers("44", (uint32_t[]){0, 0});
+    put(&handler, "pict\0\0\0\0\0\0\0\0\0\0\0\0", 17);
+    put_box(&meta, "hdlr", handler);
+    put_box(&meta, "pitm", numbers("42", (uint32_t[]){0, GRID}));
+    put_box(&meta, "iinf", infos);
+    put_box(&meta, "iref", links);
+    put_box(&meta, "iprp", properties);
+    put_box(&meta, "iloc", places);
+    put_box(&meta, "idat", numbers("111122", (uint32_t[]){0, 0, 1, 1, 192, 128}));
+    put_box(&file, "meta", meta);
+    return file;
+}
+
+/* How often `what` is in the bytes. */
+static int count_of(bytes file, const char *what) {
+    int count = 0;
+    for (const uint8_t *at = file.data, *end = at + file.length;
+         (at = memmem(at, (size_t)(end - at), what, strlen(what))); at++)
+        count++;
+    return count;
+}
+
+TEST(a_grid_keeps_its_tiles_and_its_turn) {
+    bytes single = loaded(CLOAK_FORMAT_HEIC, false, 8);
+    cloak_photo tile = decode(single);
+    bytes part = core_of(single, &tile), file = grid_of(part, "dimg"), odd = grid_of(part, "xxxx");
+    cloak_photo photo = decode(file);
+    CHECK_INT(photo.width, 128); /* on its side */
+    CHECK_INT(photo.height, 192);
+    CHECK_INT(count_of(file, "infe"), 7);
+    bytes core = core_of(file, &photo), again = core_of(core, &photo), none = core_of(odd, &photo);
+    CHECK(core.data && same(core, again));
+    CHECK(none.data == NULL); /* a grid without its tiles */
+    CHECK_INT(count_of(core, "infe"), 5);
+    CHECK_INT(count_of(core, "thmb") + count_of(core, "auxl") + count_of(core, "auxC"), 0);
+    cloak_photo back = decode(core);
+    CHECK(back.width == 128 && back.height == 192 && memcmp(back.rgb, photo.rgb, 3 * 128 * 192) == 0);
+    cloak_photo_free(&back);
+    cloak_photo_free(&photo);
+    cloak_photo_free(&tile);
+    free(core.data);
+    free(again.data);
+    free(part.data);
+    free(file.data);
+    free(odd.data);
+    free(single.data);
+}
+
 /* Broken files are either not copied, or to something that reads back. */
 TEST(broken_boxes_are_survived) {
     for (int i = 0; i < 2; i++) {
