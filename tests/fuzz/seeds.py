@@ -40,6 +40,8 @@ def photos(folder):
     for compression in ("raw", "tiff_lzw", "tiff_adobe_deflate", "jpeg"):
         wide.save(folder / f"{compression}.tif", compression=compression)
     small.save(folder / "pages.tif", save_all=True, append_images=[small])
+    for name in ("deep.png", "deep.tif"):
+        small.convert("I").point(lambda level: level * 257).convert("I;16").save(folder / name)
     for name, options in (("phone.heic", ["-t", "16"]), ("web.avif", ["-A"])):
         subprocess.run(["heif-enc", "-q", "60", *options, folder / "alpha.png", "-o", folder / name], check=True,
             capture_output=True, timeout=120)
