@@ -76,6 +76,8 @@ static bool answer_found(uint64_t number, const Found *found) {
     answer.format = (int32_t)p->format;
     answer.quality = p->quality;
     answer.depth = p->depth;
+    answer.png_colour_length = (int32_t)p->png_colour_length;
+    memcpy(answer.png_colour, p->png_colour, sizeof answer.png_colour);
     answer.grey = p->grey;
     answer.lossless = p->lossless;
     const int fd = answer_file();

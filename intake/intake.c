@@ -271,7 +271,7 @@ static bool makes_sense(const cloak_intake_answer *a) {
            n[CLOAK_INTAKE_DEEP_ALPHA] == (a->depth ? n[CLOAK_INTAKE_ALPHA] * 2 : 0) &&
            (a->depth == 0 || (a->depth > 8 && a->depth <= 16)) && n[CLOAK_INTAKE_ICC] <= PROFILE_MOST &&
            n[CLOAK_INTAKE_CORE] <= (uint64_t)1 << 31 && a->format > CLOAK_FORMAT_UNKNOWN && a->format <= CLOAK_FORMAT_TIFF &&
-           a->quality >= 0 && a->quality <= 100;
+           a->png_colour_length >= 0 && a->png_colour_length <= CLOAK_PNG_COLOUR && a->quality >= 0 && a->quality <= 100;
 }
 
 /* Copies one part out of the answer's file; an empty one is NULL. */
@@ -291,6 +291,8 @@ static bool unpack(const cloak_intake_answer *a, int fd, cloak_photo *photo, voi
     uint64_t offset = 0;
     *photo = (cloak_photo){.width = a->width, .height = a->height, .primaries = a->primaries, .transfer = a->transfer,
         .format = (cloak_format_id)a->format, .quality = a->quality, .depth = a->depth, .grey = a->grey != 0, .lossless = a->lossless != 0};
+    memcpy(photo->png_colour, a->png_colour, sizeof photo->png_colour);
+    photo->png_colour_length = (size_t)a->png_colour_length;
     cloak_metadata *m = &photo->metadata;
     void *const to[CLOAK_INTAKE_PARTS] = {&photo->rgb, &photo->alpha, &photo->deep, &photo->deep_alpha, &photo->icc, &m->exif, &m->xmp, &m->iptc, core};
     *core = NULL;

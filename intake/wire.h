@@ -24,7 +24,8 @@ typedef struct {
     int32_t status;
     char text[768]; /* of the error */
     int32_t width, height, primaries, transfer, format, quality;
-    int32_t depth, grey, lossless;
+    int32_t depth, grey, lossless, png_colour_length;
+    uint8_t png_colour[CLOAK_PNG_COLOUR];
     uint64_t lengths[CLOAK_INTAKE_PARTS];
 } cloak_intake_answer;
 

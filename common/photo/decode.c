@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <vips/vips.h>
+#include <zlib.h>
 
 #include "common/base/alloc.h"
 #include "common/base/text.h"
@@ -128,6 +129,28 @@ static cloak_status keep_profile(
     return CLOAK_OK;
 }
 
+/* One of each, only as long as it must be, and only whole. */
+static void keep_png_colour(const void *bytes, size_t length, cloak_photo *photo) {
+    static const struct {
+        uint32_t kind;
+        size_t length;
+    } known[] = {{CLOAK_FOUR('g', 'A', 'M', 'A'), 4}, {CLOAK_FOUR('c', 'H', 'R', 'M'), 32},
+        {CLOAK_FOUR('s', 'R', 'G', 'B'), 1}, {CLOAK_FOUR('c', 'I', 'C', 'P'), 4}};
+    cloak_parts parts = cloak_parts_of(CLOAK_FORMAT_PNG, bytes, length);
+    cloak_part part;
+    unsigned seen = 0;
+    while (cloak_parts_next(&parts, &part))
+        for (unsigned i = 0; i < sizeof known / sizeof *known; i++) {
+            const uint8_t *sum = part.data + part.length;
+            if (part.kind != known[i].kind || part.length != known[i].length || seen >> i & 1 ||
+                crc32(0, part.whole + 4, (uInt)part.length + 4) != CLOAK_FOUR(sum[0], sum[1], sum[2], sum[3]))
+                continue;
+            seen |= 1u << i;
+            memcpy(photo->png_colour + photo->png_colour_length, part.whole, part.whole_length);
+            photo->png_colour_length += part.whole_length;
+        }
+}
+
 static cloak_status read_pixels(
     VipsImage *image, int orientation, const char *name, cloak_photo *photo, cloak_error *error) {
     enum { STRIP = 16 };
@@ -214,6 +237,8 @@ cloak_status cloak_photo_decode(const void *bytes, size_t length, const char *na
             cloak_photo_free(photo);
         return status;
     }
+    if (format == CLOAK_FORMAT_PNG)
+        keep_png_colour(bytes, length, photo);
     size_t weeded_length;
     uint8_t *weeded = cloak_weed(format, bytes, length, &weeded_length);
     if (!weeded)

@@ -208,9 +208,11 @@ static void embed_jpeg(const cloak_metadata *m, const uint8_t *file, size_t leng
 }
 
 /* Behind IHDR, before the pixels. */
-static void embed_png(const cloak_metadata *m, const uint8_t *file, size_t length, Bytes *b) {
+static void embed_png(const cloak_photo *photo, const uint8_t *file, size_t length, Bytes *b) {
     enum { HEAD = 8 + 25 };
+    const cloak_metadata *m = &photo->metadata;
     put(b, file, HEAD);
+    put(b, photo->png_colour, photo->png_colour_length);
     put_png_chunk(b, "eXIf", "", 0, m->exif, m->exif_length);
     put_png_chunk(b, "iTXt", png_xmp_head, sizeof png_xmp_head, m->xmp, m->xmp_length);
     put(b, file + HEAD, length - HEAD);
@@ -247,15 +249,16 @@ static size_t least(cloak_format_id format) {
 }
 
 uint8_t *cloak_metadata_embed(const cloak_photo *photo, uint8_t *file, size_t *length) {
-    enum { HEADS = 4096 }; /* of parts and blocks, and padding; a TIFF's folder */
+    enum { HEADS = 4096 }; /* of parts and blocks, and padding; a TIFF's folder; a PNG's colour */
     const cloak_metadata *m = &photo->metadata;
-    if ((!m->exif && !m->xmp && !m->iptc) || *length < least(photo->format))
+    const bool coloured = photo->format == CLOAK_FORMAT_PNG && photo->png_colour_length > 0;
+    if ((!m->exif && !m->xmp && !m->iptc && !coloured) || *length < least(photo->format))
         return file;
     Bytes b = {cloak_try_alloc(*length + m->exif_length + m->xmp_length + m->iptc_length + HEADS), 0};
     if (b.data && photo->format == CLOAK_FORMAT_JPEG)
         embed_jpeg(m, file, *length, &b);
     else if (b.data && photo->format == CLOAK_FORMAT_PNG)
-        embed_png(m, file, *length, &b);
+        embed_png(photo, file, *length, &b);
     else if (b.data && photo->format == CLOAK_FORMAT_TIFF)
         b.length = cloak_tiff_embed(m, file, *length, b.data);
     else if (b.data)

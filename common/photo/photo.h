@@ -44,6 +44,8 @@ typedef struct {
  *   keep  everything else, too: places, serial numbers, names and regions of faces, captions */
 typedef enum { CLOAK_METADATA_NONE, CLOAK_METADATA_SAFE, CLOAK_METADATA_KEEP } cloak_metadata_policy;
 
+enum { CLOAK_PNG_COLOUR = 12 + 4 + 12 + 32 + 12 + 1 + 12 + 4 };
+
 /* Blocks that were let pass and written anew; NULL where there are none. */
 typedef struct {
     uint8_t *exif, *xmp, *iptc;
@@ -60,6 +62,9 @@ typedef struct {
     int depth; /* bits of a sample in the file, 9…16, where there is `deep`; else 0 */
     uint8_t *icc;      /* ICC profile of an RGB space, or of a grey one where `grey`; or NULL */
     size_t icc_length;
+    /* PNG: the chunks that say besides a profile what its numbers mean (gAMA, cHRM, sRGB, cICP), as they lie in the file. */
+    uint8_t png_colour[CLOAK_PNG_COLOUR];
+    size_t png_colour_length;
     int primaries, transfer; /* HEIC and AVIF without a profile: their code points (H.273); else 0 */
     cloak_format_id format;
     int quality;       /* JPEG: the source's estimated quality 1…100, 0 unknown; else 0 */

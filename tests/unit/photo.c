@@ -454,6 +454,40 @@ TEST(a_profile_for_other_pixels_is_dropped) {
     }
 }
 
+/* A PNG that is of another gamma than sRGB's says so in chunks of its own, copied and coded anew. */
+TEST(a_png_says_what_its_numbers_mean) {
+    bytes rows = {0}, file = {0};
+    put(&rows, (uint8_t[]){0, 10, 20, 30, 40, 50, 60}, 7);
+    put_png_start(&file, 2, 1, 8, 2, 0);
+    put_chunk(&file, "gAMA", "\0\1\x86\xa0", 4);
+    put_chunk(&file, "gAMA", "\0\0\0\1", 4);
+    put_chunk(&file, "cHRM", "short", 5);
+    put_chunk(&file, "cICP", "\x0c\x0d\0\1", 4);
+    put_png_end(&file, rows);
+    cloak_photo p = decode(file);
+    CHECK_INT(p.png_colour_length, 32);
+    for (int i = 0; i < 2; i++) {
+        void *out = NULL;
+        size_t length = 0;
+        bool encoded = false;
+        cloak_error error;
+        if (i)
+            CHECK_OK(cloak_photo_clean(file.data, file.length, &p, &out, &length, &encoded, &error));
+        else
+            CHECK_OK(cloak_photo_encode(&p, &out, &length, &error));
+        CHECK(!encoded && memmem(out, length, "gAMA\0\1\x86\xa0", 8) && memmem(out, length, "cICP\x0c", 5));
+        CHECK(!memmem(out, length, "cHRM", 4) && !memmem(out, length, "gAMA\0\0\0", 7));
+        cloak_photo back = decode((bytes){out, length});
+        check_same_pixels(&p, &back);
+        CHECK_INT(back.png_colour_length, 32);
+        cloak_photo_free(&back);
+        free(out);
+    }
+    cloak_photo_free(&p);
+    free(file.data);
+    free(rows.data);
+}
+
 static void *encode_often(void *photo) {
     bytes first = encode(photo);
     for (int i = 0; i < 4; i++) {
