@@ -368,6 +368,10 @@ TEST(nothing_hides_in_a_tiff) {
         bytes again = {out, length};
         cloak_photo back = decode(again);
         CHECK(memcmp(back.rgb, photo.rgb, 3 * 40 * 30) == 0);
+        cloak_photo_keep_metadata(out, length, policies[i], &back); /* all of it is found where it says */
+        CHECK_INT(back.metadata.exif_length, photo.metadata.exif_length);
+        if (back.metadata.exif)
+            CHECK(memcmp(back.metadata.exif, photo.metadata.exif, back.metadata.exif_length) == 0);
         cloak_photo_free(&back);
         cloak_photo_free(&photo);
         free(out);
