@@ -25,7 +25,8 @@ cloak_status cloak_feeder_run(cloak_feeder *feeder, int max_batches, cloak_error
         uint64_t backlog = 0;
         cloak_status status = cloak_queue_submit(
             feeder->queue, manifest->id, NULL, 0, &accepted, &backlog, error);
-        if (status != CLOAK_OK || backlog >= feeder->max_backlog)
+        feeder->full = backlog >= feeder->max_backlog;
+        if (status != CLOAK_OK || feeder->full)
             return status;
     }
     for (int batch = 0; batch < max_batches && feeder->next < manifest->count; batch++) {
@@ -43,7 +44,8 @@ cloak_status cloak_feeder_run(cloak_feeder *feeder, int max_batches, cloak_error
             return status;
         feeder->next += count;
         feeder->accepted += accepted;
-        if (backlog >= feeder->max_backlog)
+        feeder->full = backlog >= feeder->max_backlog;
+        if (feeder->full)
             return CLOAK_OK;
     }
     if (feeder->next < manifest->count || feeder->sealed)
@@ -71,7 +73,7 @@ cloak_status cloak_feeder_finish(cloak_feeder *feeder, cloak_error *error) {
         if (status != CLOAK_OK)
             return status;
         away_since = 0;
-        if (!feeder->sealed) {
+        if (!feeder->sealed && feeder->full) {
             fprintf(stderr, "  %zu of %zu photos submitted; the queue is full, waiting\n",
                 feeder->next, feeder->manifest->count);
             cloak_clock_system.sleep(5);

@@ -15,6 +15,7 @@ typedef struct {
     size_t next;          /* first photo that was not offered to the queue in this process */
     uint64_t max_backlog; /* photos waiting in the whole queue above which feeding pauses */
     size_t accepted;      /* photos that the queue did not know yet */
+    bool full;            /* the backlog's bound was reached when it was last looked at */
     bool sealed;
 } cloak_feeder;
 

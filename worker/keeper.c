@@ -6,7 +6,9 @@
  * idea of its end lies before the server's, whatever the reply's delay. A worker that was stopped
  * (SIGSTOP, a frozen machine) and comes back finds the time gone by and drops its photos before it
  * delivers them; if it is already past that check, the fencing token still keeps the books right
- * and the bytes are the same anyway.
+ * and, of like workers (build, kind of processor, threads), the bytes are the same anyway. Of unlike
+ * ones, one that stands still between that check and the put may leave its photo under the other's
+ * receipt: `cloak audit` says so.
  *
  * The thread does nothing but wait and renew, so that a busy device cannot starve it: renewals
  * every sixth of a lease leave room for four that fail.

@@ -105,10 +105,10 @@ struct cloak_queue {
     char *keys[CLOAK_KEY_COUNT];
     char boot[17];     /* random, in hex: whose tokens these are */
     uint32_t sequence; /* of the next token */
-    /* A claim whose reply was lost: its tokens' prefix ("" when there is none) and first
+    /* A claim whose reply was lost: its tokens' prefix ("" when there is none), first and last
      * sequence. */
     char doubt[CLOAK_TOKEN_SIZE];
-    uint32_t doubt_first;
+    uint32_t doubt_first, doubt_last;
 };
 
 /* CLOAK_OK when `word` is 1 to `most` characters of [A-Za-z0-9_.-]; otherwise CLOAK_E_USAGE that

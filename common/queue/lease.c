@@ -46,9 +46,9 @@ static cloak_status fenced(const cloak_job *job, cloak_error *error) {
 }
 
 /* Takes leases back, step by step through all of them: the worker's when it is not "", those with
- * the token prefix from sequence `first` on when that is not "", else all. */
+ * the token prefix and a sequence from `first` to `last` when that is not "", else all. */
 static cloak_status take_back(cloak_queue *queue, const char *worker, const char *prefix,
-    uint32_t first, bool count_loss, size_t *moved, cloak_error *error) {
+    uint32_t first, uint32_t last, bool count_loss, size_t *moved, cloak_error *error) {
     char cursor[32] = "0";
     *moved = 0;
     do {
@@ -61,6 +61,7 @@ static cloak_status take_back(cloak_queue *queue, const char *worker, const char
         cloak_call_text(&call, worker);
         cloak_call_text(&call, prefix);
         cloak_call_number(&call, first);
+        cloak_call_number(&call, last);
         cloak_call_number(&call, count_loss ? cloak_status_retries(CLOAK_E_LOST) : 0);
         cloak_status status = cloak_call_step(&call, cursor, &step, error);
         if (status)
@@ -75,7 +76,7 @@ cloak_status cloak_queue_recover(
     size_t count = 0;
     cloak_status status = worker ? cloak_word_check("worker", worker, 20, error) : CLOAK_OK;
     if (!status)
-        status = take_back(queue, worker ? worker : "", "", 0, count_loss, &count, error);
+        status = take_back(queue, worker ? worker : "", "", 0, 0, count_loss, &count, error);
     if (!status)
         *moved = count;
     return status;
@@ -87,7 +88,7 @@ static cloak_status resolve_doubt(cloak_queue *queue, cloak_error *error) {
     if (!queue->doubt[0])
         return CLOAK_OK;
     cloak_status status =
-        take_back(queue, "", queue->doubt, queue->doubt_first, false, &moved, error);
+        take_back(queue, "", queue->doubt, queue->doubt_first, queue->doubt_last, false, &moved, error);
     if (!status)
         queue->doubt[0] = 0;
     return status;
@@ -158,6 +159,7 @@ static cloak_status claim_once(cloak_queue *queue, const char *worker, size_t ma
 
     strcpy(queue->doubt, prefix);
     queue->doubt_first = queue->sequence;
+    queue->doubt_last = queue->sequence + (uint32_t)max_jobs - 1;
     redisReply *reply = NULL;
     cloak_redis_set_repeat(queue->redis, false);
     status = cloak_call_run(&call, &reply, error);

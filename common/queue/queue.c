@@ -52,8 +52,8 @@
  *    given by the client: worker, 64 random bits drawn by the handle, sequence. It is never a
  *    counter in Redis, which a failover could take back and hand out twice. A worker that was
  *    thought dead and comes back cannot finish, fail or renew: its token is not in `leased` any
- *    more. It may still write its output file; that is harmless since output is deterministic
- *    and put atomically.
+ *    more. It may still write its output file; that is harmless since output is put atomically and,
+ *    of like workers, deterministic (for unlike ones see worker/keeper.c; tests/model).
  * 5. Nothing waits for ever behind a dead client: a lease ends by server time, whatever happens
  *    to its holder. Expiry is carried out by claims: a queue that nobody claims from does not
  *    move, and does not need to.

@@ -342,6 +342,32 @@ TEST(lost_three_times) {
     cloak_queue_close(q);
 }
 
+/* The second copy of a call that takes a doubtful claim back may arrive late: it takes that claim's leases and no others. */
+TEST(late_recover_spares_newer_claims) {
+    WITH_QUEUE(q);
+    album_id a = make_album(q, "t", "bulk");
+    submit(q, &a, 0, 4);
+    batch old = claim(q, 2, 30), new = claim(q, 2, 30);
+    CHECK_INT(old.count + new.count, 4);
+    char prefix[CLOAK_TOKEN_SIZE];
+    snprintf(prefix, sizeof prefix, "%s", old.jobs[0].token);
+    *(strrchr(prefix, '-') + 1) = 0;
+    strcpy(q->doubt, prefix);
+    q->doubt_first = (uint32_t)atoi(strrchr(old.jobs[0].token, '-') + 1);
+    q->doubt_last = q->doubt_first + 1;
+    batch again = claim(q, 4, 30); /* which takes the doubtful ones back first */
+    CHECK_INT(again.count, 2);
+    bool held[2];
+    CHECK_OK(cloak_queue_renew(q, new.jobs, 2, 30, held, &error));
+    CHECK(held[0] && held[1]);
+    CHECK_OK(cloak_queue_renew(q, old.jobs, 2, 30, held, &error));
+    CHECK(!held[0] && !held[1]);
+    drop(old);
+    drop(new);
+    drop(again);
+    cloak_queue_close(q);
+}
+
 TEST(single_beside_others) {
     WITH_QUEUE(q);
     album_id a = make_album(q, "t", "bulk");

@@ -6,8 +6,7 @@
  * than what clocks drift apart: here a tick, by which the server's clock may run ahead once in each lease. Between
  * the sending of a call, its running and its answer any time may pass, and a worker may be stopped anywhere.
  *
- * Switches that change what may happen:
- *   LATE_RECOVER  the call that takes back a claim whose answer was lost may run after it was given up
+ * The call that takes back a claim whose answer was lost may run again after it was given up.
  * Switches that break something (WRONG_...) are there to see that it is found.
  */
 #define LEASE 4
@@ -55,10 +54,13 @@ inline forget(w) {
     fi
 }
 
-/* recover.lua: the leases of the claim in doubt and of later ones. */
+/* recover.lua: the leases of the claim in doubt. */
 inline recover(w) {
     if
-    :: leased == w + 1 || leased == OLD -> leased = 0; lease = 0
+    :: leased == OLD -> leased = 0; lease = 0
+#ifdef WRONG_RECOVER
+    :: leased == w + 1 -> leased = 0; lease = 0
+#endif
     :: else
     fi
 }
@@ -77,10 +79,8 @@ proctype Worker(byte w) {
         check() }
     :: d_step { at[w] == GRANTED -> forget(w); doubt[w] = true } /* the answer is lost */
     :: d_step { doubt[w] -> recover(w); doubt[w] = false; check() }
-#ifdef LATE_RECOVER
     :: d_step { doubt[w] -> late[w] = true }
     :: d_step { late[w] -> recover(w); late[w] = false; check() }
-#endif
     :: d_step { at[w] == WORKS && leased == w + 1 -> leased = 0; lease = 0; forget(w) } /* finish, fail, release */
     :: d_step { at[w] == WORKS -> forget(w) }                               /* dropped; or the worker dies */
 
