@@ -135,7 +135,7 @@ class Colours(fleet.Case):
         groups = sorted(fleet.sample_album().glob("groups/*.jpg"))
         count = 0
         for ending, (spaces, depths, options) in KINDS.items():
-            for space in spaces:
+            for space in spaces if not fleet.ASAN else [s for s in spaces if s in ("p3", "grey")]: # they go all ways
                 for depth in depths if space != "cmyk" else depths[:1]:
                     for mean in (DARK, LIGHT):
                         source = groups[count % len(groups)]
@@ -189,7 +189,7 @@ class Colours(fleet.Case):
 
     def test_there_are_enough_of_them(self):
         receipts = fleet.receipts(self.out)
-        self.assertGreaterEqual(len(receipts), 120)
+        self.assertGreaterEqual(len(receipts), 40 if fleet.ASAN else 120)
         for name, receipt in receipts.items():
             self.assertEqual(receipt["outcome"] != "no_face", name.startswith("face"), name)
 
