@@ -13,6 +13,7 @@
 #include "common/base/waiting.h"
 #include "common/http/http.h"
 #include "common/photo/photo.h"
+#include "common/report/gpu.h"
 #include "models/cloak_model.h"
 #include "worker/loop.h"
 
@@ -45,10 +46,12 @@ static char *default_name(void) {
 
 /* /metrics; /healthz is the server's own. */
 static cloak_http_answer answer(void *context, const cloak_http_request *request) {
-    if (strcmp(request->path, "/metrics") == 0)
+    if (strcmp(request->path, "/metrics") == 0) {
+        cloak_gpu_measure(context);
         return (cloak_http_answer){.code = 200,
             .content_type = "text/plain; version=0.0.4; charset=utf-8",
             .body = cloak_metrics_text(context)};
+    }
     return (cloak_http_answer){.code = 404,
         .content_type = "text/plain; charset=utf-8",
         .body = cloak_strdup("there are /metrics and /healthz\n")};

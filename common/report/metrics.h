@@ -36,6 +36,9 @@
     X(CLOAK_METRIC_ROUND_TRIPS, COUNTER, "cloak_redis_round_trips_total", "", "Calls to Redis that were answered") \
     X(CLOAK_METRIC_STORE_FREE, GAUGE, "cloak_destination_free_bytes", "",                          \
         "Free space where the last photo was delivered to; NaN when that is no folder")                 \
+    X(CLOAK_METRIC_GPU_USED, GAUGE, "cloak_gpu_memory_used_bytes", "gpu", "Memory in use on a GPU of the machine, by anyone") \
+    X(CLOAK_METRIC_GPU_TOTAL, GAUGE, "cloak_gpu_memory_total_bytes", "gpu", "Memory of the GPU")    \
+    X(CLOAK_METRIC_GPU_BUSY, GAUGE, "cloak_gpu_busy_ratio", "gpu", "Share of time in which the GPU was busy") \
     X(CLOAK_METRIC_REDIS_UP, GAUGE, "cloak_redis_up", "", "1 when the queue's server answers")     \
     X(CLOAK_METRIC_WAITING, GAUGE, "cloak_queue_photos", "state", "Photos in the queue: waiting, delayed, leased") \
     X(CLOAK_METRIC_EVENTS, COUNTER, "cloak_queue_events_total", "event",                           \

@@ -58,6 +58,9 @@ DEVICE = [
     ("Seconds per pass", "s", [('sum by (instance) (rate(cloak_stage_seconds_sum{stage="attack"}[5m])) / '
         "sum by (instance) (rate(cloak_attack_steps_total[5m]))", "{{instance}}")], "timeseries"),
     ("Memory in use", "bytes", [("cloak_worker_memory_bytes", "{{instance}}")], "timeseries"),
+    ("GPUs: memory in use", "percentunit", [("cloak_gpu_memory_used_bytes / cloak_gpu_memory_total_bytes", "{{instance}} {{gpu}}")],
+        "timeseries"),
+    ("GPUs: busy", "percentunit", [("cloak_gpu_busy_ratio", "{{instance}} {{gpu}}")], "timeseries"),
     ("Rests after failures, last hour", "short", [("sum by (instance) (increase(cloak_worker_rests_total[1h]))", "{{instance}}")],
         "timeseries"),
 ]

@@ -106,7 +106,7 @@ scrape_configs:
             for panel in json.loads(text)["panels"]:
                 for target in panel["targets"]:
                     # of what is rare there may be none, but never an error
-                    found = fleet.wait_until(lambda: self.query(target["expr"]) or "fenced" in target["expr"],
+                    found = fleet.wait_until(lambda: self.query(target["expr"]) or any(w in target["expr"] for w in ("fenced", "gpu")),
                         f"{panel['title']}: {target['expr']}")
                     self.assertTrue(found)
 
@@ -191,6 +191,20 @@ scrape_configs:
             self.assertEqual(worker.wait().code, 0)
         serve.signal(signal.SIGTERM)
         self.assertEqual(serve.wait().code, 0)
+
+    def test_gpus_are_told(self):
+        """By the driver's library; here by one of ours (tests/nvml.c), as there is no GPU."""
+        fleet.need("promtool")
+        worker = self.place.start_stub_worker(self.redis.url, "w", 0, "--metrics", "127.0.0.1:0",
+            LD_LIBRARY_PATH=str(fleet.BIN.parent / "nvml"))
+        text = get(f"http://127.0.0.1:{port_of(worker, 'metrics_start')}/metrics")[1]
+        for line in ('cloak_gpu_memory_used_bytes{gpu="0"} 21474836480', 'cloak_gpu_memory_total_bytes{gpu="0"} 85899345920',
+                'cloak_gpu_busy_ratio{gpu="0"} 0.75'):
+            self.assertIn(line + "\n", text)
+        self.assertNotIn('gpu="1"', text)
+        self.promtool(text)
+        other, at = self.worker("x") # without a driver
+        self.assertNotIn("cloak_gpu", get(f"http://{at}/metrics")[1])
 
     def test_redis_away_is_what_it_tells(self):
         serve, url = self.serve()
