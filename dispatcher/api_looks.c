@@ -146,7 +146,7 @@ static bool read_share(const cloak_http_request *request, const char *name, doub
     if (!text)
         return true;
     *value = strtod(text, &end);
-    return *text && strspn(text, "0123456789.") == strlen(text) && !*end && *value >= 0 && *value <= 1;
+    return *text && strspn(text, "0123456789.eE+-") == strlen(text) && !*end && *value >= 0 && *value <= 1;
 }
 
 cloak_http_answer cloak_api_jobs(cloak_api *api, const cloak_http_request *request) {

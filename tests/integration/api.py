@@ -335,6 +335,7 @@ class Api(fleet.Case):
             sum(s >= float(f"{scores[-1]:f}") for s in scores))
         for query in ("outcome=dead", "outcome=x", "residual=2", "residual=x", "limit=0", "limit=201", "before=x", "before=1-1-1", "before="):
             self.assertEqual(self.ask(f"/v1/jobs?{query}")[0], 400, query)
+        self.assertEqual(self.get("/v1/jobs?residual=1e-30")["jobs"], [j for j in jobs["jobs"] if j["residual_score"] > 0])
         for before in ("0-0", "0-1", "00-0"):
             self.assertEqual(self.get(f"/v1/jobs?before={before}"), {"jobs": [], "next": None}, before)
         worker.signal(signal.SIGTERM)
