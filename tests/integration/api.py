@@ -352,13 +352,6 @@ class Api(fleet.Case):
             page.open(f"http://127.0.0.1:{self.port}/#{album}")
             page.wait("document.querySelectorAll('#dead tr').length === 2")
             self.assertIn("broken-0.jpg", page.run("document.getElementById('dead').innerText"))
-            page.picture(pathlib.Path(os.environ.get("CLOAK_PICTURES") or self.folder) / "page.png")
-            axe = pathlib.Path(fleet.python_packages("axe"), "axe_playwright_python", "axe.min.js")
-            for width, dark in ((1100, False), (1100, True), (390, False)):
-                page.look(width, 900, dark)
-                self.assertEqual(page.barriers(axe), [], (width, dark))
-                self.assertLessEqual(page.run("document.documentElement.scrollWidth"), width) # nothing sticks out
-                page.picture(pathlib.Path(os.environ.get("CLOAK_PICTURES") or self.folder) / f"page-{width}-{dark}.png")
             page.click("Retry dead photos")
             page.wait("document.getElementById('dead-part').hidden")
             fleet.wait_until(lambda: self.get(f"/v1/albums/{album}")["waiting"] == 2 or None, "two photos that wait again")
@@ -381,6 +374,27 @@ class Api(fleet.Case):
             page.wait("document.getElementById('state').textContent.includes('paused')")
             self.assertTrue(self.get("/v1/queue")["paused"])
             self.assertEqual(page.errors, [])
+
+    def test_page_keeps_nobody_out(self):
+        """Light and dark, on a desk and on a phone."""
+        fleet.need("chromium")
+        axe = pathlib.Path(fleet.python_packages("axe"), "axe_playwright_python", "axe.min.js")
+        pictures = pathlib.Path(os.environ.get("CLOAK_PICTURES") or self.folder)
+        album = self.submit("a", 2, 2)
+        worker = self.work(album, 4)
+        self.submit("b", 3)
+        with browser.Browser(self.folder) as page:
+            page.open(f"http://127.0.0.1:{self.port}/#{album}")
+            page.wait("document.querySelectorAll('#dead tr').length === 2 && document.querySelectorAll('#tenants tr').length === 0")
+            worker.signal(signal.SIGTERM)
+            worker.wait()
+            self.submit("c", 3)
+            page.wait("document.querySelectorAll('#tenants tr').length === 1")
+            for width, dark in ((1100, False), (1100, True), (390, False)):
+                page.look(width, 900, dark)
+                self.assertEqual(page.barriers(axe), [], (width, dark))
+                self.assertLessEqual(page.run("document.documentElement.scrollWidth"), width) # nothing sticks out
+                page.picture(pictures / f"page-{width}-{dark}.png")
 
     def test_page_of_a_server_that_only_looks(self):
         fleet.need("chromium")
