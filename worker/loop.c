@@ -206,7 +206,7 @@ static cloak_status attempt(Worker *worker, const cloak_job *job, cloak_pipeline
             &worker->targets, album->settings.targets, &pipeline->targets, why);
     if (done != CLOAK_OK) {
         if (done != CLOAK_E_QUEUE)
-            why->code = done = CLOAK_E_TRANSIENT;
+            done = cloak_error_spare_photo(why);
         return done;
     }
     done = cloak_pipeline_run(pipeline, job, album, record, why);
@@ -214,7 +214,7 @@ static cloak_status attempt(Worker *worker, const cloak_job *job, cloak_pipeline
     const bool known = cloak_store_free_bytes(album->destination, &room);
     cloak_metrics_set(worker->options->metrics, CLOAK_METRIC_STORE_FREE, NULL, known ? (double)room : NAN);
     if (done == CLOAK_E_USAGE || (done == CLOAK_E_PERMANENT && !cloak_store_reachable(album->source)))
-        why->code = done = CLOAK_E_TRANSIENT;
+        done = cloak_error_spare_photo(why);
     return done;
 }
 
