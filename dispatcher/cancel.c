@@ -42,7 +42,7 @@ static cloak_status is_open(cloak_queue *queue, const char *id, const char *tena
     if (status == CLOAK_OK)
         status = cloak_queue_books(queue, id, &books, error);
     *open = status == CLOAK_OK && (!tenant || strcmp(album.tenant, tenant) == 0) &&
-            books.waiting + books.delayed + books.leased > 0;
+            (books.waiting + books.delayed + books.leased > 0 || (!books.sealed && !books.cancel_requested));
     cloak_album_spec_free(&album);
     return status;
 }

@@ -1,7 +1,7 @@
 /* Small pictures of where a photo was changed; see the header.
  *
  * Nobody kept the faces' boxes, and nobody need: what was changed is where they were. The place is the 16 x 16 block
- * that differs most, grown over its neighbours that differ at all.
+ * that differs most, grown over its neighbours that differ by a good part of that: coders change a little everywhere.
  */
 #include "dispatcher/crops.h"
 
@@ -80,14 +80,14 @@ static uint32_t *differences(const cloak_photo *a, const cloak_photo *b, int col
     return sums;
 }
 
-/* The box of blocks [x0, x1] x [y0, y1] grows from the worst one while a neighbour of it differs. */
+/* The box of blocks [x0, x1] x [y0, y1] grows from the worst one while a neighbour of it differs by a fourth as much. */
 static Place grow(const uint32_t *sums, int columns, int rows, int worst) {
     int x0 = worst % columns, x1 = x0, y0 = worst / columns, y1 = y0;
     for (bool grown = true; grown;) {
         grown = false;
         for (int y = y0 > 0 ? y0 - 1 : 0; y <= y1 + 1 && y < rows; y++)
             for (int x = x0 > 0 ? x0 - 1 : 0; x <= x1 + 1 && x < columns; x++)
-                if (sums[y * columns + x] && (x < x0 || x > x1 || y < y0 || y > y1)) {
+                if (sums[y * columns + x] > sums[worst] / 4 && (x < x0 || x > x1 || y < y0 || y > y1)) {
                     x0 = x < x0 ? x : x0;
                     x1 = x > x1 ? x : x1;
                     y0 = y < y0 ? y : y0;

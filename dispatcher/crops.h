@@ -11,7 +11,8 @@ CLOAK_MUST_CHECK cloak_status cloak_crops_open(const cloak_album_spec *album, cl
 void cloak_crops_close(cloak_crops *crops); /* NULL is fine */
 
 /* Both pictures of photo `name` (a key, percent-encoded as in its record) as "data:image/jpeg;base64,…", new strings
- * (free()). False, with both NULL, where there are none: a photo that is gone or was altered since, or where nothing was changed. */
+ * (free()). False, with both NULL, where there are none: a photo that is gone or has another size now, or where nothing was
+ * changed. Whether it is still the one that was cloaked is not looked at. */
 bool cloak_crops_make(cloak_crops *crops, const char *name, char **before, char **after);
 
 #endif

@@ -123,7 +123,7 @@ static void write_pictures(FILE *to, cloak_crops *crops, const char *key) {
     if (crops && cloak_crops_make(crops, key, &before, &after))
         fprintf(to, "<tr><td colspan=8 class=p><img src=\"%s\" alt=\"before\"> <img src=\"%s\" alt=\"after\"></td></tr>\n", before, after);
     else if (crops)
-        fputs("<tr><td colspan=8 class=p>no picture: the photo is gone, was altered since, or nothing was changed</td></tr>\n", to);
+        fputs("<tr><td colspan=8 class=p>no picture: the photo is gone, has another size now, or nothing was changed</td></tr>\n", to);
     else
         return;
     free(before);

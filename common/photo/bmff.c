@@ -4,9 +4,11 @@
  * out is a new file, made from the primary item and what it is made of: the tiles of a grid, and its alpha. All else stays
  * behind because nothing leads to it: thumbnails, depth and gain maps, other pictures, films, bytes between the boxes.
  *
- * What goes out is known for what it is. Properties are on a list, each with the length that it must have, colour
- * profiles and coded data are walked (bmff_coded.c). Where anything is otherwise the whole file is not rewritten, and its photo is
- * coded anew. What is not looked at is the inside of a slice or a tile, as in a JPEG the inside of a scan.
+ * What goes out is known for what it is. Properties are on a list, each with the length that it must have, and coded data are
+ * walked (bmff_coded.c). No pixels go out that nobody has looked at: what crops (`clap`, a grid smaller than its tiles, a
+ * picture that is coded larger than it is by more than a block) could be taken out again, and what was cropped may be a face. Where
+ * anything is otherwise the whole file is not rewritten, and its photo is coded anew. What is not looked at is the inside of a
+ * slice or a tile, as in a JPEG the inside of a scan, and that of a colour profile.
  *
  * ISO/IEC 14496-12:2022 (boxes, meta), 23008-12:2022 (items, grids, alpha), 14496-15 (hvc1), AV1 Image File Format 1.1.
  */
@@ -17,6 +19,7 @@
 
 #include "common/base/alloc.h"
 #include "common/photo/bmff_coded.h"
+#include "common/photo/heif.h"
 #include "common/photo/parts.h"
 
 enum { ITEMS_MOST = 1024, PROPERTIES_MOST = 1024, LINKS_MOST = 4096, USES_MOST = 16, PROFILE_MOST = 4 << 20 };
@@ -271,10 +274,43 @@ static bool keep(File *f, Item *item) {
     return is_coded(item) || item->kind == FOUR("grid");
 }
 
-/* The tiles of a kept grid: as many as it says, and coded ones. */
+static const Property *property_of(const File *f, const Item *item, uint32_t kind) {
+    for (size_t i = 0; i < item->uses; i++) {
+        const size_t index = item->properties[i] & 0x7fff;
+        if (index >= 1 && index <= f->properties && f->property[index - 1].kind == kind)
+            return &f->property[index - 1];
+    }
+    return NULL;
+}
+
+/* What `ispe` says; false where there is none. */
+static bool size_of(const File *f, const Item *item, uint32_t *width, uint32_t *height) {
+    const Property *p = property_of(f, item, FOUR("ispe"));
+    if (!p || p->length != 12)
+        return false;
+    *width = CLOAK_FOUR(p->at[4], p->at[5], p->at[6], p->at[7]);
+    *height = CLOAK_FOUR(p->at[8], p->at[9], p->at[10], p->at[11]);
+    return true;
+}
+
+/* Whether a grid's own words (its data: version, flags, rows, columns, width, height) are those of its `ispe`. */
+static bool canvas_is(const uint8_t *data, uint32_t width, uint32_t height) {
+    const uint8_t *at = data + 4;
+    if (data[1]) /* numbers of four bytes */
+        return CLOAK_FOUR(at[0], at[1], at[2], at[3]) == width && CLOAK_FOUR(at[4], at[5], at[6], at[7]) == height;
+    return ((uint32_t)at[0] << 8 | at[1]) == width && ((uint32_t)at[2] << 8 | at[3]) == height;
+}
+
+/* Whether a grid shows all of its tiles but for what fills up the last column or row. */
+static bool fills(uint64_t whole, uint64_t tile, uint64_t count) {
+    return (count - 1) * tile < whole && whole <= count * tile;
+}
+
+/* The tiles of a kept grid: as many as it says, coded ones, all of one size, and shown whole. */
 static bool keep_tiles(File *f, const Item *grid) {
     const uint8_t *data = data_of(f, grid);
     size_t tiles = 0;
+    uint32_t width = 0, height = 0, tile_width = 0, tile_height = 0, w, h;
     if (grid->kind != FOUR("grid"))
         return true;
     if (!data || grid->length < 8 || data[0] != 0 || data[1] > 1 || grid->length != (data[1] ? 12 : 8))
@@ -283,11 +319,15 @@ static bool keep_tiles(File *f, const Item *grid) {
         if (f->link[i].kind != FOUR("dimg") || f->link[i].from != grid->id)
             continue;
         Item *tile = find(f, f->link[i].to);
-        if (!tile || !is_coded(tile) || !keep(f, tile))
+        if (!tile || tile->kind != FOUR("hvc1") || !keep(f, tile) || !size_of(f, tile, &w, &h) ||
+            (tiles > 0 && (w != tile_width || h != tile_height)))
             return false;
+        tile_width = w;
+        tile_height = h;
         tiles++;
     }
-    return tiles == (data[2] + 1u) * (data[3] + 1u);
+    return tiles == (data[2] + 1u) * (data[3] + 1u) && size_of(f, grid, &width, &height) &&
+           fills(width, tile_width, data[3] + 1u) && fills(height, tile_height, data[2] + 1u) && canvas_is(data, width, height);
 }
 
 static bool is_alpha(const Property *p) {
@@ -296,15 +336,6 @@ static bool is_alpha(const Property *p) {
         if (p->length == 4 + strlen(names[i]) + 1 && memcmp(p->at + 4, names[i], strlen(names[i]) + 1) == 0)
             return true;
     return false;
-}
-
-static const Property *property_of(const File *f, const Item *item, uint32_t kind) {
-    for (size_t i = 0; i < item->uses; i++) {
-        const size_t index = item->properties[i] & 0x7fff;
-        if (index >= 1 && index <= f->properties && f->property[index - 1].kind == kind)
-            return &f->property[index - 1];
-    }
-    return NULL;
 }
 
 /* Keeps the primary picture's alpha; false where there is more than one. */
@@ -327,7 +358,7 @@ static bool is_known(const Property *p) {
     static const struct {
         const char *kind;
         size_t length;
-    } fixed[] = {{"ispe", 12}, {"irot", 1}, {"imir", 1}, {"clap", 32}, {"pasp", 8}, {"clli", 4}, {"mdcv", 24}};
+    } fixed[] = {{"ispe", 12}, {"irot", 1}, {"imir", 1}, {"pasp", 8}, {"clli", 4}, {"mdcv", 24}};
     for (size_t i = 0; i < sizeof fixed / sizeof *fixed; i++)
         if (p->kind == FOUR(fixed[i].kind))
             return p->length == fixed[i].length;
@@ -335,11 +366,25 @@ static bool is_known(const Property *p) {
         return p->length >= 5 && p->length == 5u + p->at[4] && p->at[4] <= 4;
     if (p->kind == FOUR("colr") && p->length > 4 && (memcmp(p->at, "nclx", 4) == 0 || memcmp(p->at, "nclc", 4) == 0))
         return p->length <= 11;
+    if (p->kind == FOUR("colr") &&
+        (p->length < 4 || (memcmp(p->at, "prof", 4) != 0 && memcmp(p->at, "rICC", 4) != 0)))
+        return false;
     if (p->kind == FOUR("colr"))
         return p->length >= 4 + 132 && p->length <= PROFILE_MOST && memcmp(p->at + 4 + 36, "acsp", 4) == 0 &&
                CLOAK_FOUR(p->at[4], p->at[5], p->at[6], p->at[7]) == p->length - 4;
     return (p->kind == FOUR("hvcC") && cloak_bmff_hevc_config(p->at, p->length) > 0) ||
            (p->kind == FOUR("av1C") && cloak_bmff_av1_config(p->at, p->length)) || (p->kind == FOUR("auxC") && is_alpha(p));
+}
+
+/* Whether a coded picture is no larger than `ispe` says, but for what fills up its last blocks. Of AV1 libheif sees to it. */
+static bool is_shown_whole(const File *f, const Item *item) {
+    enum { BLOCK_MOST = 64 };
+    uint32_t width, height, coded_width, coded_height;
+    return item->kind != FOUR("hvc1") ||
+           (size_of(f, item, &width, &height) &&
+               cloak_bmff_hevc_size(item->config->at, item->config->length, &coded_width, &coded_height) &&
+               coded_width >= width && coded_width - width < BLOCK_MOST && coded_height >= height &&
+               coded_height - height < BLOCK_MOST);
 }
 
 /* Those properties of a kept item that go out; false where one that a reader must understand would not, or one is
@@ -349,7 +394,7 @@ static bool keep_properties(File *f, Item *item, size_t *number) {
     const bool coded = is_coded(item);
     size_t uses = 0;
     item->config = coded ? property_of(f, item, item->kind == FOUR("hvc1") ? FOUR("hvcC") : FOUR("av1C")) : NULL;
-    if (!property_of(f, item, FOUR("ispe")) || (coded && !item->config))
+    if (!property_of(f, item, FOUR("ispe")) || (coded && !item->config) || !is_shown_whole(f, item))
         return false;
     for (size_t i = 0; i < item->uses; i++) {
         const size_t index = item->properties[i] & 0x7fff;
@@ -686,6 +731,10 @@ uint8_t *cloak_bmff_rewrite(
     }
     free(f);
     if (!w.fine) {
+        free(w.data);
+        return NULL;
+    }
+    if (cloak_heif_sniff(w.data, w.length) != cloak_heif_sniff(bytes, length)) { /* other brands than ours to know */
         free(w.data);
         return NULL;
     }

@@ -38,6 +38,68 @@ int cloak_bmff_hevc_config(const uint8_t *config, size_t length) {
     return at == length ? length_size : 0;
 }
 
+/* Bits of a unit's payload, without the bytes that keep start codes out of it (H.265, 7.3.1.1). Behind the end they are 0. */
+typedef struct {
+    const uint8_t *data;
+    size_t length, at; /* bytes; bits */
+} Bits;
+
+static size_t payload_of(const uint8_t *unit, size_t length, uint8_t out[HEADER_MOST]) {
+    size_t written = 0;
+    for (size_t i = 0; i < length && written < HEADER_MOST; i++)
+        if (!(unit[i] == 3 && i >= 2 && unit[i - 1] == 0 && unit[i - 2] == 0))
+            out[written++] = unit[i];
+    return written;
+}
+
+static uint32_t bits(Bits *b, int count) {
+    uint32_t value = 0;
+    for (; count > 0; count--, b->at++)
+        value = value << 1 | (b->at / 8 < b->length ? b->data[b->at / 8] >> (7 - b->at % 8) & 1u : 0);
+    return value;
+}
+
+/* An Exp-Golomb number, ue(v); UINT32_MAX where it is too long. */
+static uint32_t golomb(Bits *b) {
+    int zeros = 0;
+    while (zeros < 32 && b->at < 8 * b->length && bits(b, 1) == 0)
+        zeros++;
+    return zeros < 32 ? (1u << zeros) - 1 + bits(b, zeros) : UINT32_MAX;
+}
+
+static bool size_of_sequence(const uint8_t *unit, size_t length, uint32_t *width, uint32_t *height) {
+    enum { UNIT_HEAD = 16, PROFILE_AND_LEVEL = 12 * 8, SIDE_MOST = 65536 };
+    uint8_t payload[HEADER_MOST];
+    Bits b = {payload, payload_of(unit, length, payload), UNIT_HEAD + 4};
+    if (bits(&b, 3) != 0) /* layers of time, which no still picture needs */
+        return false;
+    b.at += 1 + PROFILE_AND_LEVEL;
+    golomb(&b);
+    if (golomb(&b) == 3) /* 4:4:4 may be coded as three planes */
+        bits(&b, 1);
+    *width = golomb(&b);
+    *height = golomb(&b);
+    return b.at <= 8 * b.length && *width > 0 && *width < SIDE_MOST && *height > 0 && *height < SIDE_MOST;
+}
+
+bool cloak_bmff_hevc_size(const uint8_t *config, size_t length, uint32_t *width, uint32_t *height) {
+    size_t at = 23, sequences = 0;
+    bool fine = cloak_bmff_hevc_config(config, length) > 0; /* so that the walk below stays inside */
+    for (unsigned arrays = fine ? config[22] : 0; arrays > 0; arrays--) {
+        const unsigned type = config[at] & 0x3f;
+        unsigned units = (unsigned)config[at + 1] << 8 | config[at + 2];
+        for (at += 3; units > 0; units--) {
+            const size_t size = (size_t)config[at] << 8 | config[at + 1];
+            if (type == SPS) {
+                sequences++;
+                fine = fine && size_of_sequence(config + at + 2, size, width, height);
+            }
+            at += 2 + size;
+        }
+    }
+    return fine && sequences == 1;
+}
+
 size_t cloak_bmff_hevc(const uint8_t *data, size_t length, int length_size, uint8_t *out) {
     size_t written = 0, pictures = 0;
     while (length_size > 0 && length > 0) {
@@ -51,13 +113,12 @@ size_t cloak_bmff_hevc(const uint8_t *data, size_t length, int length_size, uint
         const uint8_t *unit = data + length_size;
         const size_t whole = (size_t)length_size + (size_t)size;
         const unsigned type = unit[0] >> 1 & 0x3fu, layer = (unit[0] & 1u) << 5 | unit[1] >> 3;
-        const bool slice = type >= FIRST_IRAP && type <= LAST_IRAP, header = is_parameter_set(type);
+        const bool slice = type >= FIRST_IRAP && type <= LAST_IRAP;
         if (slice)
             pictures += unit[2] >> 7; /* first_slice_segment_in_pic_flag */
-        if (layer != 0 || (slice && pictures != 1) || (header && size > HEADER_MOST) ||
-            (!slice && !header && (type < DELIMITER || type > SUFFIX_SEI)))
-            return 0;
-        if (slice || header) {
+        if (layer != 0 || (slice && pictures != 1) || (!slice && (type < DELIMITER || type > SUFFIX_SEI)))
+            return 0; /* a parameter set might say another size than the one that was looked at */
+        if (slice) {
             memcpy(out + written, data, whole);
             written += whole;
         }

@@ -197,7 +197,7 @@ static cloak_status decode_weeded(void *bytes, size_t length, const cloak_survey
             "is a CMYK photo that cannot be converted", ": save it as RGB first");
         goto done;
     }
-    bool known = (image->BandFmt == VIPS_FORMAT_UCHAR || image->BandFmt == VIPS_FORMAT_USHORT) &&
+    bool known = image->Coding == VIPS_CODING_NONE && (image->BandFmt == VIPS_FORMAT_UCHAR || image->BandFmt == VIPS_FORMAT_USHORT) &&
                  image->Bands >= 1 && image->Bands <= 4;
     if (!known || (jpeg && image->Bands != 1 && image->Bands != 3)) {
         status = fail(error, CLOAK_E_PERMANENT, name,

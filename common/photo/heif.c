@@ -160,7 +160,9 @@ static cloak_status copy_pixels(
     photo->height = heif_image_get_height(image, heif_channel_interleaved);
     const int depth = heif_image_get_bits_per_pixel_range(image, heif_channel_interleaved);
     const size_t bands = alpha ? 4 : 3;
-    if (depth < 8 || depth > 16)
+    const enum heif_chroma chroma = heif_image_get_chroma_format(image);
+    const bool wide = chroma == heif_chroma_interleaved_RRGGBB_LE || chroma == heif_chroma_interleaved_RRGGBBAA_LE;
+    if (depth < 8 || depth > 16 || wide != (depth > 8))
         return fail(error, CLOAK_E_PERMANENT, name, broken, "samples of no known depth");
     photo->depth = depth > 8 ? depth : 0;
     if (!cloak_photo_room(photo, alpha, depth > 8))
@@ -193,8 +195,14 @@ cloak_status cloak_heif_decode(const void *bytes, size_t length, const cloak_sur
     }
     const bool alpha = heif_image_handle_has_alpha_channel(file.handle) != 0,
                deep = heif_image_handle_get_luma_bits_per_pixel(file.handle) > 8;
+    if (alpha && heif_image_handle_is_premultiplied_alpha(file.handle)) {
+        status = fail(error, CLOAK_E_PERMANENT, name, "has colours that are multiplied by its alpha: save it without alpha", "HEIF");
+        goto done;
+    }
     struct heif_error outcome =
         heif_decode_image(file.handle, &image, heif_colorspace_RGB, chroma_of(alpha, deep), options);
+    if (alpha && outcome.code == heif_error_Unsupported_feature) /* libheif takes no alpha of another depth than the colours' */
+        outcome = heif_decode_image(file.handle, &image, heif_colorspace_RGB, chroma_of(alpha, !deep), options);
     /* what asks for more than libheif's own limits is no lack of memory */
     if (outcome.code == heif_error_Memory_allocation_error &&
         outcome.subcode != heif_suberror_Security_limit_exceeded)

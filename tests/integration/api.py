@@ -146,7 +146,12 @@ class Api(fleet.Case):
         self.assertEqual(cancel("--tenant", "ann"), {"albums": 1, "cancelled": 1, "delivered": 0, "leased": 0})
         self.assertEqual(self.get(f"/v1/albums/{theirs}")["cancelled"], 1)
         self.assertEqual(self.get(f"/v1/albums/{first}")["cancelled"], 0)
-        self.assertEqual(cancel("--all"), {"albums": 2, "cancelled": 5, "delivered": 0, "leased": 0})
+        # one that is still being fed, of which nothing is in the queue yet
+        feeding = self.place.start_cloak("submit", other, self.folder / "e-out", "--backlog", "1", env=self.env)
+        fleet.wait_until(lambda: "the queue is full" in feeding.text(), "a feeder that waits")
+        self.assertEqual(cancel("--all"), {"albums": 3, "cancelled": 5, "delivered": 0, "leased": 0})
+        self.assertNotEqual(feeding.wait().code, 0)
+        self.assertIn("cancelled", feeding.text())
         self.assertEqual(self.get(f"/v1/albums/{second}")["cancelled"], 3)
         for words in ([], ["--all", "--tenant", "ann"], [first, "--all"]):
             self.assertIn("name an album", cancel(*words, code=2))

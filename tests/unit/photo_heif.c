@@ -186,7 +186,15 @@ static bytes numbers(const char *format, const uint32_t *values) {
 
 /* As telephones write them: 2 x 2 tiles, here all of one picture, a thumbnail, and an alpha of another kind (depth). The coded
  * picture and its set-up are those of a core with one item. */
-static bytes grid_of(bytes core, const char *derived) {
+/* How the grid is told: its canvas, its tiles' size, and whether it is cropped instead of turned. */
+typedef struct {
+    uint32_t width, height, tile_width, tile_height;
+    bool cropped;
+} Told;
+
+static const Told whole = {192, 128, 96, 64, false};
+
+static bytes grid_of(bytes core, const char *derived, Told told) {
     enum { TILES = 4, GRID = 5, THUMBNAIL = 6, DEPTH = 7 };
     const uint8_t *config = (const uint8_t *)memmem(core.data, core.length, "hvcC", 4) - 4,
                   *data = (const uint8_t *)memmem(core.data, core.length, "mdat", 4) + 4;
@@ -217,10 +225,13 @@ static bytes grid_of(bytes core, const char *derived) {
     put_box(&links, derived, numbers("222222", (uint32_t[]){GRID, TILES, 1, 2, 3, 4}));
     put_box(&links, "thmb", numbers("222", (uint32_t[]){THUMBNAIL, 1, GRID}));
     put_box(&links, "auxl", numbers("222", (uint32_t[]){DEPTH, 1, GRID}));
-    put_box(&ipco, "ispe", numbers("444", (uint32_t[]){0, 96, 64}));
-    put_box(&ipco, "ispe", numbers("444", (uint32_t[]){0, 192, 128}));
+    put_box(&ipco, "ispe", numbers("444", (uint32_t[]){0, told.tile_width, told.tile_height}));
+    put_box(&ipco, "ispe", numbers("444", (uint32_t[]){0, told.width, told.height}));
     put(&ipco, config, config_length);
-    put_box(&ipco, "irot", numbers("1", (uint32_t[]){1}));
+    if (told.cropped) /* to 64 x 64 in the middle */
+        put_box(&ipco, "clap", numbers("44444444", (uint32_t[]){64, 1, 64, 1, 0, 1, 0, 1}));
+    else
+        put_box(&ipco, "irot", numbers("1", (uint32_t[]){1}));
     bytes kind = numbers("4", (uint32_t[]){0});
     put(&kind, "urn:mpeg:hevc:2015:auxid:2", 27);
     put_box(&ipco, "auxC", kind);
@@ -235,7 +246,7 @@ static bytes grid_of(bytes core, const char *derived) {
     put_box(&meta, "iref", links);
     put_box(&meta, "iprp", properties);
     put_box(&meta, "iloc", places);
-    put_box(&meta, "idat", numbers("111122", (uint32_t[]){0, 0, 1, 1, 192, 128}));
+    put_box(&meta, "idat", numbers("111122", (uint32_t[]){0, 0, 1, 1, told.width, told.height}));
     put_box(&file, "meta", meta);
     return file;
 }
@@ -252,7 +263,7 @@ static int count_of(bytes file, const char *what) {
 TEST(a_grid_keeps_its_tiles_and_its_turn) {
     bytes single = loaded(CLOAK_FORMAT_HEIC, false, 8);
     cloak_photo tile = decode(single);
-    bytes part = core_of(single, &tile), file = grid_of(part, "dimg"), odd = grid_of(part, "xxxx");
+    bytes part = core_of(single, &tile), file = grid_of(part, "dimg", whole), odd = grid_of(part, "xxxx", whole);
     cloak_photo photo = decode(file);
     CHECK_INT(photo.width, 128); /* on its side */
     CHECK_INT(photo.height, 192);
@@ -272,6 +283,34 @@ TEST(a_grid_keeps_its_tiles_and_its_turn) {
     free(part.data);
     free(file.data);
     free(odd.data);
+    free(single.data);
+}
+
+/* What is cropped off could be had again from a copy: there is none. */
+TEST(what_is_cropped_is_coded_anew) {
+    static const Told told[] = {{192, 128, 96, 64, true}, {64, 64, 96, 64, false}, {96, 128, 96, 64, false}, {64, 64, 32, 32, false},
+        {192, 192, 96, 96, false}};
+    bytes single = loaded(CLOAK_FORMAT_HEIC, false, 8);
+    cloak_photo tile = decode(single);
+    bytes part = core_of(single, &tile);
+    for (size_t i = 0; i < sizeof told / sizeof *told; i++) {
+        bytes file = grid_of(part, "dimg", told[i]), core = core_of(file, &tile);
+        CHECK(core.data == NULL);
+        free(file.data);
+    }
+    bytes file = grid_of(part, "dimg", whole), core = core_of(file, &tile);
+    CHECK(core.data != NULL);
+    free(core.data);
+    free(file.data);
+    /* the brands that tell what it is must be among those that go out */
+    uint8_t *brand = memmem(single.data, single.length, "heic", 4);
+    memcpy(brand, "mif1", 4);
+    for (uint8_t *at; (at = memmem(single.data + 16, 24, "heic", 4));)
+        memcpy(at, "heis", 4);
+    core = core_of(single, &tile);
+    CHECK(core.data == NULL);
+    cloak_photo_free(&tile);
+    free(part.data);
     free(single.data);
 }
 

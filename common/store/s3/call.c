@@ -176,7 +176,7 @@ static cloak_status refuse(cloak_s3 *s3, const cloak_s3_call *call, const cloak_
     char *text = cloak_format("the server answers %ld%s%s%s%s%s", answer->status, *known ? " " : "", shown_code,
         *shown ? ": " : "", shown, what);
     bool of_the_photo = strcmp(known, "NoSuchKey") == 0 || strcmp(known, "InvalidObjectState") == 0;
-    bool of_another = answer->status == 412 && strcmp(call->method, "GET") != 0;
+    bool of_another = answer->status == 412 && (call->if_match || call->if_none_match) && strcmp(call->method, "GET") != 0;
     cloak_status status = cloak_s3_fail(s3, call->key,
         of_the_photo ? CLOAK_E_PERMANENT : of_another ? CLOAK_E_FENCED : CLOAK_E_TRANSIENT, error, text);
     error->retryable = may_pass(known, answer->status);
