@@ -2,13 +2,16 @@
 """What the fleet tells of itself: a real Prometheus scrapes three workers and `cloak serve` during an album, and what
 it then knows agrees with the books and with the receipts; and the server keeps bad requests out.
 
-The workers' model sleeps (tests/stub_model.c): all that is counted here is real but the attack.
+The workers' model sleeps (tests/stub_model.c): all that is counted here is real but the attack. With CLOAK_REAL_ALBUM=1 the
+workers and the attack are real, too, and the album is the sample album, which takes minutes.
 """
 import base64
 import json
+import os
 import pathlib
 import random
 import runpy
+import shutil
 import signal
 import socket
 import subprocess
@@ -22,6 +25,7 @@ import browser  # noqa: E402
 import fleet  # noqa: E402
 
 PHOTOS, BROKEN = 40, 2
+REAL = bool(os.environ.get("CLOAK_REAL_ALBUM"))
 
 
 def get(url, token=None, method="GET"):
@@ -68,8 +72,10 @@ class Metrics(fleet.Case):
             env=fleet.environment(CLOAK_REDIS=self.redis.url, **env))
         return server, f"http://127.0.0.1:{port_of(server, 'serve_start')}"
 
-    def worker(self, name):
-        worker = self.place.start_stub_worker(self.redis.url, name, 0.2, "--metrics", "127.0.0.1:0")
+    def worker(self, name, real=False):
+        listen = ("--metrics", "127.0.0.1:0")
+        worker = (self.place.start_worker(self.redis.url, name, *listen) if real
+            else self.place.start_stub_worker(self.redis.url, name, 0.2, *listen))
         return worker, f"127.0.0.1:{port_of(worker, 'metrics_start')}"
 
     def prometheus(self, targets):
@@ -131,23 +137,28 @@ scrape_configs:
 
     def test_prometheus_agrees_with_books_and_receipts(self):
         fleet.need("prometheus", "promtool")
-        album, out = self.make_album(), self.folder / "out"
+        album, out, photos = self.make_album(), self.folder / "out", PHOTOS
+        if REAL:
+            for path in album.glob("*.png"):
+                path.unlink()
+            shutil.copytree(fleet.sample_album(), album, dirs_exist_ok=True)
+            photos = sum(1 for path in album.rglob("*") if path.is_file()) - BROKEN
         serve, url = self.serve()
-        workers = [self.worker(f"w{i}") for i in range(3)]
+        workers = [self.worker(f"w{i}", REAL) for i in range(3)]
         self.prometheus([url.removeprefix("http://")] + [at for _, at in workers])
         trace = "4bf92f3577b34da6a3ce929d0e0e4736"
         submit = self.place.cloak("submit", album, out, env={**self.env, "TRACEPARENT": f"00-{trace}-00f067aa0ba902b7-01"})
         self.assert_code(submit, 0)
         name = submit.out.strip()
-        self.assert_code(self.place.cloak("watch", name, env=self.env), 4)
+        self.assert_code(self.place.cloak("watch", name, env=self.env, timeout=3600 if REAL else None), 4)
         status = self.place.cloak("status", name, "--json", env=self.env).json
         receipts = fleet.receipts(out).values()
-        self.assertEqual((status["delivered"], status["dead"]), (PHOTOS, BROKEN))
+        self.assertEqual((status["delivered"], status["dead"]), (photos, BROKEN))
 
         def scraped():
             counts = self.query("sum by (outcome) (cloak_photos_total)")
             dead, failed = (list(self.query(q).values()) for q in ("sum(cloak_queue_dead_photos)", "sum(cloak_photo_failures_total)"))
-            return sum(counts.values()) == PHOTOS and dead == failed == [BROKEN] and counts
+            return sum(counts.values()) == photos and dead == failed == [BROKEN] and counts
         counts = fleet.wait_until(scraped, "the last scrape")
         for outcome in ("cloaked", "no_face"):
             self.assertEqual(counts[outcome], status[outcome])
@@ -160,8 +171,8 @@ scrape_configs:
             {"": sum(r["bytes_out"] for r in receipts)})
         stages = self.query("sum by (stage) (cloak_stage_seconds_sum)")
         for stage, seconds in status["stage_seconds"].items():
-            self.assertAlmostEqual(stages[stage], seconds, delta=0.001 + 1e-6 * PHOTOS)
-        self.assertEqual(self.query("sum(cloak_photo_seconds_count)"), {"": PHOTOS})
+            self.assertAlmostEqual(stages[stage], seconds, delta=0.001 + 1e-6 * photos)
+        self.assertEqual(self.query("sum(cloak_photo_seconds_count)"), {"": photos})
         self.assertEqual(self.query("sum(up)"), {"": 4})
         self.assertEqual(self.query('sum(cloak_failed_stages_total{stage="decode"})'), {"": BROKEN})
         self.assertEqual(self.query("sum by (event) (cloak_queue_events_total)"),
@@ -179,6 +190,15 @@ scrape_configs:
         self.promtool(get(f"http://{workers[0][1]}/metrics")[1])
         self.assertEqual(json.loads(get(f"{url}/v1/albums/{name}")[1]),
             self.place.cloak("status", name, "--json", env=self.env).json)
+        if shutil.which("chromium"):
+            with browser.Browser(self.folder) as page:
+                page.open(f"{url}/#{name}")
+                page.wait(f"document.getElementById('detail-id').textContent === '{name}'")
+                text = page.run("document.body.innerText")
+            for title, value in (("Faces before", "faces_before"), ("Faces after", "faces_after"), ("Cloaked", "cloaked"),
+                    ("Without a face", "no_face"), ("Residual", "residual")):
+                self.assertIn(f"{title}\n{status[value]}\n", text)
+            self.assertIn(f"{photos} / {photos + BROKEN}", text)
         queue = json.loads(get(url + "/v1/queue")[1])
         self.assertEqual(queue["albums"], self.place.cloak("status", "--json", env=self.env).json["albums"])
         self.assertEqual(get(url + "/readyz")[0], 200)
