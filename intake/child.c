@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "common/base/alloc.h"
+#include "common/photo/srgb.h"
 #include "intake/confine.h"
 #include "intake/wire.h"
 
@@ -34,6 +35,7 @@ static cloak_status read_photo(const uint8_t *bytes, size_t length, const char *
     if (status != CLOAK_OK)
         return status;
     cloak_photo_keep_metadata(bytes, length, policy, &found->photo);
+    cloak_photo_find_srgb(&found->photo);
     found->core = cloak_photo_core(bytes, length, &found->photo, &found->core_length);
     return CLOAK_OK;
 }
@@ -64,7 +66,8 @@ static bool answer_found(uint64_t number, const Found *found) {
         const void *bytes;
         size_t length;
     } parts[CLOAK_INTAKE_PARTS] = {{p->rgb, pixels * 3}, {p->alpha, p->alpha ? pixels : 0},
-        {p->deep, p->deep ? pixels * 6 : 0}, {p->deep_alpha, p->deep_alpha ? pixels * 2 : 0}, {p->icc, p->icc ? p->icc_length : 0}, {m->exif, m->exif ? m->exif_length : 0}, {m->xmp, m->xmp ? m->xmp_length : 0},
+        {p->deep, p->deep ? pixels * 6 : 0}, {p->deep_alpha, p->deep_alpha ? pixels * 2 : 0}, {p->icc, p->icc ? p->icc_length : 0},
+        {p->srgb, p->srgb ? CLOAK_SRGB_LENGTH * sizeof *p->srgb : 0}, {m->exif, m->exif ? m->exif_length : 0}, {m->xmp, m->xmp ? m->xmp_length : 0},
         {m->iptc, m->iptc ? m->iptc_length : 0}, {found->core, found->core ? found->core_length : 0}};
     cloak_intake_answer answer;
     memset(&answer, 0, sizeof answer);

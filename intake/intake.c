@@ -20,6 +20,7 @@
 #include "common/base/install.h"
 #include "common/base/log.h"
 #include "common/base/text.h"
+#include "common/photo/srgb.h"
 #include "intake/wire.h"
 
 enum { PART_MOST = 1 << 20 /* of profile and metadata: 4 MiB and 64 KiB in fact */, PROFILE_MOST = 64 << 20 };
@@ -270,6 +271,7 @@ static bool makes_sense(const cloak_intake_answer *a) {
            n[CLOAK_INTAKE_DEEP] == (a->depth ? pixels * 6 : 0) &&
            n[CLOAK_INTAKE_DEEP_ALPHA] == (a->depth ? n[CLOAK_INTAKE_ALPHA] * 2 : 0) &&
            (a->depth == 0 || (a->depth > 8 && a->depth <= 16)) && n[CLOAK_INTAKE_ICC] <= PROFILE_MOST &&
+           (n[CLOAK_INTAKE_SRGB] == 0 || n[CLOAK_INTAKE_SRGB] == CLOAK_SRGB_LENGTH * sizeof(uint16_t)) &&
            n[CLOAK_INTAKE_CORE] <= (uint64_t)1 << 31 && a->format > CLOAK_FORMAT_UNKNOWN && a->format <= CLOAK_FORMAT_TIFF &&
            a->png_colour_length >= 0 && a->png_colour_length <= CLOAK_PNG_COLOUR && a->quality >= 0 && a->quality <= 100;
 }
@@ -294,7 +296,7 @@ static bool unpack(const cloak_intake_answer *a, int fd, cloak_photo *photo, voi
     memcpy(photo->png_colour, a->png_colour, sizeof photo->png_colour);
     photo->png_colour_length = (size_t)a->png_colour_length;
     cloak_metadata *m = &photo->metadata;
-    void *const to[CLOAK_INTAKE_PARTS] = {&photo->rgb, &photo->alpha, &photo->deep, &photo->deep_alpha, &photo->icc, &m->exif, &m->xmp, &m->iptc, core};
+    void *const to[CLOAK_INTAKE_PARTS] = {&photo->rgb, &photo->alpha, &photo->deep, &photo->deep_alpha, &photo->icc, &photo->srgb, &m->exif, &m->xmp, &m->iptc, core};
     *core = NULL;
     photo->icc_length = n[CLOAK_INTAKE_ICC];
     m->exif_length = n[CLOAK_INTAKE_EXIF];

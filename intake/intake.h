@@ -30,7 +30,7 @@ cloak_intake *cloak_intake_new(double seconds, bool (*stop)(void *context), void
 /* Ends the child. NULL is fine. */
 void cloak_intake_free(cloak_intake *intake);
 
-/* As cloak_photo_decode with default limits, then cloak_photo_keep_metadata. On success `*photo` owns its blocks
+/* As cloak_photo_decode with default limits, then cloak_photo_keep_metadata and cloak_photo_find_srgb. On success `*photo` owns its blocks
  * (cloak_photo_free), and `*core` is a new block (free()) to be used in place of the file's bytes, or NULL where there is none:
  * TIFF, a HEIC or AVIF of unusual make, and what cannot be turned without loss. `owner` is whose photo it is (a tenant). A file of which a fresh
  * child dies, or that takes too much of the processor, is CLOAK_E_PERMANENT. All else that goes wrong is this machine's doing, CLOAK_E_TRANSIENT: no memory,

@@ -14,7 +14,8 @@ typedef struct {
 } cloak_intake_request;
 
 /* What follows each other in the answer's file. */
-enum { CLOAK_INTAKE_RGB, CLOAK_INTAKE_ALPHA, CLOAK_INTAKE_DEEP, CLOAK_INTAKE_DEEP_ALPHA, CLOAK_INTAKE_ICC, CLOAK_INTAKE_EXIF, CLOAK_INTAKE_XMP, CLOAK_INTAKE_IPTC,
+enum { CLOAK_INTAKE_RGB, CLOAK_INTAKE_ALPHA, CLOAK_INTAKE_DEEP, CLOAK_INTAKE_DEEP_ALPHA, CLOAK_INTAKE_ICC, CLOAK_INTAKE_SRGB,
+    CLOAK_INTAKE_EXIF, CLOAK_INTAKE_XMP, CLOAK_INTAKE_IPTC,
     CLOAK_INTAKE_CORE, CLOAK_INTAKE_PARTS };
 
 /* With the descriptor of a file that holds the parts, one after the other; without one when `status` is not CLOAK_OK.

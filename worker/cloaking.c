@@ -9,6 +9,10 @@
  * A JPEG is first coded as it was: the blocks that the cloak has not touched stay as they are, the others get the
  * file's own tables and subsampling (cloak_photo_patch). That keeps the file's size and the quality of all the rest.
  * When a cloak does not survive that in all rounds, the photo as a whole is coded finely, in further rounds.
+ *
+ * The targets see sRGB; files are coded, and pixels measured, in the photo's own numbers (common/photo/srgb.h). Programs
+ * that know nothing of profiles see those: the verdict is passed on both, and a round with the encoder works on the
+ * view that has shown more.
  */
 #include "worker/cloaking.h"
 
@@ -17,14 +21,17 @@
 
 #include "common/base/alloc.h"
 #include "common/base/text.h"
+#include "common/photo/srgb.h"
 
 /* The context of the codec callback. */
 typedef struct {
     const cloak_photo *photo; /* source of format, profile and alpha */
+    const uint8_t *seen;      /* its pixels in sRGB */
     const char *name;
     const void *source; /* the bytes it was decoded from */
     size_t source_length;
-    bool fine; /* the whole photo anew, and not only the changed blocks */
+    bool fine;  /* the whole photo anew, and not only the changed blocks */
+    bool plain; /* what comes back is in the photo's own numbers, as they are */
 } Codec;
 
 typedef struct {
@@ -42,6 +49,16 @@ static cloak_status fail_named(
 
 static size_t rgb_size(const cloak_photo *photo) {
     return (size_t)photo->width * (size_t)photo->height * 3;
+}
+
+static cloak_status no_memory(const char *name, cloak_error *error) {
+    return fail_named(error, CLOAK_E_DEVICE, name, "out of memory");
+}
+
+/* Takes changed pixels from sRGB to the photo's own numbers, in place. */
+static void carry(const Codec *codec, uint8_t *changed) {
+    if (codec->photo->srgb)
+        cloak_srgb_carry(codec->photo, codec->seen, changed, changed);
 }
 
 /* Encodes `rgb` as the photo's delivered file would be. Where blocks cannot be replaced, that is from then on the
@@ -80,26 +97,62 @@ static cloak_status pass_codec(
     Codec *codec = context;
     void *bytes = NULL;
     size_t length = 0;
-    uint8_t *rgb = NULL;
-    cloak_status status = encode(codec, image->rgb, &bytes, &length, error);
+    uint8_t *rgb = NULL, *room = NULL;
+    memcpy(out, image->rgb, rgb_size(codec->photo));
+    carry(codec, out);
+    cloak_status status = encode(codec, out, &bytes, &length, error);
     if (status == CLOAK_OK)
         status = decode(bytes, length, codec->name, codec->photo, &rgb, error);
+    const uint8_t *back = status != CLOAK_OK || codec->plain ? rgb : cloak_srgb_see(codec->photo, rgb, &room);
+    if (status == CLOAK_OK && !back)
+        status = no_memory(codec->name, error);
     if (status == CLOAK_OK)
-        memcpy(out, rgb, rgb_size(codec->photo));
+        memcpy(out, back, rgb_size(codec->photo));
     free(bytes);
+    free(room);
     free(rgb);
     return status;
 }
 
-/* Decodes `bytes` as a viewer would and detects faces: the verification. `*decoded` is a new block of the photo's size. */
-static cloak_status verify(const cloak_target_set *targets, const void *bytes, size_t length, const char *name,
-    const cloak_photo *photo, uint8_t **decoded, cloak_findings *found, cloak_error *error) {
-    uint8_t *rgb = NULL;
-    cloak_status status = decode(bytes, length, name, photo, &rgb, error);
-    if (status != CLOAK_OK)
+static bool shows_less(const cloak_findings *a, const cloak_findings *b) {
+    if (a->all.count != b->all.count)
+        return a->all.count < b->all.count;
+    return cloak_findings_best(a) < cloak_findings_best(b);
+}
+
+/* Looks at decoded pixels in sRGB, and where that is something else in their own numbers: `*found` is what the look
+ * that shows more has found. */
+static cloak_status look(const cloak_target_set *targets, Codec *codec, const uint8_t *rgb, cloak_findings *found,
+    cloak_error *error) {
+    const cloak_photo *photo = codec->photo;
+    uint8_t *room = NULL;
+    cloak_image image = {cloak_srgb_see(photo, rgb, &room), photo->width, photo->height};
+    cloak_findings plain = {0};
+    codec->plain = false;
+    cloak_status status = image.rgb ? cloak_target_set_detect(targets, &image, NULL, found, error)
+                                    : no_memory(codec->name, error);
+    free(room);
+    if (status != CLOAK_OK || !photo->srgb)
         return status;
-    cloak_image image = {rgb, photo->width, photo->height};
-    status = cloak_target_set_detect(targets, &image, NULL, found, error);
+    image.rgb = rgb;
+    status = cloak_target_set_detect(targets, &image, NULL, &plain, error);
+    if (status == CLOAK_OK && shows_less(found, &plain)) {
+        const cloak_findings seen = *found;
+        *found = plain;
+        plain = seen;
+        codec->plain = true;
+    }
+    cloak_findings_free(status == CLOAK_OK ? &plain : found);
+    return status;
+}
+
+/* Decodes `bytes` as a viewer would and detects faces: the verification. `*decoded` is a new block of the photo's size. */
+static cloak_status verify(const cloak_target_set *targets, Codec *codec, const void *bytes, size_t length,
+    uint8_t **decoded, cloak_findings *found, cloak_error *error) {
+    uint8_t *rgb = NULL;
+    cloak_status status = decode(bytes, length, codec->name, codec->photo, &rgb, error);
+    if (status == CLOAK_OK)
+        status = look(targets, codec, rgb, found, error);
     if (status == CLOAK_OK)
         *decoded = rgb;
     else
@@ -112,21 +165,21 @@ static cloak_status deliverable(const cloak_target_set *targets, Codec *codec,
     const cloak_attack_result *result, cloak_stages *stages, cloak_cloaking *attempt,
     cloak_error *error) {
     const cloak_photo *photo = codec->photo;
-    cloak_image image = {photo->rgb, photo->width, photo->height};
+    cloak_image image = {codec->seen, photo->width, photo->height};
     cloak_status status = CLOAK_OK;
     attempt->rgb = cloak_try_alloc(rgb_size(photo));
     if (!attempt->rgb)
-        return fail_named(error, CLOAK_E_DEVICE, codec->name, "out of memory");
+        return no_memory(codec->name, error);
     status = cloak_model_apply(&image, result, attempt->rgb, error);
     if (status == CLOAK_OK) {
+        carry(codec, attempt->rgb);
         cloak_stages_enter(stages, CLOAK_STAGE_ENCODE);
         status = encode(codec, attempt->rgb, &attempt->bytes, &attempt->length, error);
         attempt->fine = codec->fine;
     }
     if (status == CLOAK_OK) {
         cloak_stages_enter(stages, CLOAK_STAGE_VERIFY);
-        status = verify(targets, attempt->bytes, attempt->length, codec->name, photo, &attempt->decoded,
-            &attempt->found, error);
+        status = verify(targets, codec, attempt->bytes, attempt->length, &attempt->decoded, &attempt->found, error);
     }
     if (status != CLOAK_OK)
         cloak_cloaking_free(attempt);
@@ -134,10 +187,7 @@ static cloak_status deliverable(const cloak_target_set *targets, Codec *codec,
 }
 
 static bool better(const cloak_cloaking *a, const cloak_cloaking *b) {
-    const size_t left_a = a->found.all.count, left_b = b->found.all.count;
-    if (!b->bytes || left_a != left_b)
-        return !b->bytes || left_a < left_b;
-    return cloak_findings_best(&a->found) < cloak_findings_best(&b->found);
+    return !b->bytes || shows_less(&a->found, &b->found);
 }
 
 static cloak_attack_params params_for(const cloak_target_set *targets,
@@ -166,7 +216,7 @@ static cloak_attack_params params_for(const cloak_target_set *targets,
 static cloak_status attempt_round(const cloak_target_set *targets, const cloak_attack_params *params, int round,
     Codec *codec, cloak_attack_result *warm, cloak_stages *stages, cloak_cloaking *best, cloak_error *error) {
     cloak_record *record = stages->record;
-    cloak_image image = {codec->photo->rgb, codec->photo->width, codec->photo->height};
+    cloak_image image = {codec->seen, codec->photo->width, codec->photo->height};
     cloak_attack_result result = {0};
     cloak_cloaking attempt = {0};
     cloak_stages_enter(stages, CLOAK_STAGE_ATTACK);
@@ -194,7 +244,7 @@ cloak_status cloak_cloaking_run(const cloak_target_set *targets, const cloak_sou
     const cloak_settings *settings, const cloak_findings *before, cloak_stop stop, void *stop_context,
     cloak_stages *stages, cloak_cloaking *cloaking, cloak_error *error) {
     cloak_record *record = stages->record;
-    Codec codec = {source->photo, source->name, source->bytes, source->length, false};
+    Codec codec = {source->photo, source->seen, source->name, source->bytes, source->length, false, false};
     cloak_attack_result warm = {0};
     cloak_cloaking best = {0};
     Survival survival;

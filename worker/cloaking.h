@@ -12,22 +12,23 @@
 typedef struct {
     void *bytes; /* the encoded file */
     size_t length;
-    uint8_t *rgb;     /* perturbed pixels before encoding */
-    uint8_t *decoded; /* pixels of the decoded file */
-    cloak_findings found; /* on the decoded file */
+    uint8_t *rgb;     /* perturbed pixels before encoding, in the photo's own numbers */
+    uint8_t *decoded; /* pixels of the decoded file, likewise */
+    cloak_findings found; /* on the decoded file, in sRGB or its own numbers, whichever shows more */
     bool fine; /* the whole photo was coded anew, and not only the blocks that have changed */
 } cloak_cloaking;
 
 /* A photo, the file it comes from, and its key. All borrowed. */
 typedef struct {
     const cloak_photo *photo;
+    const uint8_t *seen; /* its pixels in sRGB (common/photo/srgb.h): what is attacked */
     const void *bytes; /* that it was decoded from, or their core (photo.h); NULL where there is none */
     size_t length;
     const char *name;
 } cloak_source;
 
 /* Attacks the photo until none of the targets finds anything on its decoded encoding, or the settings' rounds are
- * used up; then the best attempt (fewest found, then lowest score) is the result. Sets the
+ * used up, in sRGB as in the photo's own numbers; then the best attempt (fewest found, then lowest score) is the result. Sets the
  * record's steps, restarts, rounds and grid. `before` is what is found on the photo; `stop`
  * is asked between steps. */
 CLOAK_MUST_CHECK cloak_status cloak_cloaking_run(const cloak_target_set *targets,

@@ -17,7 +17,7 @@
 #include "common/base/digest.h"
 #include "common/base/text.h"
 #include "common/base/trace.h"
-#include "common/photo/photo.h"
+#include "common/photo/srgb.h"
 #include "common/report/delivery.h"
 #include "worker/cloaking.h"
 #include "worker/measure.h"
@@ -28,6 +28,8 @@ typedef struct {
     void *core; /* of the file (photo.h), or NULL */
     size_t core_length;
     cloak_photo photo;
+    const uint8_t *seen; /* its pixels in sRGB, and their block where that is not the photo's */
+    uint8_t *seen_room;
     cloak_findings before;
     cloak_cloaking result;
 } Work;
@@ -36,6 +38,7 @@ static void work_free(Work *work) {
     free(work->name);
     free(work->core);
     cloak_photo_free(&work->photo);
+    free(work->seen_room);
     cloak_findings_free(&work->before);
     cloak_cloaking_free(&work->result);
 }
@@ -84,6 +87,10 @@ static void describe(const cloak_pipeline *pipeline, const cloak_job *job,
         record->seconds_verify = 0;
 }
 
+static cloak_status no_memory(const Work *work, cloak_error *error) {
+    return cloak_fail(error, CLOAK_E_DEVICE, "%s: out of memory", work->name);
+}
+
 static cloak_status load(const cloak_pipeline *pipeline, const cloak_job *job, const cloak_album *album, Work *work,
     cloak_record *record, cloak_error *error) {
     void *bytes = NULL;
@@ -105,7 +112,8 @@ static cloak_status load(const cloak_pipeline *pipeline, const cloak_job *job, c
     cloak_record_set(&record->format, cloak_format_word(work->photo.format));
     record->width = work->photo.width;
     record->height = work->photo.height;
-    return CLOAK_OK;
+    work->seen = cloak_srgb_see(&work->photo, work->photo.rgb, &work->seen_room);
+    return work->seen ? CLOAK_OK : no_memory(work, error);
 }
 
 /* No face: the coded pixels pass through as they are where the format allows it; only the metadata goes. */
@@ -119,6 +127,7 @@ static cloak_status pass_through(const cloak_pipeline *pipeline, const cloak_job
     /* these are the source's coded pixels still: they are decoded where the source was */
     cloak_photo again = {0};
     void *core = NULL;
+    uint8_t *room = NULL;
     size_t core_length = 0;
     cloak_stages_enter(pipeline->stages, CLOAK_STAGE_VERIFY);
     status = cloak_intake_photo(pipeline->intake, work->result.bytes, work->result.length, job->key, album->spec.tenant,
@@ -127,23 +136,34 @@ static cloak_status pass_through(const cloak_pipeline *pipeline, const cloak_job
     if (status == CLOAK_OK && (again.width != work->photo.width || again.height != work->photo.height))
         status = cloak_fail(error, CLOAK_E_INTERNAL, "%s: the cleaned photo has another size", work->name);
     if (status == CLOAK_OK) {
+        cloak_image image = {cloak_srgb_see(&again, again.rgb, &room), again.width, again.height};
+        status = image.rgb ? cloak_target_set_detect(pipeline->targets, &image, NULL, &work->result.found, error)
+                           : no_memory(work, error);
         work->result.decoded = again.rgb;
         again.rgb = NULL;
-        cloak_image image = {work->result.decoded, work->photo.width, work->photo.height};
-        status = cloak_target_set_detect(pipeline->targets, &image, NULL, &work->result.found, error);
     }
+    free(room);
     cloak_photo_free(&again);
     return status;
+}
+
+/* What is seen on the photo, in sRGB, or, where that shows nothing, by a program that knows nothing of profiles. */
+static cloak_status look(const cloak_pipeline *pipeline, Work *work, cloak_error *error) {
+    cloak_image image = {work->seen, work->photo.width, work->photo.height};
+    cloak_status status = cloak_target_set_detect(pipeline->targets, &image, NULL, &work->before, error);
+    if (status != CLOAK_OK || work->before.all.count > 0 || !work->photo.srgb)
+        return status;
+    cloak_findings_free(&work->before);
+    image.rgb = work->photo.rgb;
+    return cloak_target_set_detect(pipeline->targets, &image, NULL, &work->before, error);
 }
 
 static cloak_status cloak_it(const cloak_pipeline *pipeline, const cloak_job *job,
     const cloak_album *album, const cloak_truth *truth, Work *work, cloak_record *record,
     cloak_error *error) {
-    cloak_image image = {work->photo.rgb, work->photo.width, work->photo.height};
-    const cloak_source source = {&work->photo, work->core, work->core_length, job->key};
+    const cloak_source source = {&work->photo, work->seen, work->core, work->core_length, job->key};
     cloak_stages_enter(pipeline->stages, CLOAK_STAGE_DETECT);
-    cloak_status status =
-        cloak_target_set_detect(pipeline->targets, &image, NULL, &work->before, error);
+    cloak_status status = look(pipeline, work, error);
     if (status == CLOAK_OK)
         status = work->before.all.count == 0
                      ? pass_through(pipeline, job, album, work, error)
@@ -155,15 +175,18 @@ static cloak_status cloak_it(const cloak_pipeline *pipeline, const cloak_job *jo
     if (quality > 0)
         record->quality = quality;
     if (*album->settings.survive && work->before.all.count > 0) {
-        cloak_image delivered = {work->result.decoded, image.width, image.height};
-        status = cloak_measure_survival(
-            pipeline->targets, &delivered, album->settings.survive, record, error);
+        uint8_t *room = NULL;
+        cloak_image delivered = {cloak_srgb_see(&work->photo, work->result.decoded, &room), work->photo.width, work->photo.height};
+        status = delivered.rgb ? cloak_measure_survival(
+                                     pipeline->targets, &delivered, album->settings.survive, record, error)
+                               : no_memory(work, error);
+        free(room);
         if (status != CLOAK_OK)
             return status;
     }
     cloak_measure_faces(pipeline->targets, &work->before, &work->result.found, truth, record);
-    cloak_measure_pixels(image.rgb, work->result.rgb ? work->result.rgb : image.rgb,
-        work->result.decoded, image.width, image.height, &work->before.own, record);
+    cloak_measure_pixels(work->photo.rgb, work->result.rgb ? work->result.rgb : work->photo.rgb, work->result.decoded,
+        work->photo.width, work->photo.height, &work->before.own, record);
     return CLOAK_OK;
 }
 

@@ -33,6 +33,7 @@ void cloak_photo_free(cloak_photo *photo) {
     free(photo->deep);
     free(photo->deep_alpha);
     free(photo->icc);
+    free(photo->srgb);
     cloak_photo_drop_metadata(photo);
     *photo = (cloak_photo){0};
 }

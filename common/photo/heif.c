@@ -338,7 +338,7 @@ static struct heif_error encode_image(const cloak_photo *photo, struct heif_cont
         context, hevc ? heif_compression_HEVC : heif_compression_AV1, &encoder);
     if (outcome.code != heif_error_Ok)
         return outcome;
-    heif_encoder_set_lossy_quality(encoder, CLOAK_HEIF_QUALITY);
+    heif_encoder_set_lossy_quality(encoder, cloak_photo_encode_quality(photo));
     if (hevc)
         heif_encoder_set_parameter_string(encoder, "preset", "ultrafast");
     else

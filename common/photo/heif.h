@@ -22,6 +22,5 @@ void cloak_heif_blocks(const void *bytes, size_t length, cloak_blocks *blocks);
 CLOAK_MUST_CHECK cloak_status cloak_heif_encode(
     const cloak_photo *photo, void **bytes, size_t *length, cloak_error *error);
 
-enum { CLOAK_HEIF_QUALITY = 80 }; /* the file does not tell its own */
 
 #endif

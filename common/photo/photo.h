@@ -66,6 +66,7 @@ typedef struct {
     uint8_t png_colour[CLOAK_PNG_COLOUR];
     size_t png_colour_length;
     int primaries, transfer; /* HEIC and AVIF without a profile: their code points (H.273); else 0 */
+    uint16_t *srgb; /* tables to sRGB and back (srgb.h), or NULL; decode leaves them out */
     cloak_format_id format;
     int quality;       /* JPEG: the source's estimated quality 1…100, 0 unknown; else 0 */
     bool grey;         /* the source had no colour: R, G and B are alike, and it is written grey again */
@@ -108,7 +109,7 @@ bool cloak_metadata_parse(const char *word, cloak_metadata_policy *policy);
 
 /* Encodes the photo in its own format, with its ICC profile, alpha and kept metadata:
  * JPEG 4:4:4, baseline, optimised Huffman tables, at the source's quality but at least 90; PNG; WebP
- * lossless when the source was, else at 90 (a WebP does not tell its quality); HEIC 4:2:0 and AVIF 4:4:4 at 80, of ten bits as of twelve; TIFF
+ * lossless when the source was, else at 98 (a WebP does not tell its quality); HEIC 4:2:0 at 80 and AVIF 4:4:4 at 90, of ten bits as of twelve; TIFF
  * with deflate. Where there is `deep`, the file gets its depth: a sample whose 8 bits are still those
  * of `rgb` is `deep`'s to the bit, any other is as many 255ths away from it as they differ. A JPEG with alpha is
  * CLOAK_E_USAGE. The same photo gives the same bytes. `*bytes` is a new block (free()). Any thread. */

@@ -8,7 +8,7 @@ import random
 import subprocess
 import sys
 
-from PIL import Image, PngImagePlugin
+from PIL import Image, ImageCms, PngImagePlugin
 
 FORMATS = ("jpg", "png", "webp", "tif", "heic", "avif")  # the order of container.c
 
@@ -34,6 +34,13 @@ def photos(folder):
     text.add_text("Comment", "hello")
     text.add_itxt("XML:com.adobe.xmp", "<x:xmpmeta xmlns:x='adobe:ns:meta/'/>")
     small.save(folder / "text.png", pnginfo=text)
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    for name in ("profile.jpg", "profile.png", "profile.webp"):
+        small.save(folder / name, icc_profile=profile)
+    colours = PngImagePlugin.PngInfo()
+    colours.add(b"cHRM", b"".join(n.to_bytes(4, "big") for n in (31270, 32900, 68000, 32000, 26500, 69000, 15000, 6000)))
+    colours.add(b"gAMA", (45455).to_bytes(4, "big"))
+    small.save(folder / "colours.png", pnginfo=colours)
     small.save(folder / "lossy.webp", quality=70)
     alpha.save(folder / "lossless.webp", lossless=True)
     small.save(folder / "two.webp", save_all=True, append_images=[small.rotate(180)])

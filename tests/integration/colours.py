@@ -22,7 +22,10 @@ except ImportError:
     numpy = None
 
 WIDTH, HEIGHT, MARGIN = 320, 240, 24  # the margin: a block of a subsampled JPEG and what smooths into it
-DARK, LIGHT = 99, 150                 # means of the middle: what the sleeping model takes for a face, or not
+DARK, LIGHT = 99, 150                 # means of the middle: what the sleeping model takes for a face, or not, in sRGB
+# The same as grey numbers with another curve than sRGB's. `grey` is dark in sRGB only, `pale` only for programs that
+# know nothing of profiles.
+GREY = {"grey": {DARK: 115, LIGHT: 165}, "pale": {DARK: 100, LIGHT: 140}}
 
 
 def icc(space, matrix, gamma):
@@ -55,12 +58,12 @@ def icc(space, matrix, gamma):
 PROFILES = {"none": None,
     "adobe": icc(b"RGB ", ((.60974, .31111, .01947), (.20528, .62567, .06087), (.14919, .06322, .74457)), 2.2),
     "p3": icc(b"RGB ", ((.51512, .24120, -.00105), (.29198, .69225, .04189), (.15710, .06657, .78407)), 2.2),
-    "grey": icc(b"GRAY", None, 1.8)}
-RGB, GREY = ("none", "p3", "adobe"), ("grey",)
+    "grey": icc(b"GRAY", None, 2.6), "pale": icc(b"GRAY", None, 1.8)}
+RGB = ("none", "p3", "adobe")
 # ending: (colour spaces, depths, what vips writes it with; None: as PNG, or by heif-enc)
-KINDS = {"png": (RGB + GREY, (8, 16), None), "jpg": (RGB + GREY + ("cmyk",), (8,), "[Q=92]"),
+KINDS = {"png": (RGB + tuple(GREY), (8, 16), None), "jpg": (RGB + ("grey", "cmyk"), (8,), "[Q=92]"),
     "444.jpg": (("p3",), (8,), "[Q=92,no-subsample]"), "webp": (("none", "p3"), (8,), "[Q=90]"),
-    "lossless.webp": (RGB, (8,), "[lossless]"), "tif": (RGB + GREY + ("cmyk",), (8, 16), "[compression=lzw]"),
+    "lossless.webp": (RGB, (8,), "[lossless]"), "tif": (RGB + ("grey", "cmyk"), (8, 16), "[compression=lzw]"),
     "heic": (("none", "p3"), (8, 10), None), "avif": (("none", "p3"), (8, 12), None)}
 HEIF = (".heic", ".avif")
 
@@ -135,7 +138,7 @@ class Colours(fleet.Case):
         groups = sorted(fleet.sample_album().glob("groups/*.jpg"))
         count = 0
         for ending, (spaces, depths, options) in KINDS.items():
-            for space in spaces if not fleet.ASAN else [s for s in spaces if s in ("p3", "grey")]: # they go all ways
+            for space in spaces if not fleet.ASAN else [s for s in spaces if s in ("p3", "grey", "pale")]: # they go all ways
                 for depth in depths if space != "cmyk" else depths[:1]:
                     for mean in (DARK, LIGHT):
                         source = groups[count % len(groups)]
@@ -146,7 +149,7 @@ class Colours(fleet.Case):
     def make(cls, source, mean, depth, space, ending, options):
         stem = f"{'face' if mean == DARK else 'none'}-{space}-{depth}"
         upright, plain = cls.album / f"{stem}-1.{ending}", cls.work / "plain.png"
-        png(plain, numbers(source, mean, depth, space == "grey"), PROFILES.get(space))
+        png(plain, numbers(source, GREY.get(space, {}).get(mean, mean), depth, space in GREY), PROFILES.get(space))
         if space == "cmyk":
             run("vips", "icc_transform", plain, f"{upright}{options}", "cmyk", "--input-profile", "srgb")
         elif upright.suffix in HEIF:
@@ -203,7 +206,7 @@ class Colours(fleet.Case):
 
     def test_colours_outside_the_region(self):
         """What was stored without loss, or copied as it was coded, has no difference at all. What was coded anew with loss
-        keeps its colours within a CIE76 of 1 on average, between means of 8 x 8 pixels: coders add noise to single
+        keeps its colours within a CIE76 of 1, between 99 of 100 means of 8 x 8 pixels: coders add noise to single
         ones, which is no colour."""
         worst = {}
         for source, delivered in self.pairs():
@@ -214,8 +217,8 @@ class Colours(fleet.Case):
                 blocks = numpy.sqrt(((means(a) - means(b)) ** 2).sum(axis=2))[means(mask[:, :, None])[:, :, 0] == 1]
                 if self.is_exact(source):
                     self.assertLess(pixels[mask].max(), .01)
-                self.assertLess(blocks.mean(), 1)
-                self.assertLess(numpy.percentile(blocks, 99), 2.5)
+                self.assertLess(blocks.mean(), .5)
+                self.assertLess(numpy.percentile(blocks, 99), 1)
                 self.assertLess(pixels[mask].mean(), 2.5)
                 if source.name.startswith("face"):
                     self.assertGreater(pixels[~mask].mean(), pixels[mask].mean())
@@ -241,7 +244,7 @@ class Colours(fleet.Case):
             with self.subTest(source.name):
                 both = [self.upright(path, f"deep{i}.v") for i, path in enumerate((source, delivered))]
                 width = int(run("vipsheader", "-f", "width", both[0]))
-                bands = 1 if "grey" in source.name else 3
+                bands = 1 if any(space in source.name for space in GREY) else 3
                 a, b = (raw(path, numpy.uint16).reshape(-1, width, bands).astype(int) for path in both)
                 mask = self.outside(a.shape, source.name.startswith("face"))
                 self.assertTrue((a[mask] == b[mask]).all())
