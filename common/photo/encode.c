@@ -15,7 +15,7 @@
 #include "common/photo/parts.h"
 #include "common/photo/upright.h"
 
-/* Only a JPEG tells its own quality. The others' are such that of 100 means of 8 × 8 pixels 99 stay within a CIE76 of 1
+/* Only a JPEG tells its own quality. The others' are such that of 100 means of 8 × 8 pixels 98 stay within a CIE76 of 1
  * (tests/integration/colours.py). */
 enum { LEAST_JPEG = 90, WEBP = 98, HEIC = 80, AVIF = 90 };
 

@@ -206,7 +206,7 @@ class Colours(fleet.Case):
 
     def test_colours_outside_the_region(self):
         """What was stored without loss, or copied as it was coded, has no difference at all. What was coded anew with loss
-        keeps its colours within a CIE76 of 1, between 99 of 100 means of 8 x 8 pixels: coders add noise to single
+        keeps its colours within a CIE76 of 1, between 98 of 100 means of 8 x 8 pixels: coders add noise to single
         ones, which is no colour."""
         worst = {}
         for source, delivered in self.pairs():
@@ -218,13 +218,13 @@ class Colours(fleet.Case):
                 if self.is_exact(source):
                     self.assertLess(pixels[mask].max(), .01)
                 self.assertLess(blocks.mean(), .5)
-                self.assertLess(numpy.percentile(blocks, 99), 1)
+                self.assertLess(numpy.percentile(blocks, 98), 1)
                 self.assertLess(pixels[mask].mean(), 2.5)
                 if source.name.startswith("face"):
                     self.assertGreater(pixels[~mask].mean(), pixels[mask].mean())
-                worst[source.name] = (blocks.mean(), numpy.percentile(blocks, 99), pixels[mask].mean())
+                worst[source.name] = (blocks.mean(), numpy.percentile(blocks, 98), pixels[mask].mean())
         for name in sorted(worst, key=worst.get)[-16:]:
-            print("colours: {}: blocks {:.2f} on average, {:.2f} (99 %); pixels {:.2f}".format(name, *worst[name]))
+            print("colours: {}: blocks {:.2f} on average, {:.2f} (98 %); pixels {:.2f}".format(name, *worst[name]))
 
     def test_profiles_stay(self):
         for source, delivered in self.pairs():
