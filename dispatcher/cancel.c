@@ -7,21 +7,10 @@
 
 enum { PAGE = 200, MOST_ALBUMS = 10000000 };
 
-typedef struct {
-    char ids[PAGE][CLOAK_ALBUM_ID_SIZE];
-    size_t count;
-} Page;
-
 /* What came of it, over all albums. */
 typedef struct {
     uint64_t albums, cancelled, done, leased;
 } Sum;
-
-static void keep_id(void *context, const char *id) {
-    Page *page = context;
-    if (page->count < PAGE)
-        snprintf(page->ids[page->count++], CLOAK_ALBUM_ID_SIZE, "%s", id);
-}
 
 static cloak_status cancel_one(cloak_queue *queue, const char *id, Sum *sum, cloak_error *error) {
     cloak_books books = {0};
@@ -50,18 +39,18 @@ static cloak_status is_open(cloak_queue *queue, const char *id, const char *tena
 /* Cancels what is open of the tenant's albums, or of all. Albums that are submitted meanwhile may or may not be among them. */
 static cloak_status cancel_many(const cloak_queue_options *o, const char *tenant, Sum *sum, cloak_error *error) {
     cloak_queue *queue;
-    Page page = {.count = PAGE};
+    cloak_album_id ids[PAGE];
+    size_t count = PAGE;
     cloak_status status = cloak_queue_open(o->redis, o->queue, 10, &queue, error);
     if (status != CLOAK_OK)
         return status;
-    for (size_t at = 0; status == CLOAK_OK && page.count == PAGE && at < MOST_ALBUMS; at += PAGE) {
-        page.count = 0;
-        status = cloak_queue_albums(queue, at, PAGE, keep_id, &page, error);
-        for (size_t i = 0; i < page.count && status == CLOAK_OK; i++) {
+    for (size_t at = 0; status == CLOAK_OK && count == PAGE && at < MOST_ALBUMS; at += PAGE) {
+        status = cloak_queue_albums(queue, at, ids, PAGE, &count, error);
+        for (size_t i = 0; i < count && status == CLOAK_OK; i++) {
             bool open = false;
-            status = is_open(queue, page.ids[i], tenant, &open, error);
+            status = is_open(queue, ids[i], tenant, &open, error);
             if (open)
-                status = cancel_one(queue, page.ids[i], sum, error);
+                status = cancel_one(queue, ids[i], sum, error);
         }
     }
     cloak_queue_close(queue);

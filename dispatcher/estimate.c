@@ -74,16 +74,7 @@ cloak_status cloak_estimate_album(
 
 /* --- the queue ----------------------------------------------------------------------------- */
 
-typedef struct {
-    char ids[50][CLOAK_ALBUM_ID_SIZE];
-    size_t count;
-} Ids;
-
-static void keep_id(void *context, const char *id) {
-    Ids *ids = context;
-    if (ids->count < sizeof ids->ids / sizeof *ids->ids)
-        snprintf(ids->ids[ids->count++], CLOAK_ALBUM_ID_SIZE, "%s", id);
-}
+enum { NEWEST = 50 /* albums that tell the speed */ };
 
 /* Workers' time and photos, summed over albums. */
 typedef struct {
@@ -115,12 +106,12 @@ static cloak_status add_album(cloak_queue *queue, const char *id, const char *se
 
 cloak_status cloak_estimate_speed(
     cloak_queue *queue, const char *settings, cloak_estimate *estimate, cloak_error *error) {
-    Ids ids = {.count = 0};
+    cloak_album_id ids[NEWEST];
+    size_t count = 0;
     Speed same = {0}, all = {0};
-    cloak_status status =
-        cloak_queue_albums(queue, 0, sizeof ids.ids / sizeof *ids.ids, keep_id, &ids, error);
-    for (size_t i = 0; i < ids.count && status == CLOAK_OK; i++)
-        status = add_album(queue, ids.ids[i], settings, &same, &all, error);
+    cloak_status status = cloak_queue_albums(queue, 0, ids, NEWEST, &count, error);
+    for (size_t i = 0; i < count && status == CLOAK_OK; i++)
+        status = add_album(queue, ids[i], settings, &same, &all, error);
     const Speed *speed = same.photos ? &same : &all;
     if (status != CLOAK_OK || !speed->photos)
         return status;

@@ -3,15 +3,10 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "common/base/alloc.h"
 #include "common/base/json.h"
-
-static void keep_id(void *context, const char *id) {
-    cloak_overview *overview = context;
-    if (overview->count < overview->most)
-        snprintf(overview->albums[overview->count++].id, CLOAK_ALBUM_ID_SIZE, "%s", id);
-}
 
 static void keep_tenant(void *context, const cloak_tenant *tenant) {
     cloak_overview *overview = context;
@@ -29,13 +24,17 @@ cloak_status cloak_overview_read(cloak_queue *queue, const char *name, size_t of
     cloak_overview *overview, cloak_error *error) {
     *overview = (cloak_overview){.queue = name, .most = most};
     overview->albums = cloak_alloc(most * sizeof *overview->albums);
+    cloak_album_id *ids = cloak_alloc(most * sizeof *ids);
     cloak_status status = cloak_queue_load(queue, &overview->load, error);
     if (status == CLOAK_OK)
         status = cloak_queue_tenants(queue, CLOAK_OVERVIEW_TENANTS / 4, keep_tenant, overview, error);
     if (status == CLOAK_OK)
-        status = cloak_queue_albums(queue, offset, most, keep_id, overview, error);
-    for (size_t i = 0; i < overview->count && status == CLOAK_OK; i++)
+        status = cloak_queue_albums(queue, offset, ids, most, &overview->count, error);
+    for (size_t i = 0; i < overview->count && status == CLOAK_OK; i++) {
+        memcpy(overview->albums[i].id, ids[i], sizeof *ids);
         status = cloak_queue_books(queue, overview->albums[i].id, &overview->albums[i].books, error);
+    }
+    free(ids);
     if (status != CLOAK_OK)
         cloak_overview_free(overview);
     return status;

@@ -297,20 +297,21 @@ void cloak_album_spec_free(cloak_album_spec *album) {
     *album = (cloak_album_spec){0};
 }
 
-cloak_status cloak_queue_albums(cloak_queue *queue, size_t offset, size_t limit,
-    void (*visit)(void *context, const char *id), void *context, cloak_error *error) {
+cloak_status cloak_queue_albums(cloak_queue *queue, size_t offset, cloak_album_id *ids, size_t most,
+    size_t *count, cloak_error *error) {
     char first[24], last[24];
-    if (limit == 0 || offset >= INT32_MAX)
+    *count = 0;
+    if (most == 0 || offset >= INT32_MAX)
         return CLOAK_OK;
     snprintf(first, sizeof first, "%zu", offset);
-    snprintf(last, sizeof last, "%zu", offset + (limit < INT32_MAX ? limit : INT32_MAX) - 1);
+    snprintf(last, sizeof last, "%zu", offset + (most < INT32_MAX ? most : INT32_MAX) - 1);
     const char *argv[] = {"ZREVRANGE", queue->keys[CLOAK_KEY_ALBUMS], first, last};
     redisReply *reply = NULL;
     cloak_status status = cloak_redis_call(queue->redis, 4, argv, NULL, &reply, error);
     if (status)
         return status;
-    for (size_t i = 0; reply->type == REDIS_REPLY_ARRAY && i < reply->elements; i++)
-        visit(context, reply->element[i]->str);
+    for (size_t i = 0; reply->type == REDIS_REPLY_ARRAY && i < reply->elements && *count < most; i++)
+        snprintf(ids[(*count)++], CLOAK_ALBUM_ID_SIZE, "%s", reply->element[i]->str);
     freeReplyObject(reply);
     return CLOAK_OK;
 }

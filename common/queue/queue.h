@@ -193,9 +193,11 @@ CLOAK_MUST_CHECK cloak_status cloak_queue_album(
 
 void cloak_album_spec_free(cloak_album_spec *album);
 
-/* Visits the ids of albums, newest first, from the one at place `offset` (0 is the newest) on, at most `limit`. */
-CLOAK_MUST_CHECK cloak_status cloak_queue_albums(cloak_queue *queue, size_t offset, size_t limit,
-    void (*visit)(void *context, const char *id), void *context, cloak_error *error);
+typedef char cloak_album_id[CLOAK_ALBUM_ID_SIZE];
+
+/* The ids of albums, newest first, from the one at place `offset` (0 is the newest) on: `*count` of them, at most `most`. */
+CLOAK_MUST_CHECK cloak_status cloak_queue_albums(cloak_queue *queue, size_t offset, cloak_album_id *ids, size_t most,
+    size_t *count, cloak_error *error);
 
 /* Visits the dead photos of an album in no particular order. */
 typedef struct {

@@ -36,11 +36,6 @@ TEST(album_create_and_read) {
     cloak_queue_close(q);
 }
 
-static void note_id(void *context, const char *id) {
-    char *ids = context;
-    strcat(strcat(ids, id), " ");
-}
-
 TEST(album_list_newest_first) {
     WITH_QUEUE(q);
     album_id albums[3];
@@ -48,10 +43,12 @@ TEST(album_list_newest_first) {
         albums[i] = make_album(q, "t", "bulk");
         cloak_clock_system.sleep(0.003);
     }
-    char got[200] = "", want[200];
-    CHECK_OK(cloak_queue_albums(q, 0, 2, note_id, got, &error));
-    snprintf(want, sizeof want, "%s %s ", albums[2].id, albums[1].id);
-    CHECK_TEXT(got, want);
+    cloak_album_id got[2];
+    size_t count = 0;
+    CHECK_OK(cloak_queue_albums(q, 0, got, 2, &count, &error));
+    CHECK_INT(count, 2);
+    CHECK_TEXT(got[0], albums[2].id);
+    CHECK_TEXT(got[1], albums[1].id);
     cloak_queue_close(q);
 }
 
