@@ -154,4 +154,12 @@ static inline uint64_t backlog(cloak_queue *queue, const album_id *album) {
     return waiting;
 }
 
+/* Counts how many of a batch belong to `album`. */
+static inline int count_of(batch b, const album_id *album) {
+    int n = 0;
+    for (size_t i = 0; i < b.count; i++)
+        n += strcmp(b.jobs[i].album, album->id) == 0;
+    return n;
+}
+
 #endif

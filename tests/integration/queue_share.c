@@ -1,0 +1,151 @@
+/* Whose photos come next, against a real server: fair share between tenants, and classes. */
+#include "tests/integration/queue_kit.h"
+
+TEST(fair_share_equal) {
+    WITH_QUEUE(q);
+    album_id a = make_album(q, "ann", "bulk"), b = make_album(q, "bob", "bulk");
+    submit(q, &a, 0, 500);
+    drop(claim(q, 100, 30)); /* ann alone: her time runs ahead */
+    submit(q, &b, 0, 500);
+    int of_b = 0;
+    for (int i = 0; i < 10; i++) {
+        batch got = claim(q, 10, 30);
+        CHECK_INT(got.count, 10);
+        of_b += count_of(got, &b);
+        CHECK_NEAR(count_of(got, &b), 5, 1); /* bob gets no credit for coming late */
+        drop(got);
+    }
+    CHECK_NEAR(of_b, 50, 1);
+    cloak_queue_close(q);
+}
+
+TEST(fair_share_weights_and_costs) {
+    WITH_QUEUE(q);
+    album_id a = make_album(q, "ann", "bulk"), b = make_album(q, "bob", "bulk");
+    const char *weights = q->keys[CLOAK_KEY_WEIGHTS];
+    redisReply *reply;
+    CHECK_OK(cloak_redis_call(
+        q->redis, 4, (const char *[]){"HSET", weights, "ann", "3"}, NULL, &reply, &error));
+    freeReplyObject(reply);
+    submit(q, &a, 0, 400);
+    submit(q, &b, 0, 400);
+    batch got = claim(q, 200, 30);
+    CHECK_NEAR(count_of(got, &a), 150, 2);
+    drop(got);
+
+    /* The share is of device time: a tenant of photos twice as long gets half as many. */
+    album_id c = make_album(q, "carl", "interactive"), d = make_album(q, "dora", "interactive");
+    for (uint32_t i = 0; i < 200; i++) {
+        cloak_job_spec spec = {i, 200, "long"};
+        size_t n;
+        uint64_t waiting;
+        CHECK_OK(cloak_queue_submit(q, c.id, &spec, 1, &n, &waiting, &error));
+    }
+    submit(q, &d, 0, 200);
+    got = claim(q, 150, 30);
+    CHECK_NEAR(count_of(got, &c), 50, 2);
+    CHECK_NEAR(count_of(got, &d), 100, 2);
+    drop(got);
+    cloak_queue_close(q);
+}
+
+TEST(fair_share_after_idling) {
+    WITH_QUEUE(q);
+    album_id a = make_album(q, "ann", "bulk"), b = make_album(q, "bob", "bulk");
+    submit(q, &a, 0, 300);
+    submit(q, &b, 0, 10);
+    drop(claim(q, 120, 30)); /* bob runs dry, ann goes on */
+    submit(q, &b, 100, 200);
+    batch got = claim(q, 100, 30);
+    CHECK_NEAR(count_of(got, &b), 50, 1);
+    drop(got);
+    cloak_queue_close(q);
+}
+
+TEST(fair_share_remembers_debt) {
+    WITH_QUEUE(q);
+    album_id a = make_album(q, "ann", "bulk"), b = make_album(q, "bob", "bulk");
+    cloak_job_spec dear = {0, 10000, "dear"};
+    size_t n;
+    uint64_t waiting;
+    CHECK_OK(cloak_queue_submit(q, a.id, &dear, 1, &n, &waiting, &error));
+    submit(q, &b, 0, 300);
+    batch got = claim(q, 2, 30);
+    CHECK_INT(count_of(got, &a), 1);
+    drop(got);
+    submit(q, &a, 1, 50); /* ann was away for a moment only: bob catches up first */
+    got = claim(q, 50, 30);
+    CHECK_INT(count_of(got, &b), 50);
+    drop(got);
+    cloak_queue_close(q);
+}
+
+/* What is given back was not had: a worker that claims too much and returns it costs its tenant nothing. */
+TEST(fair_share_after_release) {
+    WITH_QUEUE(q);
+    album_id a = make_album(q, "ann", "bulk"), b = make_album(q, "bob", "bulk");
+    submit(q, &a, 0, 200);
+    submit(q, &b, 0, 10);
+    for (int i = 0; i < 5; i++) {
+        batch got = claim(q, 100, 30);
+        CHECK_OK(cloak_queue_release(q, got.jobs, got.count, &error));
+        drop(got);
+    }
+    submit(q, &b, 10, 200);
+    batch got = claim(q, 100, 30);
+    CHECK_NEAR(count_of(got, &a), 50, 1);
+    drop(got);
+    cloak_queue_close(q);
+}
+
+TEST(fair_share_many_tenants) {
+    WITH_QUEUE(q);
+    album_id albums[40];
+    char tenant[16];
+    for (int i = 0; i < 40; i++) {
+        snprintf(tenant, sizeof tenant, "t%d", i);
+        albums[i] = make_album(q, tenant, "bulk");
+        submit(q, &albums[i], 0, 3);
+    }
+    batch got = claim(q, 40, 30);
+    CHECK_INT(got.count, 40);
+    for (int i = 0; i < 40; i++)
+        CHECK_INT(count_of(got, &albums[i]), 1);
+    drop(got);
+    got = claim(q, 256, 30); /* more than the first round of tenants holds */
+    CHECK_INT(got.count, 80);
+    drop(got);
+    CHECK_INT(ask(q, "ZCARD", "active:bulk", NULL), 0);
+    CHECK_INT(ask(q, "EXISTS", "vtime:bulk", NULL), 0);
+    cloak_queue_close(q);
+}
+
+TEST(tenants_of_cancelled_albums_do_not_hide_others) {
+    WITH_QUEUE(q);
+    char tenant[16];
+    for (int i = 0; i < 5; i++) {
+        snprintf(tenant, sizeof tenant, "a%d", i);
+        album_id gone = make_album(q, tenant, "bulk");
+        submit(q, &gone, 0, 1);
+        CHECK_OK(cloak_queue_cancel(q, gone.id, &error));
+    }
+    album_id stays = make_album(q, "b", "bulk");
+    submit(q, &stays, 0, 1);
+    batch b = claim(q, 1, 30);
+    CHECK_INT(count_of(b, &stays), 1);
+    drop(b);
+    cloak_queue_close(q);
+}
+
+TEST(class_order) {
+    WITH_QUEUE(q);
+    album_id bulk = make_album(q, "t", "bulk"), quick = make_album(q, "t", "interactive");
+    submit(q, &bulk, 0, 10);
+    submit(q, &quick, 0, 3);
+    batch b = claim(q, 5, 30);
+    CHECK_INT(count_of(b, &quick), 3);
+    CHECK_INT(count_of(b, &bulk), 2);
+    CHECK_TEXT(b.jobs[0].album, quick.id);
+    drop(b);
+    cloak_queue_close(q);
+}
