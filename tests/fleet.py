@@ -217,7 +217,7 @@ def redis_call(port, *words):
 class Redis(Program):
     """A private redis-server on a free TCP port."""
 
-    def __init__(self, folder, *options):
+    def __init__(self, folder, *options, env=None):
         for attempt in range(5):
             with socket.socket() as probe:
                 probe.bind(("127.0.0.1", 0))
@@ -226,7 +226,7 @@ class Redis(Program):
             data.mkdir()
             super().__init__(folder, f"redis-{self.port}", ["redis-server", "--port",
                 str(self.port), "--bind", "127.0.0.1", "--dir", data, "--save", "", "--appendonly",
-                "yes", "--daemonize", "no", *options])
+                "yes", "--daemonize", "no", *options], env)
             wait_until(lambda: not self.alive() or self.ask("PING") == "PONG", "redis-server")
             if self.alive():  # else another took the port meanwhile: draw again
                 break
@@ -248,9 +248,9 @@ class Redis(Program):
 class Sentinels:
     """A primary, its replica, and three Sentinels that watch over them; all in `place`."""
 
-    def __init__(self, place, *options):
-        self.nodes = [place.redis(*options)]
-        self.nodes.append(place.redis(*options, "--replicaof", f"127.0.0.1 {self.nodes[0].port}"))
+    def __init__(self, place, *options, env=None):
+        self.nodes = [place.redis(*options, env=env)]
+        self.nodes.append(place.redis(*options, "--replicaof", f"127.0.0.1 {self.nodes[0].port}", env=env))
         self.ports = []
         for number in range(3):
             port = free_port()
@@ -319,9 +319,9 @@ class Place:
         self.programs.append(program)
         return program
 
-    def redis(self, *options):
+    def redis(self, *options, env=None):
         need("redis-server")
-        server = Redis(self.folder, *options)
+        server = Redis(self.folder, *options, env=env)
         self.programs.append(server)
         return server
 

@@ -7,11 +7,13 @@ The real dispatcher, the real worker with a model that sleeps (tests/stub_model.
 servers under three Sentinels. Three tenants hand over album after album while a generator, whose seed is
 printed, does this to them: SIGKILL to workers and dispatchers; SIGSTOP to a worker until its lease has run
 out; SIGKILL to the primary, at times with a replica that was held still before, so that the end of its log
-is lost; a primary held still; all connections cut; a full disk. Checked:
+is lost; a primary held still; all connections cut; a full disk; the servers' clock set forward and back by
+more than a lease. No worker and no dispatcher knows what time it is: each is up to a day off. Checked:
 
 * at every sample (half a second) every album's books balance, and no lease is older than its bound;
 * every photo that appears in an output folder has at once the bytes that an undisturbed worker made of it;
-* a killed worker's photos are out of its hands within the lease and five seconds, times without a primary not counted;
+* a killed worker's photos are out of its hands within the lease and five seconds, times without a primary, and by which a
+  clock was set back, not counted;
 * at the end every photo is delivered once, with its receipt, and counted once.
 
 Without arguments it is short, for the test run. The full disk needs the right to mount a tmpfs.
@@ -81,6 +83,9 @@ class Storm:
         self.random = random.Random(options.seed)
         self.place = fleet.Place()
         self.disk = self.place.folder / "disk"
+        self.off = 0.0          # seconds by which the servers' clock is off
+        self.set_back = 0.0     # seconds by which it was set back so far
+        self.shifted = 0.0      # when it was shifted last
         self.disk.mkdir()
         self.can_fill = self.mount()
         self.count = collections.Counter()
@@ -134,15 +139,28 @@ class Storm:
         worker.end()
         server.end()
 
+    def clock(self, name, off):
+        """What makes a program see a time of the day that is so many seconds off (tests/clock.c)."""
+        file = self.place.folder / f"clock-{name}"
+        file.touch()
+        with open(file, "r+b") as clock:  # in place: programs look at it all the time
+            clock.write(struct.pack("=q", round(off * 1e6)))
+        return {"LD_PRELOAD": str(fleet.BIN / "wrong_clock.so"), "CLOAK_TEST_CLOCK": str(file)}
+
+    def some_time(self, name):
+        if fleet.ASAN:  # a sanitizer wants to be the first of a program's libraries
+            return {}
+        return self.clock(name, self.random.uniform(-86400, 86400))
+
     # --- the fleet ---
 
     def add_worker(self):
         name = f"w{next(self.names)}"
         self.workers[name] = self.place.start_stub_worker(self.group.url, name, self.o.seconds, "--lease",
-            self.o.lease, "--patience", "120", "--log-level", "warn")
+            self.o.lease, "--patience", "120", "--log-level", "warn", **self.some_time(name))
 
     def submit(self, album):
-        env = fleet.environment(CLOAK_REDIS=self.group.url)
+        env = fleet.environment(CLOAK_REDIS=self.group.url, **self.some_time(f"album-{album.number}"))
         album.dispatcher = self.place.start_cloak("submit", album.source, album.out, *fleet.FAST, "--tenant",
             album.tenant, "--backlog", str(4 * self.o.workers + 100), env=env)
 
@@ -257,8 +275,17 @@ class Storm:
         time.sleep(self.random.uniform(0.5, 2))
         ballast.unlink()
 
+    def shift_clock(self):
+        before, self.off = self.off, self.random.uniform(-1.2, 1.2) * self.o.lease
+        self.set_back += max(0, before - self.off)
+        self.shifted = time.monotonic()
+        self.clock("servers", self.off)
+        now = self.primary().ask("TIME")
+        if now and abs(int(now[0]) - time.time() - self.off) > 3:
+            self.complain(f"the server's clock is {int(now[0]) - time.time():.1f} s off instead of {self.off:.1f}")
+
     EVENTS = (("kill_worker", 60), ("stop_worker", 8), ("kill_dispatcher", 14), ("kill_primary", 4), ("lose_tail", 4),
-        ("freeze_primary", 4), ("cut_connections", 4), ("fill_disk", 2))
+        ("freeze_primary", 4), ("cut_connections", 4), ("fill_disk", 2), ("shift_clock", 4))
 
     def rage(self):
         """Events until the time is over and each kind has happened; at least o.kills of them are SIGKILLs."""
@@ -266,7 +293,7 @@ class Storm:
         first = list(names)
         self.random.shuffle(first)
         end = self.until + (self.until - time.monotonic())  # twice the time at most
-        pause = (self.until - time.monotonic()) / (self.o.kills * sum(weights) / (sum(weights) - 18))
+        pause = (self.until - time.monotonic()) / (self.o.kills * sum(weights) / (sum(weights) - 22))
         while time.monotonic() < end:
             kills = sum(self.count[k] for k in ("kill_worker", "kill_dispatcher", "kill_primary", "lose_tail"))
             if time.monotonic() > self.until and kills >= self.o.kills and not first:
@@ -292,14 +319,14 @@ class Storm:
 
     def follow_death(self, name):
         """How long the queue's books show photos in the hands of a worker that is dead."""
-        began, dark, last = time.monotonic(), self.dark, 0.0
+        began, dark, back, last = time.monotonic(), self.dark, self.set_back, 0.0
         while time.monotonic() - began < 4 * self.o.lease + 60 and not self.stopping:
             held = self.held_by({name})
             if held == set():
                 break
             last = time.monotonic() - began if held else last
             time.sleep(0.25)
-        waited = last - (self.dark - dark)
+        waited = last - (self.dark - dark) - (self.set_back - back)
         self.delays.append(waited)
         if waited > self.o.lease + 5:
             self.complain(f"photos of the dead worker {name} came back after {waited:.1f} s")
@@ -344,7 +371,7 @@ class Storm:
         if first and now and (node.ask("ROLE") or [""])[0] == "master":
             over = int(now[0]) - float(first[1]) / 1000
             self.oldest = max(self.oldest, over)
-            if over > 20:
+            if over > 20 and time.monotonic() - self.shifted > 20:
                 self.complain(f"the lease of {first[0]} ran out {over:.0f} s ago")
 
     def look(self, album):
@@ -422,7 +449,7 @@ class Storm:
         self.oldest = 0.0
         self.make_kinds()
         self.undisturbed()
-        self.group = fleet.Sentinels(self.place, "--appendfsync", "everysec")
+        self.group = fleet.Sentinels(self.place, "--appendfsync", "everysec", env=fleet.environment(**self.clock("servers", 0)))
         for _ in range(self.o.workers):
             self.add_worker()
         began = time.monotonic()
