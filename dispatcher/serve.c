@@ -76,31 +76,33 @@ static void forget(Said *said) {
 }
 
 /* Tells who listens how things stand, when that is something new or it has been quiet for a while. `*said` is what was
- * told last. */
-static void tell(cloak_http *http, const char *event, char *text, Said *said) {
+ * told last. Returns whether they were told. */
+static bool tell(cloak_http *http, const char *event, char *text, Said *said) {
     const double now = cloak_now();
-    if (!said->text || strcmp(text, said->text) != 0 || now - said->at > QUIET_SECONDS) {
-        cloak_http_publish(http, event, text);
-        free(said->text);
-        *said = (Said){text, now};
-    } else {
+    if (said->text && strcmp(text, said->text) == 0 && now - said->at <= QUIET_SECONDS) {
         free(text);
+        return false;
     }
+    cloak_http_publish(http, event, text);
+    free(said->text);
+    *said = (Said){text, now};
+    return true;
 }
 
 /* One round for all who listen, over a connection of its own. */
 static void tell_all(cloak_http *http, cloak_api *api, Said *queue, Said *workers) {
     cloak_error error = {0};
     char *how = cloak_api_queue_text(api, &error), *who = how ? cloak_api_workers_text(api, &error) : NULL;
-    if (!how || !who) {
+    const bool away = !how || !who;
+    if (away) {
         char quoted[2048];
-        cloak_log(CLOAK_LOG_WARN, "queue_away", "%s", error.text);
         cloak_text_json(error.text, quoted, sizeof quoted);
         free(how);
         how = cloak_format("{\"error\":\"%s\"}", quoted);
         cloak_api_close(api);
     }
-    tell(http, "queue", how, queue);
+    if (tell(http, "queue", how, queue) && away)
+        cloak_log(CLOAK_LOG_WARN, "queue_away", "%s", error.text);
     if (who)
         tell(http, "workers", who, workers);
 }
