@@ -84,8 +84,7 @@ class Storm:
         self.place = fleet.Place()
         self.disk = self.place.folder / "disk"
         self.off = 0.0          # seconds by which the servers' clock is off
-        self.set_back = 0.0     # seconds by which it was set back so far
-        self.shifted = 0.0      # when it was shifted last
+        self.shifts = []        # when it was set, and by how many seconds back
         self.disk.mkdir()
         self.can_fill = self.mount()
         self.count = collections.Counter()
@@ -277,8 +276,7 @@ class Storm:
 
     def shift_clock(self):
         before, self.off = self.off, self.random.uniform(-1.2, 1.2) * self.o.lease
-        self.set_back += max(0, before - self.off)
-        self.shifted = time.monotonic()
+        self.shifts.append((time.monotonic(), max(0, before - self.off)))
         self.clock("servers", self.off)
         now = self.primary().ask("TIME")
         if now and abs(int(now[0]) - time.time() - self.off) > 3:
@@ -319,14 +317,16 @@ class Storm:
 
     def follow_death(self, name):
         """How long the queue's books show photos in the hands of a worker that is dead."""
-        began, dark, back, last = time.monotonic(), self.dark, self.set_back, 0.0
+        began, dark, last = time.monotonic(), self.dark, 0.0
         while time.monotonic() - began < 4 * self.o.lease + 60 and not self.stopping:
             held = self.held_by({name})
             if held == set():
                 break
             last = time.monotonic() - began if held else last
             time.sleep(0.25)
-        waited = last - (self.dark - dark) - (self.set_back - back)
+        # a clock that is set back after a worker's last renewal makes its lease longer; it may have been stopped before
+        back = sum(by for at, by in self.shifts if at > began - 2 * self.o.lease)
+        waited = last - (self.dark - dark) - back
         self.delays.append(waited)
         if waited > self.o.lease + 5:
             self.complain(f"photos of the dead worker {name} came back after {waited:.1f} s")
@@ -371,7 +371,7 @@ class Storm:
         if first and now and (node.ask("ROLE") or [""])[0] == "master":
             over = int(now[0]) - float(first[1]) / 1000
             self.oldest = max(self.oldest, over)
-            if over > 20 and time.monotonic() - self.shifted > 20:
+            if over > 20 and not any(time.monotonic() - at < 20 for at, _ in self.shifts):
                 self.complain(f"the lease of {first[0]} ran out {over:.0f} s ago")
 
     def look(self, album):
