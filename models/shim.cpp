@@ -21,7 +21,7 @@
 #include "models/detector/faster_rcnn.h"
 #include "models/kernels/nms.h"
 #include "models/detector/layers.h"
-#include "models/targets/dense_target.h"
+#include "models/targets/onnx_target.h"
 
 struct cloak_model {
     std::string device, name, architecture, sha256, training;
@@ -204,7 +204,7 @@ void load_own(cloak_model &model, const char *path, int detail) {
 }
 
 void load_onnx(cloak_model &model, const char *path, int detail) {
-    auto target = std::make_unique<cloak::DenseTarget>(path, detail);
+    std::unique_ptr<cloak::OnnxTarget> target = cloak::load_onnx_target(path, detail);
     const cloak::Descriptor &says = target->descriptor();
     model.name = says.name;
     model.architecture = "ONNX graph, ";

@@ -37,6 +37,8 @@ class Described:
         import onnxruntime
         with open(said or os.path.splitext(path)[0] + ".json") as file:
             self.said = json.load(file)
+        if "cascade" in self.said:
+            raise ValueError("cascades are not read here; tests/parity/mtcnn_parity.py compares MTCNN with its runtime")
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads, options.log_severity_level = 1, 3
         self.session = onnxruntime.InferenceSession(of_any_size(path), options, providers=["CPUExecutionProvider"])

@@ -21,6 +21,7 @@
 
 #include "models/detector/boxes.h"
 #include "models/kernels/nms.h"
+#include "models/targets/locations.h"
 
 namespace cloak {
 
@@ -56,48 +57,12 @@ void step_back(const OnnxFile &file, Layout layout, ScoreFactor &factor) {
     factor.from.output = maker->inputs[0];
 }
 
-/* A value as locations × columns. */
-torch::Tensor by_location(const torch::Tensor &value, const DetectorHead &head, const std::string &name) {
-    torch::Tensor x = value;
-    if (head.layout == Layout::maps) {
-        int64_t sizes = 0;
-        for (const AnchorLevel &level : head.anchors)
-            sizes = std::max(sizes, int64_t(level.sizes.size()));
-        sizes = std::max<int64_t>(sizes, 1);
-        if (x.dim() != 4 || x.size(0) != 1 || x.size(1) % sizes)
-            throw std::runtime_error("\"" + name + "\" is not 1 × (sizes · columns) × height × width");
-        return x.view({sizes, x.size(1) / sizes, x.size(2), x.size(3)})
-            .permute({2, 3, 0, 1})
-            .reshape({x.size(2) * x.size(3) * sizes, x.size(1) / sizes});
-    }
-    while (x.dim() > 2 && x.size(0) == 1)
-        x = x.squeeze(0);
-    if (x.dim() == 1)
-        x = x.unsqueeze(1);
-    if (x.dim() != 2)
-        throw std::runtime_error("\"" + name + "\" has " + std::to_string(value.dim()) +
-                                 " dimensions that are not locations and columns");
-    return head.layout == Layout::columns ? x.t() : x;
-}
-
-torch::Tensor column_of(const torch::Tensor &table, const OutputColumn &from) {
-    if (from.column >= table.size(1))
-        throw std::runtime_error("\"" + from.output + "\" has " + std::to_string(table.size(1)) +
-                                 " columns; column " + std::to_string(from.column) +
-                                 " is asked for");
-    return table.select(1, from.column);
-}
-
-/* The logarithm of a factor, a probability. */
-torch::Tensor log_factor(const torch::Tensor &table, const OutputColumn &from, Activation left) {
-    if (left == Activation::softmax) {
-        column_of(table, from);
-        return at::log_softmax(table, 1).select(1, from.column);
-    }
-    const torch::Tensor x = column_of(table, from);
-    if (left == Activation::sigmoid)
-        return at::log_sigmoid(x);
-    return at::log(at::clamp(x, 1e-12, 1));
+/* What one of a head's outputs says, by location. */
+torch::Tensor table(const torch::Tensor &value, const DetectorHead &head, const std::string &name) {
+    int64_t sizes = 1;
+    for (const AnchorLevel &level : head.anchors)
+        sizes = std::max(sizes, int64_t(level.sizes.size()));
+    return by_location(value, head.layout, sizes, name);
 }
 
 /* Columns and rows of anchors of an input. */
@@ -176,29 +141,9 @@ void place_box(const DetectorHead &head, const InputShape &shape, int64_t row, c
 
 } // namespace
 
-DenseTarget::DenseTarget(const std::string &path, int long_side) {
-    const std::string suffix = ".onnx";
-    if (path.size() <= suffix.size() ||
-        path.compare(path.size() - suffix.size(), suffix.size(), suffix) != 0)
-        throw std::runtime_error(path + ": the file's name must end in .onnx");
-    descriptor_ = read_descriptor(path.substr(0, path.size() - suffix.size()) + ".json");
-    if (long_side && descriptor_.long_side)
-        descriptor_.long_side = long_side;
-    for (size_t c = 0; c < 3; c++) {
-        const size_t fed = descriptor_.bgr ? 2 - c : c;
-        mean_[c] = descriptor_.mean[fed] / 255;
-        std_[c] = descriptor_.std[fed] / 255;
-    }
-    const OnnxFile file = read_onnx(path);
-    sha256_ = file.sha256;
-    try {
-        build(file);
-        try_out();
-    } catch (const c10::Error &problem) {
-        throw std::runtime_error(path + ": " + problem.what_without_backtrace());
-    } catch (const std::runtime_error &problem) {
-        throw std::runtime_error(path + ": " + problem.what());
-    }
+DenseTarget::DenseTarget(const Descriptor &says, const OnnxFile &file) : OnnxTarget(says, file) {
+    build(file);
+    try_out();
 }
 
 void DenseTarget::build(const OnnxFile &file) {
@@ -209,7 +154,7 @@ void DenseTarget::build(const OnnxFile &file) {
             at = wanted.insert(at, name);
         return size_t(at - wanted.begin());
     };
-    for (const DetectorHead &says : descriptor_.heads) {
+    for (const DetectorHead &says : descriptor().heads) {
         Head head = {says, {}, {}, {}};
         for (ScoreFactor &factor : head.says.score) {
             step_back(file, says.layout, factor);
@@ -220,7 +165,7 @@ void DenseTarget::build(const OnnxFile &file) {
             head.box.push_back(place_of(from.output));
         heads_.push_back(head);
     }
-    graph_ = std::make_unique<Graph>(file, descriptor_.input, wanted);
+    graph_ = std::make_unique<Graph>(file, descriptor().input, wanted);
 }
 
 /* Whatever size a photo has, its way through the graph is the same. */
@@ -233,37 +178,13 @@ void DenseTarget::try_out() const {
         shape, 96, 64, found);
 }
 
-InputShape DenseTarget::input_shape(
-    int photo_width, int photo_height, float scale, int which) const {
-    if (descriptor_.width)
-        return {descriptor_.width, descriptor_.height, descriptor_.width, descriptor_.height};
-    const float long_photo = float(std::max(photo_width, photo_height));
-    const int also = which ? descriptor_.also[size_t(which) - 1] : descriptor_.long_side;
-    float factor = also == Descriptor::native ? 1 : float(also) / long_photo;
-    if (factor > 1 && !descriptor_.enlarge)
-        factor = 1;
-    factor *= scale;
-    auto scaled = [factor](int side) {
-        return std::min(std::max(1, int(std::lround(float(side) * factor))), 1 << 14);
-    };
-    const int w = scaled(photo_width), h = scaled(photo_height), a = descriptor_.align;
-    auto padded = [a](int side) { return (side + a - 1) / a * a; };
-    if (descriptor_.square) {
-        const int side = padded(std::max({w, h, scale == 1 ? descriptor_.long_side : 1}));
-        return {w, h, side, side};
-    }
-    if (descriptor_.stretch)
-        return {padded(w), padded(h), padded(w), padded(h)};
-    return {w, h, padded(w), padded(h)};
-}
-
 /* What the graph is given: channels in its order, padding at its level. */
 torch::Tensor DenseTarget::feed(const torch::Tensor &input, const InputShape &shape) const {
     torch::Tensor x = input;
     torch::Tensor level = torch::empty({1, 3, 1, 1});
     bool plain = true;
     for (size_t c = 0; c < 3; c++) {
-        const float value = (descriptor_.pad / 255 - mean_[c]) / std_[c];
+        const float value = (descriptor().pad / 255 - mean()[c]) / std()[c];
         level.data_ptr<float>()[c] = value;
         plain = plain && value == 0;
     }
@@ -273,7 +194,7 @@ torch::Tensor DenseTarget::feed(const torch::Tensor &input, const InputShape &sh
         padding.slice(2, 0, shape.height).slice(3, 0, shape.width).zero_();
         x = x + padding;
     }
-    return descriptor_.bgr ? x.flip(1) : x;
+    return descriptor().bgr ? x.flip(1) : x;
 }
 
 std::vector<DenseTarget::Seen> DenseTarget::see(
@@ -285,21 +206,20 @@ std::vector<DenseTarget::Seen> DenseTarget::see(
         for (size_t i = 0; i < head.score.size(); i++) {
             const OutputColumn &from = head.says.score[i].from;
             torch::Tensor factor = log_factor(
-                by_location(values[head.score[i]], head.says, from.output), from, head.activation[i]);
+                table(values[head.score[i]], head.says, from.output), from, head.activation[i]);
             if (s.odds.defined() && s.odds.sizes() != factor.sizes())
                 throw std::runtime_error(
                     "\"" + from.output + "\" has another number of locations than what it is "
                                          "multiplied with");
             s.odds = s.odds.defined() ? s.odds + factor : factor;
         }
-        s.odds = at::clamp(s.odds * double(head.says.power), c10::nullopt, -1e-12);
-        s.odds = s.odds - at::log(-at::expm1(s.odds));
+        s.odds = odds_of_log(s.odds * double(head.says.power));
         torch::NoGradGuard no_grad;
         const int64_t count = s.odds.size(0);
         for (size_t i = 0; i < 4; i++) {
             const OutputColumn &from = head.says.box[i];
             s.numbers[i] =
-                column_of(by_location(values[head.box[i]].detach(), head.says, from.output), from)
+                column_of(table(values[head.box[i]].detach(), head.says, from.output), from)
                     .contiguous();
             if (s.numbers[i].size(0) != count)
                 throw std::runtime_error("\"" + from.output + "\" has " +
@@ -320,7 +240,7 @@ std::vector<DenseTarget::Seen> DenseTarget::see(
 /* Adds the boxes above the threshold, without doubles. */
 void DenseTarget::find(const std::vector<Seen> &seen, const InputShape &shape, int photo_width,
     int photo_height, std::vector<Found> &found) const {
-    const float t = descriptor_.threshold, least = std::log(t / (1 - t));
+    const float least = log_odds(descriptor().threshold);
     std::vector<Found> all;
     for (size_t h = 0; h < heads_.size(); h++) {
         const torch::Tensor odds = seen[h].odds.detach().contiguous();
@@ -349,7 +269,7 @@ void DenseTarget::find(const std::vector<Seen> &seen, const InputShape &shape, i
     }
     std::vector<int32_t> kept(all.size());
     const int count = cloak_nms(boxes.data(), scores.data(), nullptr, int(all.size()),
-        descriptor_.nms, max_found, kept.data());
+        descriptor().nms, max_found, kept.data());
     const float sx = float(photo_width) / float(shape.width),
                 sy = float(photo_height) / float(shape.height);
     for (int i = 0; i < count; i++) {
@@ -366,11 +286,11 @@ Look DenseTarget::look(const torch::Tensor &input, const InputShape &shape, int 
     torch::AutoGradMode mode(loss != nullptr);
     torch::Tensor leaf = loss ? input.detach().requires_grad_() : input;
     const std::vector<Seen> seen =
-        see(leaf, shape, descriptor_.brief ? precision : Precision::exact);
+        see(leaf, shape, descriptor().brief ? precision : Precision::exact);
     find(seen, shape, photo_width, photo_height, result.found);
     if (!loss || result.found.empty())
         return result;
-    const float t = descriptor_.threshold, floor = std::log(t / (1 - t)) - loss->margin;
+    const float floor = log_odds(descriptor().threshold) - loss->margin;
     std::vector<torch::Tensor> outputs, slopes;
     double sum = 0, count = 0;
     for (const Seen &s : seen) {
@@ -386,14 +306,6 @@ Look DenseTarget::look(const torch::Tensor &input, const InputShape &shape, int 
         slope = slope * (count / std::max(sum, 1e-12));
     result.gradient = torch::autograd::grad(outputs, {leaf}, slopes)[0];
     return result;
-}
-
-torch::Tensor DenseTarget::log_odds(
-    const torch::Tensor &input, const InputShape &shape, Precision precision) const {
-    std::vector<torch::Tensor> all;
-    for (const Seen &s : see(input, shape, precision))
-        all.push_back(s.odds);
-    return at::cat(all);
 }
 
 } // namespace cloak

@@ -18,7 +18,8 @@ namespace cloak {
 namespace {
 
 constexpr size_t max_file = size_t(1) << 20;
-constexpr int max_heads = 16, max_factors = 4, max_levels = 16, max_sizes = 64, max_also = 7, max_side = 8192;
+constexpr int max_heads = 16, max_factors = 4, max_levels = 16, max_sizes = 64, max_also = 7, max_side = 8192,
+              max_stages = 4, max_window = 256;
 
 /* An object of the file and where it is, for error texts. */
 struct Object {
@@ -129,6 +130,12 @@ OutputColumn read_column(const Object &object) {
     return {object.text("output", nullptr), object.whole("column", 0, 0, 10000)};
 }
 
+ScoreFactor read_factor(const Object &object) {
+    object.allow({"output", "column", "activation"});
+    return {read_column(object),
+        Activation(object.choice("activation", {"none", "sigmoid", "softmax"}, 0))};
+}
+
 /* Further sizes of the input. */
 void read_also(const Object &input, Descriptor &d) {
     const cJSON *array = input.get("also"), *item;
@@ -204,11 +211,8 @@ void read_box(const Object &box, DetectorHead &head) {
 DetectorHead read_head(const Object &object) {
     DetectorHead head;
     object.allow({"score", "power", "box", "anchors", "layout"});
-    for (const Object &factor : object.objects("score", 1, max_factors)) {
-        factor.allow({"output", "column", "activation"});
-        head.score.push_back({read_column(factor),
-            Activation(factor.choice("activation", {"none", "sigmoid", "softmax"}, 0))});
-    }
+    for (const Object &factor : object.objects("score", 1, max_factors))
+        head.score.push_back(read_factor(factor));
     head.power = float(object.number("power", 1, 0.01, 10));
     head.layout = Layout(object.choice("layout", {"rows", "columns", "maps"}, 0));
     read_box({object.get("box"), object.where + "box."}, head);
@@ -230,11 +234,38 @@ DetectorHead read_head(const Object &object) {
     return head;
 }
 
+CascadeStage read_stage(const Object &object) {
+    CascadeStage stage;
+    object.allow({"input", "size", "score", "box", "threshold", "nms"});
+    stage.input = object.text("input", nullptr);
+    stage.size = object.whole("size", 0, 4, max_window);
+    if (!stage.size)
+        object.bad("size", "is missing");
+    stage.score = read_factor({object.get("score"), object.where + "score."});
+    stage.box = object.text("box", nullptr);
+    stage.threshold = float(object.number("threshold", 0.5, 0.01, 0.99));
+    stage.nms = float(object.number("nms", 0.7, 0.05, 1));
+    return stage;
+}
+
+void read_cascade(const Object &object, Descriptor &d) {
+    Cascade &cascade = d.cascade;
+    object.allow({"least_face", "shrink", "stride", "level_nms", "stages"});
+    for (const Object &stage : object.objects("stages", 2, max_stages))
+        cascade.stages.push_back(read_stage(stage));
+    const int size = cascade.stages[0].size;
+    cascade.least_face = object.whole("least_face", size, size, max_side);
+    cascade.shrink = float(object.number("shrink", 0.709, 0.3, 0.95));
+    cascade.stride = object.whole("stride", 2, 1, size);
+    cascade.level_nms = float(object.number("level_nms", 0.5, 0.05, 1));
+    d.threshold = cascade.stages.back().threshold;
+}
+
 Descriptor read(const cJSON *json) {
     const Object object = {json, ""};
     Descriptor d;
-    object.allow({"format", "name", "licence", "training", "threshold", "nms", "heads", "input",
-        "source", "tested", "brief"});
+    object.allow({"format", "name", "licence", "training", "threshold", "nms", "heads", "cascade",
+        "input", "source", "tested", "brief"});
     if (object.text("format", nullptr) != "cloakfleet.target/1")
         object.bad("format", "must be cloakfleet.target/1");
     d.name = object.text("name", nullptr);
@@ -243,10 +274,19 @@ Descriptor read(const cJSON *json) {
         object.bad("name", "must be 1 to 32 of a-z 0-9 . _ -");
     d.licence = object.text("licence", nullptr);
     d.training = object.text("training", "");
+    read_input({object.get("input"), "input."}, d);
+    if (object.get("cascade")) {
+        for (const char *key : {"heads", "threshold", "nms", "brief"})
+            if (object.get(key))
+                object.bad(key, "is not for a cascade, whose stages say this");
+        if (!d.input.empty())
+            object.bad("input.name", "is not for a cascade, whose stages say this");
+        read_cascade({object.get("cascade"), "cascade."}, d);
+        return d;
+    }
     d.threshold = float(object.number("threshold", 0.5, 0.01, 0.99));
     d.brief = object.flag("brief");
     d.nms = float(object.number("nms", 0.4, 0.05, 1));
-    read_input({object.get("input"), "input."}, d);
     for (const Object &head : object.objects("heads", 1, max_heads))
         d.heads.push_back(read_head(head));
     return d;

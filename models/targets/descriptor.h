@@ -41,6 +41,25 @@ struct DetectorHead {
     Layout layout = Layout::rows;
 };
 
+/* A network of a cascade. */
+struct CascadeStage {
+    std::string input; /* the graph's */
+    int size = 0;      /* of what it looks at, in its pixels, each way */
+    ScoreFactor score;
+    std::string box; /* output: how far the four edges of a box are off, in shares of its size */
+    float threshold = 0, nms = 0;
+};
+
+/* Networks that look one after the other, as in MTCNN: the first at the whole photo at many sizes, each of the
+ * others at what the one before it found. */
+struct Cascade {
+    std::vector<CascadeStage> stages; /* none: the detector is no cascade */
+    int stride = 0;     /* of the first one's locations, in its pixels */
+    int least_face = 0; /* in pixels of the input: what the first size makes `size` of */
+    float shrink = 0;   /* from one size to the next */
+    float level_nms = 0; /* among what one size found */
+};
+
 struct Descriptor {
     std::string name, licence, training;
     std::string input; /* the graph's; may be empty */
@@ -51,7 +70,8 @@ struct Descriptor {
     float pad = 0;
     std::array<float, 3> mean = {0, 0, 0}, std = {1, 1, 1}; /* in the order that is fed, levels */
     float threshold = 0.5f, nms = 0.4f;
-    std::vector<DetectorHead> heads;
+    std::vector<DetectorHead> heads; /* or: */
+    Cascade cascade;                 /* whose last threshold is the detector's */
 };
 
 /* Reads a file of at most 1 MiB. Throws std::runtime_error that names file and key. */
