@@ -12,9 +12,8 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-#include <onnx/onnx_pb.h>
-
 #include "models/cloak_model.h"
+#include "tests/model/onnx_models.h"
 
 namespace {
 
@@ -30,50 +29,14 @@ void write_file(const std::string &name, const std::string &bytes) {
     std::ofstream(folder + "/" + name, std::ios::binary) << bytes;
 }
 
-onnx::NodeProto *add_node(onnx::GraphProto &graph, const char *op,
-    std::initializer_list<const char *> inputs, std::initializer_list<const char *> outputs) {
-    onnx::NodeProto *node = graph.add_node();
-    node->set_op_type(op);
-    node->set_name(std::string(op) + std::to_string(graph.node_size()));
-    for (const char *name : inputs)
-        node->add_input(name);
-    for (const char *name : outputs)
-        node->add_output(name);
-    return node;
-}
-
-void add_ints(onnx::NodeProto *node, const char *name, std::initializer_list<int64_t> values) {
-    onnx::AttributeProto *attribute = node->add_attribute();
-    attribute->set_name(name);
-    attribute->set_type(onnx::AttributeProto::INTS);
-    for (int64_t value : values)
-        attribute->add_ints(value);
-}
-
 void add_constant(onnx::GraphProto &graph, const char *name, std::initializer_list<int64_t> shape) {
-    onnx::TensorProto *tensor = graph.add_initializer();
     int64_t count = 1;
-    for (int64_t size : shape) {
-        tensor->add_dims(size);
+    for (int64_t size : shape)
         count *= size;
-    }
-    tensor->set_name(name);
-    tensor->set_data_type(onnx::TensorProto::FLOAT);
-    std::string raw(size_t(count) * 4, '\0');
-    for (int64_t i = 0; i < count; i++) {
-        const float value = 0.1f * float(i % 7) - 0.25f;
-        memcpy(&raw[size_t(i) * 4], &value, 4);
-    }
-    tensor->set_raw_data(raw);
-}
-
-void add_whole(onnx::GraphProto &graph, const char *name, std::initializer_list<int64_t> values) {
-    onnx::TensorProto *tensor = graph.add_initializer();
-    tensor->set_name(name);
-    tensor->set_data_type(onnx::TensorProto::INT64);
-    tensor->add_dims(int64_t(values.size()));
-    for (int64_t value : values)
-        tensor->add_int64_data(value);
+    std::vector<float> values;
+    for (int64_t i = 0; i < count; i++)
+        values.push_back(0.1f * float(i % 7) - 0.25f);
+    add_floats(graph, name, shape, values);
 }
 
 /* A small detector with most of what detectors are made of. */
@@ -102,18 +65,11 @@ onnx::ModelProto small_model() {
     add_ints(pool, "strides", {2, 2});
     onnx::NodeProto *depthwise = add_node(graph, "Conv", {"p1", "w2"}, {"c2"});
     add_ints(depthwise, "pads", {1, 1, 1, 1});
-    onnx::AttributeProto *group = depthwise->add_attribute();
-    group->set_name("group");
-    group->set_type(onnx::AttributeProto::INT);
-    group->set_i(4);
+    add_whole_attribute(depthwise, "group", 4);
     add_node(graph, "BatchNormalization", {"c2", "n", "n", "n", "b1"}, {"n2"});
     add_ints(add_node(graph, "ConvTranspose", {"n2", "w3"}, {"u1"}), "strides", {2, 2});
     add_node(graph, "Resize", {"p1", "", "scales"}, {"u2"});
-    onnx::NodeProto *concat = add_node(graph, "Concat", {"u1", "u2"}, {"both"});
-    onnx::AttributeProto *axis = concat->add_attribute();
-    axis->set_name("axis");
-    axis->set_type(onnx::AttributeProto::INT);
-    axis->set_i(1);
+    add_whole_attribute(add_node(graph, "Concat", {"u1", "u2"}, {"both"}), "axis", 1);
     add_node(graph, "Conv", {"both", "w4"}, {"maps"});
     add_ints(add_node(graph, "Transpose", {"maps"}, {"last"}), "perm", {0, 2, 3, 1});
     add_node(graph, "Shape", {"last"}, {"size"});
@@ -192,6 +148,16 @@ std::string mangled(std::string bytes, std::mt19937 &random) {
     return bytes;
 }
 
+/* Tries a file broken in many ways, and leaves it whole. */
+void mangle(const char *name, const std::string &bytes, int rounds) {
+    for (int i = 0; i < rounds; i++) {
+        std::mt19937 random{unsigned(i)};
+        write_file(name, mangled(bytes, random));
+        attempt((std::string(name) + ", seed " + std::to_string(i)).c_str());
+    }
+    write_file(name, bytes);
+}
+
 void change_fields() {
     auto with = [](const std::function<void(onnx::GraphProto &)> &change) {
         onnx::ModelProto model = small_model();
@@ -247,6 +213,34 @@ void change_fields() {
         "elements");
 }
 
+/* What a descriptor of a cascade must not say. */
+void change_cascade(const std::string &json) {
+    const onnx::ModelProto model = cascade_model(0);
+    auto says = [&](const char *what, const std::string &from, const std::string &to, const char *text) {
+        std::string changed = json;
+        const size_t place = changed.find(from);
+        if (place == std::string::npos)
+            die(std::string(what) + ": the descriptor has no " + from);
+        write_file("m.json", changed.replace(place, from.size(), to));
+        expect(what, model, text);
+    };
+    says("heads beside a cascade", "\"cascade\": {", "\"heads\": [], \"cascade\": {", "heads is not for a cascade");
+    says("a threshold beside a cascade", "\"cascade\": {", "\"threshold\": 0.5, \"cascade\": {",
+        "threshold is not for a cascade");
+    says("sizes without end", "\"shrink\": 0.709", "\"shrink\": 1", "cascade.shrink must be");
+    says("an enlarged photo", "\"least_face\": 20", "\"least_face\": 3", "cascade.least_face must be");
+    says("no step", "\"stride\": 2", "\"stride\": 0", "cascade.stride must be");
+    says("no stage", "\"stages\": [", "\"stages\": [{}], \"stride\": [", "must be a list of 2 to 4");
+    says("a window that does not fit", "\"size\": 24", "\"size\": 25", "locations");
+    says("a huge window", "\"size\": 48", "\"size\": 4800", "size must be a number from 4 to 256");
+    says("no window", "\"size\": 48, ", "", "size is missing");
+    says("another stage's input", "\"input\": \"r\"", "\"input\": \"o\"", "another input of the graph");
+    says("an output that is not there", "o_box", "o_bax", "no value \"o_bax\"");
+    says("scores as boxes", "p_box", "p_face", "is not 4 numbers");
+    says("a column too many", "\"output\": \"r_face\"", "\"output\": \"r_face\", \"column\": 1", "column 1 is asked for");
+    says("rows where maps belong", "\"output\": \"r_face\"", "\"output\": \"r_face_map\"", "dimensions");
+}
+
 } // namespace
 
 int main() {
@@ -268,17 +262,14 @@ int main() {
     if (loaded != 1)
         die("the small model does not load");
     change_fields();
-    for (int i = 0; i < rounds; i++) {
-        std::mt19937 random{unsigned(i)};
-        write_file("m.onnx", mangled(model, random));
-        attempt(("bytes, seed " + std::to_string(i)).c_str());
-    }
-    write_file("m.onnx", model);
-    for (int i = 0; i < rounds; i++) {
-        std::mt19937 random{unsigned(i)};
-        write_file("m.json", mangled(json, random));
-        attempt(("descriptor, seed " + std::to_string(i)).c_str());
-    }
+    mangle("m.onnx", model, rounds);
+    mangle("m.json", json, rounds);
+    const std::string cascade = cascade_descriptor("0.6", "0.7", "0.7");
+    change_cascade(cascade);
+    write_file("m.onnx", cascade_model(0).SerializeAsString());
+    mangle("m.json", cascade, rounds / 2);
+    write_file("m.json", cascade);
+    mangle("m.onnx", cascade_model(0).SerializeAsString(), rounds / 2);
     printf("%ld loaded, %ld refused\n", loaded, refused);
     for (const char *name : {"/m.json", "/m.onnx"})
         unlink((folder + name).c_str());
