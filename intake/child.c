@@ -66,8 +66,9 @@ static bool answer_found(uint64_t number, const Found *found) {
         const void *bytes;
         size_t length;
     } parts[CLOAK_INTAKE_PARTS] = {{p->rgb, pixels * 3}, {p->alpha, p->alpha ? pixels : 0},
-        {p->deep, p->deep ? pixels * 6 : 0}, {p->deep_alpha, p->deep_alpha ? pixels * 2 : 0}, {p->icc, p->icc ? p->icc_length : 0},
-        {p->srgb, p->srgb ? CLOAK_SRGB_LENGTH * sizeof *p->srgb : 0}, {m->exif, m->exif ? m->exif_length : 0}, {m->xmp, m->xmp ? m->xmp_length : 0},
+        {p->deep, p->deep ? pixels * 6 : 0}, {p->deep_alpha, p->deep_alpha ? pixels * 2 : 0}, {p->ink, p->ink ? pixels * 4 : 0},
+        {p->icc, p->icc ? p->icc_length : 0}, {p->srgb, p->srgb ? CLOAK_SRGB_LENGTH * sizeof *p->srgb : 0},
+        {p->ink_view, p->ink_view ? CLOAK_INK_TABLE * sizeof *p->ink_view : 0}, {m->exif, m->exif ? m->exif_length : 0}, {m->xmp, m->xmp ? m->xmp_length : 0},
         {m->iptc, m->iptc ? m->iptc_length : 0}, {found->core, found->core ? found->core_length : 0}};
     cloak_intake_answer answer;
     memset(&answer, 0, sizeof answer);

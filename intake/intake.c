@@ -256,6 +256,16 @@ static void clean_text(char *text, size_t size) {
     }
 }
 
+/* Whether the inks are of a CMYK photo: such a one is what it is and nothing else. */
+static bool inks_make_sense(const cloak_intake_answer *a, uint64_t pixels) {
+    const uint64_t *n = a->lengths;
+    if (n[CLOAK_INTAKE_INK] == 0)
+        return n[CLOAK_INTAKE_INK_VIEW] == 0;
+    return n[CLOAK_INTAKE_INK] == pixels * 4 && n[CLOAK_INTAKE_INK_VIEW] == CLOAK_INK_TABLE * sizeof(uint16_t) &&
+           (a->format == CLOAK_FORMAT_JPEG || a->format == CLOAK_FORMAT_TIFF) && !a->depth && !a->grey &&
+           n[CLOAK_INTAKE_ALPHA] == 0 && n[CLOAK_INTAKE_SRGB] == 0;
+}
+
 /* Whether the answer describes a photo that there can be, and the sizes that it must then have. */
 static bool makes_sense(const cloak_intake_answer *a) {
     const cloak_photo_limits limits = cloak_photo_default_limits();
@@ -272,7 +282,7 @@ static bool makes_sense(const cloak_intake_answer *a) {
            n[CLOAK_INTAKE_DEEP_ALPHA] == (a->depth ? n[CLOAK_INTAKE_ALPHA] * 2 : 0) &&
            (a->depth == 0 || (a->depth > 8 && a->depth <= 16)) && n[CLOAK_INTAKE_ICC] <= PROFILE_MOST &&
            (n[CLOAK_INTAKE_SRGB] == 0 || n[CLOAK_INTAKE_SRGB] == CLOAK_SRGB_LENGTH * sizeof(uint16_t)) &&
-           n[CLOAK_INTAKE_CORE] <= (uint64_t)1 << 31 && a->format > CLOAK_FORMAT_UNKNOWN && a->format <= CLOAK_FORMAT_TIFF &&
+           inks_make_sense(a, pixels) && n[CLOAK_INTAKE_CORE] <= (uint64_t)1 << 31 && a->format > CLOAK_FORMAT_UNKNOWN && a->format <= CLOAK_FORMAT_TIFF &&
            a->png_colour_length >= 0 && a->png_colour_length <= CLOAK_PNG_COLOUR && a->quality >= 0 && a->quality <= 100;
 }
 
@@ -296,7 +306,8 @@ static bool unpack(const cloak_intake_answer *a, int fd, cloak_photo *photo, voi
     memcpy(photo->png_colour, a->png_colour, sizeof photo->png_colour);
     photo->png_colour_length = (size_t)a->png_colour_length;
     cloak_metadata *m = &photo->metadata;
-    void *const to[CLOAK_INTAKE_PARTS] = {&photo->rgb, &photo->alpha, &photo->deep, &photo->deep_alpha, &photo->icc, &photo->srgb, &m->exif, &m->xmp, &m->iptc, core};
+    void *const to[CLOAK_INTAKE_PARTS] = {&photo->rgb, &photo->alpha, &photo->deep, &photo->deep_alpha, &photo->ink, &photo->icc,
+        &photo->srgb, &photo->ink_view, &m->exif, &m->xmp, &m->iptc, core};
     *core = NULL;
     photo->icc_length = n[CLOAK_INTAKE_ICC];
     m->exif_length = n[CLOAK_INTAKE_EXIF];

@@ -12,7 +12,8 @@
  *
  * The targets see sRGB; files are coded, and pixels measured, in the photo's own numbers (common/photo/srgb.h). Programs
  * that know nothing of profiles see those: the verdict is passed on both, and a round with the encoder works on the
- * view that has shown more.
+ * view that has shown more. A CMYK photo has one view, the sRGB that decoding makes; what is changed there is carried
+ * into its inks before they are coded.
  */
 #include "worker/cloaking.h"
 
@@ -30,6 +31,8 @@ typedef struct {
     const char *name;
     const void *source; /* the bytes it was decoded from */
     size_t source_length;
+    cloak_intake *intake;
+    const char *owner;
     bool fine;  /* the whole photo anew, and not only the changed blocks */
     bool plain; /* what comes back is in the photo's own numbers, as they are */
 } Codec;
@@ -65,26 +68,41 @@ static void carry(const Codec *codec, uint8_t *changed) {
  * whole photo. */
 static cloak_status encode(
     Codec *codec, const uint8_t *rgb, void **bytes, size_t *length, cloak_error *error) {
-    cloak_photo copy = *codec->photo; /* borrows everything but the pixels */
-    if (!codec->fine && cloak_photo_patch(codec->source, codec->source_length, codec->photo, rgb, bytes,
-                            length, NULL) == CLOAK_OK)
-        return CLOAK_OK;
-    codec->fine = true;
-    copy.rgb = (uint8_t *)rgb;
-    return cloak_photo_encode(&copy, bytes, length, error);
+    const cloak_photo *photo = codec->photo;
+    cloak_photo changed = *photo; /* borrows everything but the pixels */
+    cloak_status status = CLOAK_OK;
+    changed.rgb = (uint8_t *)rgb;
+    if (photo->ink) {
+        changed.ink = cloak_try_alloc((size_t)photo->width * (size_t)photo->height * 4);
+        if (!changed.ink)
+            return no_memory(codec->name, error);
+        cloak_srgb_carry_ink(photo, rgb, changed.ink);
+    }
+    if (codec->fine || cloak_photo_patch(codec->source, codec->source_length, photo, &changed, bytes, length, NULL) != CLOAK_OK) {
+        codec->fine = true;
+        status = cloak_photo_encode(&changed, bytes, length, error);
+    }
+    if (photo->ink)
+        free(changed.ink);
+    return status;
 }
 
-/* Decodes into a new block of the photo's size. */
-static cloak_status decode(const void *bytes, size_t length, const char *name,
-    const cloak_photo *photo, uint8_t **rgb, cloak_error *error) {
-    cloak_photo_limits limits = cloak_photo_default_limits();
+/* Decodes into a new block of the photo's size. What CMYK looks like is said by a profile, which is read in the confined
+ * process only. */
+static cloak_status decode(const Codec *codec, const void *bytes, size_t length, uint8_t **rgb, cloak_error *error) {
+    const cloak_photo *photo = codec->photo;
     cloak_photo decoded;
-    cloak_status status = cloak_photo_decode(bytes, length, name, &limits, &decoded, error);
+    void *core = NULL;
+    size_t core_length = 0;
+    cloak_status status = photo->ink ? cloak_intake_photo(codec->intake, bytes, length, codec->name, codec->owner,
+                                           CLOAK_METADATA_NONE, &decoded, &core, &core_length, error)
+                                     : cloak_photo_decode(bytes, length, codec->name, NULL, &decoded, error);
     if (status != CLOAK_OK)
         return status;
+    free(core);
     if (decoded.width != photo->width || decoded.height != photo->height) {
         cloak_photo_free(&decoded);
-        return fail_named(error, CLOAK_E_INTERNAL, name, "the encoded photo has another size");
+        return fail_named(error, CLOAK_E_INTERNAL, codec->name, "the encoded photo has another size");
     }
     *rgb = decoded.rgb;
     decoded.rgb = NULL;
@@ -102,7 +120,7 @@ static cloak_status pass_codec(
     carry(codec, out);
     cloak_status status = encode(codec, out, &bytes, &length, error);
     if (status == CLOAK_OK)
-        status = decode(bytes, length, codec->name, codec->photo, &rgb, error);
+        status = decode(codec, bytes, length, &rgb, error);
     const uint8_t *back = status != CLOAK_OK || codec->plain ? rgb : cloak_srgb_see(codec->photo, rgb, &room);
     if (status == CLOAK_OK && !back)
         status = no_memory(codec->name, error);
@@ -150,7 +168,7 @@ static cloak_status look(const cloak_target_set *targets, Codec *codec, const ui
 static cloak_status verify(const cloak_target_set *targets, Codec *codec, const void *bytes, size_t length,
     uint8_t **decoded, cloak_findings *found, cloak_error *error) {
     uint8_t *rgb = NULL;
-    cloak_status status = decode(bytes, length, codec->name, codec->photo, &rgb, error);
+    cloak_status status = decode(codec, bytes, length, &rgb, error);
     if (status == CLOAK_OK)
         status = look(targets, codec, rgb, found, error);
     if (status == CLOAK_OK)
@@ -244,7 +262,8 @@ cloak_status cloak_cloaking_run(const cloak_target_set *targets, const cloak_sou
     const cloak_settings *settings, const cloak_findings *before, cloak_stop stop, void *stop_context,
     cloak_stages *stages, cloak_cloaking *cloaking, cloak_error *error) {
     cloak_record *record = stages->record;
-    Codec codec = {source->photo, source->seen, source->name, source->bytes, source->length, false, false};
+    Codec codec = {.photo = source->photo, .seen = source->seen, .name = source->name, .source = source->bytes,
+        .source_length = source->length, .intake = source->intake, .owner = source->owner};
     cloak_attack_result warm = {0};
     cloak_cloaking best = {0};
     Survival survival;

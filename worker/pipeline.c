@@ -161,7 +161,8 @@ static cloak_status look(const cloak_pipeline *pipeline, Work *work, cloak_error
 static cloak_status cloak_it(const cloak_pipeline *pipeline, const cloak_job *job,
     const cloak_album *album, const cloak_truth *truth, Work *work, cloak_record *record,
     cloak_error *error) {
-    const cloak_source source = {&work->photo, work->seen, work->core, work->core_length, job->key};
+    const cloak_source source = {&work->photo, work->seen, work->core, work->core_length, job->key,
+        pipeline->intake, album->spec.tenant};
     cloak_stages_enter(pipeline->stages, CLOAK_STAGE_DETECT);
     cloak_status status = look(pipeline, work, error);
     if (status == CLOAK_OK)

@@ -32,8 +32,10 @@ void cloak_photo_free(cloak_photo *photo) {
     free(photo->alpha);
     free(photo->deep);
     free(photo->deep_alpha);
+    free(photo->ink);
     free(photo->icc);
     free(photo->srgb);
+    free(photo->ink_view);
     cloak_photo_drop_metadata(photo);
     *photo = (cloak_photo){0};
 }
@@ -92,26 +94,34 @@ static VipsImage *open_image(cloak_format_id format, void *bytes, size_t length)
     return failed ? NULL : image;
 }
 
-/* Replaces a CMYK picture by the same in sRGB, through its own profile where that is usable. */
-static int leave_cmyk(VipsImage **image) {
-    VipsImage *converted = NULL;
-    if (vips_icc_transform(*image, &converted, "srgb", "embedded", TRUE, "input-profile", "cmyk",
+/* Puts behind a CMYK picture's inks what it looks like in sRGB, through its own profile where that is usable. Where the
+ * inks are not kept, that takes their place. */
+static int see_cmyk(VipsImage **image, bool keep_ink) {
+    VipsImage *seen = NULL, *both = NULL;
+    if (vips_icc_transform(*image, &seen, "srgb", "embedded", TRUE, "input-profile", "cmyk",
             "intent", VIPS_INTENT_RELATIVE, "black-point-compensation", TRUE, NULL))
         return -1;
+    if (keep_ink) {
+        const int failed = vips_bandjoin2(*image, seen, &both, NULL);
+        g_object_unref(seen);
+        if (failed)
+            return -1;
+        seen = both;
+    }
     g_object_unref(*image);
-    *image = converted;
+    *image = seen;
     return 0;
 }
 
-size_t cloak_profile_length(const uint8_t *icc, size_t length, bool grey) {
-    if (length < 132 || memcmp(icc + 16, grey ? "GRAY" : "RGB ", 4) != 0 || memcmp(icc + 36, "acsp", 4) != 0)
+size_t cloak_profile_length(const uint8_t *icc, size_t length, const char *space) {
+    if (length < 132 || memcmp(icc + 16, space, 4) != 0 || memcmp(icc + 36, "acsp", 4) != 0)
         return 0;
     size_t stated = CLOAK_FOUR(icc[0], icc[1], icc[2], icc[3]);
     return stated >= 132 && stated <= length ? stated : 0;
 }
 
 static cloak_status keep_profile(
-    VipsImage *image, const char *name, cloak_photo *photo, cloak_error *error) {
+    VipsImage *image, const char *space, const char *name, cloak_photo *photo, cloak_error *error) {
     const void *icc = NULL;
     size_t length = 0;
     if (!vips_image_get_typeof(image, VIPS_META_ICC_NAME) ||
@@ -119,7 +129,7 @@ static cloak_status keep_profile(
         vips_error_clear();
         return CLOAK_OK;
     }
-    length = cloak_profile_length(icc, length, photo->grey);
+    length = cloak_profile_length(icc, length, space);
     if (length == 0)
         return CLOAK_OK;
     photo->icc = cloak_try_alloc(length);
@@ -162,7 +172,9 @@ static cloak_status read_pixels(
     photo->width = place.width;
     photo->height = place.height;
     photo->depth = deep ? 16 : 0;
-    if (!cloak_photo_room(photo, bands == 2 || bands == 4, deep))
+    if (bands == CLOAK_INK_BANDS)
+        photo->ink = cloak_try_alloc((size_t)width * (size_t)height * 4);
+    if (!cloak_photo_room(photo, bands == 2 || bands == 4, deep) || (bands == CLOAK_INK_BANDS && !photo->ink))
         return fail(error, CLOAK_E_TRANSIENT, name, "needs more memory than is free");
     VipsRegion *region = vips_region_new(image);
     for (int top = 0; top < height && status == CLOAK_OK; top += STRIP) {
@@ -188,28 +200,30 @@ static cloak_status decode_weeded(void *bytes, size_t length, const cloak_survey
             error, CLOAK_E_PERMANENT, name, "is truncated or corrupt", replace_it);
     bool jpeg = photo->format == CLOAK_FORMAT_JPEG;
     bool cmyk = image->Bands == 4 && (jpeg || image->Type == VIPS_INTERPRETATION_CMYK);
+    bool ink = cmyk && image->BandFmt == VIPS_FORMAT_UCHAR && image->Coding == VIPS_CODING_NONE;
     if ((uint64_t)image->Xsize != survey->width || (uint64_t)image->Ysize != survey->height) {
         status = fail(error, CLOAK_E_PERMANENT, name,
             "is corrupt: it announces two different sizes; replace it with an intact copy");
         goto done;
     }
-    if (cmyk && leave_cmyk(&image)) {
+    photo->grey = image->Bands <= 2;
+    if (ink || !cmyk)
+        status = keep_profile(image, ink ? "CMYK" : photo->grey ? "GRAY" : "RGB ", name, photo, error);
+    if (status != CLOAK_OK)
+        goto done;
+    if (cmyk && see_cmyk(&image, ink)) {
         status = cloak_library_fail(error, CLOAK_E_PERMANENT, name,
             "is a CMYK photo that cannot be converted", ": save it as RGB first");
         goto done;
     }
     bool known = image->Coding == VIPS_CODING_NONE && (image->BandFmt == VIPS_FORMAT_UCHAR || image->BandFmt == VIPS_FORMAT_USHORT) &&
-                 image->Bands >= 1 && image->Bands <= 4;
-    if (!known || (jpeg && image->Bands != 1 && image->Bands != 3)) {
+                 image->Bands >= 1 && (image->Bands <= 4 || ink);
+    if (!known || (jpeg && image->Bands != 1 && image->Bands != 3 && !ink)) {
         status = fail(error, CLOAK_E_PERMANENT, name,
             "has an unsupported kind of pixels: save it as 8-bit RGB first");
         goto done;
     }
-    photo->grey = image->Bands <= 2;
-    if (!cmyk) /* which is sRGB by now */
-        status = keep_profile(image, name, photo, error);
-    if (status == CLOAK_OK)
-        status = read_pixels(image, survey->orientation, name, photo, error);
+    status = read_pixels(image, survey->orientation, name, photo, error);
 done:
     g_object_unref(image);
     return status;

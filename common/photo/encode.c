@@ -68,6 +68,8 @@ static VipsImage *wrap_deep(const cloak_photo *photo, size_t pixels) {
 
 /* What the pixels of an image stand for, as libvips calls it. */
 static VipsInterpretation meaning(const cloak_photo *photo) {
+    if (photo->ink)
+        return VIPS_INTERPRETATION_CMYK;
     if (photo->deep)
         return photo->grey ? VIPS_INTERPRETATION_GREY16 : VIPS_INTERPRETATION_RGB16;
     return photo->grey ? VIPS_INTERPRETATION_B_W : VIPS_INTERPRETATION_sRGB;
@@ -76,11 +78,12 @@ static VipsInterpretation meaning(const cloak_photo *photo) {
 /* The photo as libvips sees it; the pixels and the profile stay borrowed. NULL on failure. */
 static VipsImage *wrap(const cloak_photo *photo) {
     size_t pixels = (size_t)photo->width * (size_t)photo->height;
+    const int bands = photo->ink ? 4 : 3;
     VipsImage *colour = photo->deep ? wrap_deep(photo, pixels)
                         : photo->grey
                             ? wrap_grey(photo, pixels)
-                            : vips_image_new_from_memory(
-                                  photo->rgb, pixels * 3, photo->width, photo->height, 3, VIPS_FORMAT_UCHAR);
+                            : vips_image_new_from_memory(photo->ink ? photo->ink : photo->rgb, pixels * (size_t)bands,
+                                  photo->width, photo->height, bands, VIPS_FORMAT_UCHAR);
     VipsImage *alpha = NULL, *joined = NULL, *image = NULL;
     if (!colour)
         return NULL;
@@ -143,6 +146,9 @@ cloak_status cloak_photo_encode(
         return cloak_fail(error, CLOAK_E_USAGE,
             "cannot encode a photo %s: choose JPEG (without alpha), PNG, WebP, HEIC, AVIF or TIFF",
             photo->alpha ? "with alpha as JPEG" : "of unknown format");
+    /* of other formats libvips would make sRGB, by a profile that only intake/ may read */
+    if (photo->ink && photo->format != CLOAK_FORMAT_JPEG && photo->format != CLOAK_FORMAT_TIFF)
+        return cloak_fail(error, CLOAK_E_USAGE, "cannot encode CMYK as %s: choose JPEG or TIFF", cloak_format_word(photo->format));
     if (photo->format == CLOAK_FORMAT_HEIC || photo->format == CLOAK_FORMAT_AVIF)
         return cloak_heif_encode(photo, bytes, length, error);
     void *saved = NULL;
@@ -157,7 +163,7 @@ cloak_status cloak_photo_encode(
     vips_error_clear();
     uint8_t *weeded = cloak_weed(photo->format, saved, saved_length, &weeded_length);
     g_free(saved);
-    if (weeded && photo->format == CLOAK_FORMAT_JPEG)
+    if (weeded && photo->format == CLOAK_FORMAT_JPEG && !photo->ink) /* JFIF knows no CMYK */
         weeded = add_jfif(weeded, &weeded_length);
     if (weeded)
         weeded = cloak_metadata_embed(photo, weeded, &weeded_length);

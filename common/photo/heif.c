@@ -100,7 +100,7 @@ static cloak_status keep_profile(
     if (!photo->icc)
         return out_of_memory(error, name);
     if (heif_image_handle_get_raw_color_profile(handle, photo->icc).code == heif_error_Ok)
-        photo->icc_length = cloak_profile_length(photo->icc, length, false);
+        photo->icc_length = cloak_profile_length(photo->icc, length, "RGB ");
     if (photo->icc_length == 0) {
         free(photo->icc);
         photo->icc = NULL;

@@ -57,9 +57,9 @@ typedef struct {
 cloak_survey cloak_survey_read(cloak_format_id format, const void *bytes, size_t length);
 cloak_survey cloak_tiff_survey(const void *bytes, size_t length); /* what it does for a TIFF */
 
-/* The length of a profile of an RGB space, or of a grey one, as its header states it, or 0 when it is none
+/* The length of a profile of a space ("RGB ", "GRAY", "CMYK"), as its header states it, or 0 when it is none
  * (ICC.1:2022, 7.2). What lies behind that length is not colour and does not pass. */
-size_t cloak_profile_length(const uint8_t *icc, size_t length, bool grey);
+size_t cloak_profile_length(const uint8_t *icc, size_t length, const char *space);
 
 /* A copy that holds only what pixels and colour need: no EXIF, XMP, IPTC, thumbnails, comments,
  * text, unknown parts, nothing behind the end. HEIC, AVIF and TIFF are no rows of parts: all of them. A new block (free()), or NULL without memory. */

@@ -35,7 +35,7 @@ typedef struct {
     unsigned char *out;
     unsigned long out_length;
     uint8_t *changed; /* per 8 × 8 pixels of the upright photo */
-    uint8_t *row;     /* one row of pixels for the coder */
+    uint8_t *row;     /* one row of pixels for the coder, where those of the photo are not as it takes them */
     size_t across, down;
 } Patch;
 
@@ -48,16 +48,17 @@ static void on_message(j_common_ptr info, int level) {
 }
 
 /* Marks the 8 × 8 pixels in which the photos differ. */
-static void compare(const cloak_photo *photo, const uint8_t *rgb, Patch *patch) {
-    const size_t width = (size_t)photo->width;
+static void compare(const cloak_photo *photo, const cloak_photo *other, Patch *patch) {
+    const size_t width = (size_t)photo->width, bands = photo->ink ? 4 : 3;
     for (size_t y = 0; y < (size_t)photo->height; y++) {
-        const uint8_t *a = photo->rgb + y * width * 3, *b = rgb + y * width * 3;
+        const uint8_t *a = (photo->ink ? photo->ink : photo->rgb) + y * width * bands,
+                      *b = (photo->ink ? other->ink : other->rgb) + y * width * bands;
         uint8_t *changed = patch->changed + y / 8 * patch->across;
-        if (memcmp(a, b, width * 3) == 0)
+        if (memcmp(a, b, width * bands) == 0)
             continue;
         for (size_t x = 0; x < width; x += 8) {
             size_t n = width - x < 8 ? width - x : 8;
-            changed[x / 8] |= memcmp(a + 3 * x, b + 3 * x, 3 * n) != 0;
+            changed[x / 8] |= memcmp(a + bands * x, b + bands * x, bands * n) != 0;
         }
     }
 }
@@ -71,22 +72,34 @@ static bool is_changed(const Patch *patch, size_t x, size_t y, size_t across, si
     return false;
 }
 
+/* The row `y` of the new pixels as the coder takes it. CMYK lies inverted in a JPEG, as Adobe once began it. */
+static const uint8_t *coder_row(const cloak_photo *changed, bool grey, size_t y, uint8_t *room) {
+    const size_t width = (size_t)changed->width;
+    const uint8_t *rgb = changed->rgb + y * width * 3;
+    if (changed->ink) {
+        for (size_t i = 0; i < width * 4; i++)
+            room[i] = (uint8_t)(255 - changed->ink[y * width * 4 + i]);
+        return room;
+    }
+    if (!grey)
+        return rgb;
+    for (size_t x = 0; x < width; x++)
+        room[x] = cloak_luma(rgb + 3 * x);
+    return room;
+}
+
 /* Codes the new pixels with the tables and subsampling of the file. */
-static void code_pixels(const cloak_photo *photo, const uint8_t *rgb, Patch *patch) {
+static void code_pixels(const cloak_photo *changed, Patch *patch) {
     struct jpeg_compress_struct *c = &patch->coder;
-    const size_t width = (size_t)photo->width;
     const bool grey = patch->own.num_components == 1;
     jpeg_copy_critical_parameters(&patch->own, c);
-    c->input_components = grey ? 1 : 3;
-    c->in_color_space = grey ? JCS_GRAYSCALE : JCS_RGB;
+    c->input_components = patch->own.num_components;
+    c->in_color_space = grey ? JCS_GRAYSCALE : changed->ink ? JCS_CMYK : JCS_RGB;
     c->dct_method = JDCT_ISLOW;
     jpeg_mem_dest(c, &patch->coded, &patch->coded_length);
     jpeg_start_compress(c, TRUE);
-    for (size_t y = 0; y < (size_t)photo->height; y++) {
-        const uint8_t *from = rgb + y * width * 3;
-        JSAMPROW row = (JSAMPROW)(grey ? patch->row : from);
-        for (size_t x = 0; grey && x < width; x++)
-            row[x] = cloak_luma(from + 3 * x);
+    for (size_t y = 0; y < (size_t)changed->height; y++) {
+        JSAMPROW row = (JSAMPROW)coder_row(changed, grey, y, patch->row);
         jpeg_write_scanlines(c, &row, 1);
     }
     jpeg_finish_compress(c);
@@ -114,11 +127,12 @@ static void take_blocks(Patch *patch, jvirt_barray_ptr *own, jvirt_barray_ptr *f
 static bool fits(const struct jpeg_decompress_struct *d, const cloak_photo *photo) {
     if ((int)d->image_width != photo->width || (int)d->image_height != photo->height || d->data_precision != 8)
         return false;
-    if (d->num_components == 1)
+    if (d->num_components == 1 && !photo->ink)
         return d->jpeg_color_space == JCS_GRAYSCALE;
-    if (d->num_components != 3 || d->jpeg_color_space != JCS_YCbCr)
+    const bool ink = d->num_components == 4 && (d->jpeg_color_space == JCS_CMYK || d->jpeg_color_space == JCS_YCCK);
+    if (photo->ink ? !ink : d->num_components != 3 || d->jpeg_color_space != JCS_YCbCr)
         return false;
-    for (int i = 0; i < 3; i++)
+    for (int i = 0; i < d->num_components; i++)
         if (d->max_h_samp_factor % d->comp_info[i].h_samp_factor ||
             d->max_v_samp_factor % d->comp_info[i].v_samp_factor)
             return false;
@@ -142,7 +156,7 @@ static bool tables_fit(const struct jpeg_decompress_struct *d) {
 }
 
 /* All of it; false when the file does not fit. Errors of libjpeg leave by longjmp. */
-static bool patch_blocks(const uint8_t *source, size_t length, const cloak_photo *photo, const uint8_t *rgb,
+static bool patch_blocks(const uint8_t *source, size_t length, const cloak_photo *photo, const cloak_photo *changed,
     Patch *patch) {
     jpeg_mem_src(&patch->own, source, length);
     jpeg_read_header(&patch->own, TRUE);
@@ -151,11 +165,13 @@ static bool patch_blocks(const uint8_t *source, size_t length, const cloak_photo
     jvirt_barray_ptr *own = jpeg_read_coefficients(&patch->own);
     if (!tables_fit(&patch->own))
         return false;
-    code_pixels(photo, rgb, patch);
+    code_pixels(changed, patch);
     jpeg_mem_src(&patch->fresh, patch->coded, patch->coded_length);
     jpeg_read_header(&patch->fresh, TRUE);
     take_blocks(patch, own, jpeg_read_coefficients(&patch->fresh));
     jpeg_copy_critical_parameters(&patch->own, &patch->coder);
+    if (photo->ink) /* some viewers do not take CMYK for inverted where there is none */
+        patch->coder.write_Adobe_marker = patch->own.saw_Adobe_marker;
     patch->coder.optimize_coding = TRUE;
     if (patch->own.progressive_mode)
         jpeg_simple_progression(&patch->coder);
@@ -167,7 +183,7 @@ static bool patch_blocks(const uint8_t *source, size_t length, const cloak_photo
     return true;
 }
 
-static bool run(const uint8_t *source, size_t length, const cloak_photo *photo, const uint8_t *rgb, Patch *patch) {
+static bool run(const uint8_t *source, size_t length, const cloak_photo *photo, const cloak_photo *changed, Patch *patch) {
     volatile bool done = false; /* set behind setjmp */
     patch->own.err = patch->fresh.err = patch->coder.err = jpeg_std_error(&patch->errors.base);
     patch->errors.base.error_exit = on_error;
@@ -176,7 +192,7 @@ static bool run(const uint8_t *source, size_t length, const cloak_photo *photo, 
         jpeg_create_decompress(&patch->own);
         jpeg_create_decompress(&patch->fresh);
         jpeg_create_compress(&patch->coder);
-        done = patch_blocks(source, length, photo, rgb, patch);
+        done = patch_blocks(source, length, photo, changed, patch);
     } else if (patch->coder.dest) {
         /* libjpeg has moved its buffer and tells where only at the end: here it is */
         patch->coder.dest->term_destination(&patch->coder);
@@ -207,7 +223,7 @@ uint8_t *cloak_turn_jpeg(const uint8_t *jpeg, size_t length, int orientation, si
 }
 
 cloak_status cloak_photo_patch(const void *source, size_t source_length, const cloak_photo *photo,
-    const uint8_t *rgb, void **bytes, size_t *length, cloak_error *error) {
+    const cloak_photo *changed, void **bytes, size_t *length, cloak_error *error) {
     Patch patch = {.across = ((size_t)photo->width + 7) / 8, .down = ((size_t)photo->height + 7) / 8};
     size_t own_length = 0, weeded_length = 0;
     uint8_t *own = photo->format == CLOAK_FORMAT_JPEG && source
@@ -215,11 +231,11 @@ cloak_status cloak_photo_patch(const void *source, size_t source_length, const c
                        : NULL;
     bool done = false;
     patch.changed = cloak_try_alloc(patch.across * patch.down);
-    patch.row = cloak_try_alloc((size_t)photo->width);
+    patch.row = cloak_try_alloc((size_t)photo->width * (photo->ink ? 4 : 1));
     if (own && patch.changed && patch.row) {
         memset(patch.changed, 0, patch.across * patch.down);
-        compare(photo, rgb, &patch);
-        done = run(own, own_length, photo, rgb, &patch);
+        compare(photo, changed, &patch);
+        done = run(own, own_length, photo, changed, &patch);
     }
     uint8_t *weeded = done ? cloak_weed(CLOAK_FORMAT_JPEG, patch.out, patch.out_length, &weeded_length) : NULL;
     if (weeded)

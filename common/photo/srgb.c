@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include <lcms2.h>
+#include <vips/vips.h>
 
 #include "common/base/alloc.h"
 #include "common/photo/parts.h"
@@ -103,10 +104,11 @@ static uint16_t grid_level(int i) {
     return (uint16_t)((i * UINT16_MAX + (GRID - 1) / 2) / (GRID - 1));
 }
 
-/* Converts the whole grid. Of grey, `bands` is 1: its points are the grid's diagonal. */
-static bool convert(cmsHPROFILE from, cmsHPROFILE to, bool grey_in, bool grey_out, const uint16_t *in, size_t count, uint16_t *out) {
-    cmsHTRANSFORM transform = cmsCreateTransform(from, grey_in ? TYPE_GRAY_16 : TYPE_RGB_16, to, grey_out ? TYPE_GRAY_16 : TYPE_RGB_16,
-        INTENT_RELATIVE_COLORIMETRIC, cmsFLAGS_BLACKPOINTCOMPENSATION | cmsFLAGS_NOCACHE);
+/* Converts colours; the types are Little CMS's. */
+static bool convert(cmsHPROFILE from, cmsUInt32Number type_in, cmsHPROFILE to, cmsUInt32Number type_out, const uint16_t *in,
+    size_t count, uint16_t *out) {
+    cmsHTRANSFORM transform = cmsCreateTransform(from, type_in, to, type_out, INTENT_RELATIVE_COLORIMETRIC,
+        cmsFLAGS_BLACKPOINTCOMPENSATION | cmsFLAGS_NOCACHE);
     if (!transform)
         return false;
     cmsDoTransform(transform, in, out, (cmsUInt32Number)count);
@@ -114,14 +116,18 @@ static bool convert(cmsHPROFILE from, cmsHPROFILE to, bool grey_in, bool grey_ou
     return true;
 }
 
-static bool fill_colour(cmsHPROFILE own, cmsHPROFILE srgb, uint16_t *grid, uint16_t *tables) {
+static void fill_grid(uint16_t *grid) {
     for (int i = 0; i < POINTS; i++) {
         grid[3 * i] = grid_level(i / (GRID * GRID));
         grid[3 * i + 1] = grid_level(i / GRID % GRID);
         grid[3 * i + 2] = grid_level(i % GRID);
     }
-    return convert(own, srgb, false, false, grid, POINTS, tables) &&
-           convert(srgb, own, false, false, grid, POINTS, tables + CLOAK_SRGB_TABLE);
+}
+
+static bool fill_colour(cmsHPROFILE own, cmsHPROFILE srgb, uint16_t *grid, uint16_t *tables) {
+    fill_grid(grid);
+    return convert(own, TYPE_RGB_16, srgb, TYPE_RGB_16, grid, POINTS, tables) &&
+           convert(srgb, TYPE_RGB_16, own, TYPE_RGB_16, grid, POINTS, tables + CLOAK_SRGB_TABLE);
 }
 
 /* A curve becomes a table in which each colour goes its own way. */
@@ -129,7 +135,8 @@ static bool fill_grey(cmsHPROFILE own, cmsHPROFILE srgb, uint16_t *tables) {
     uint16_t grey[GRID], colour[GRID * 3], ways[2][GRID];
     for (int i = 0; i < GRID; i++)
         grey[i] = colour[3 * i] = colour[3 * i + 1] = colour[3 * i + 2] = grid_level(i);
-    if (!convert(srgb, own, false, true, colour, GRID, ways[1]) || !convert(own, srgb, true, false, grey, GRID, colour))
+    if (!convert(srgb, TYPE_RGB_16, own, TYPE_GRAY_16, colour, GRID, ways[1]) ||
+        !convert(own, TYPE_GRAY_16, srgb, TYPE_RGB_16, grey, GRID, colour))
         return false;
     for (int i = 0; i < GRID; i++)
         ways[0][i] = colour[3 * i + 1];
@@ -154,7 +161,55 @@ static bool is_srgb(const uint16_t *table) {
     return true;
 }
 
+/* The profile of a CMYK photo, or libvips's where there is none that can be read and has this intent: as libvips itself
+ * chooses in decode.c. */
+static cmsHPROFILE ink_profile(const cloak_photo *photo) {
+    cmsHPROFILE profile = own_profile(photo);
+    VipsBlob *common = NULL;
+    if (profile && !cmsIsIntentSupported(profile, INTENT_RELATIVE_COLORIMETRIC, LCMS_USED_AS_INPUT)) {
+        cmsCloseProfile(profile);
+        profile = NULL;
+    }
+    if (!profile && vips_profile_load("cmyk", &common, NULL) == 0) {
+        size_t length = 0;
+        const void *bytes = vips_blob_get(common, &length);
+        profile = cmsOpenProfileFromMem(bytes, (cmsUInt32Number)length);
+        vips_area_unref(VIPS_AREA(common));
+    }
+    return profile;
+}
+
+static void find_ink(cloak_photo *photo) {
+    cmsHPROFILE own = ink_profile(photo), srgb = own ? cmsCreate_sRGBProfile() : NULL;
+    uint16_t *grid = srgb ? cloak_try_alloc(CLOAK_INK_TABLE / 3 * 4 * sizeof *grid) : NULL,
+             *table = grid ? cloak_try_alloc(CLOAK_INK_TABLE * sizeof *table) : NULL;
+    for (int i = 0; table && i < CLOAK_INK_TABLE / 3; i++)
+        for (int k = 3, at = i; k >= 0; k--, at /= CLOAK_INK_GRID)
+            grid[4 * i + k] = (uint16_t)(at % CLOAK_INK_GRID * UINT16_MAX / (CLOAK_INK_GRID - 1));
+    if (table && cmsGetColorSpace(own) == cmsSigCmykData &&
+        convert(own, TYPE_CMYK_16, srgb, TYPE_RGB_16, grid, CLOAK_INK_TABLE / 3, table)) {
+        photo->ink_view = table;
+        table = NULL;
+    }
+    if (!photo->ink_view) {
+        free(photo->ink);
+        free(photo->icc);
+        photo->ink = photo->icc = NULL;
+        photo->icc_length = 0;
+    }
+    free(grid);
+    free(table);
+    if (srgb)
+        cmsCloseProfile(srgb);
+    if (own)
+        cmsCloseProfile(own);
+}
+
 void cloak_photo_find_srgb(cloak_photo *photo) {
+    if (photo->ink) {
+        find_ink(photo);
+        return;
+    }
     cmsHPROFILE own = own_profile(photo), srgb = own ? cmsCreate_sRGBProfile() : NULL;
     uint16_t *tables = srgb ? cloak_try_alloc(CLOAK_SRGB_LENGTH * sizeof *tables) : NULL,
              *grid = tables ? cloak_try_alloc(CLOAK_SRGB_TABLE * sizeof *grid) : NULL;
@@ -250,4 +305,102 @@ void cloak_srgb_carry(const cloak_photo *photo, const uint8_t *seen, const uint8
             out[i + (size_t)c] = level(own[c] * LEVEL + held);
         }
     }
+}
+
+/* --- inks --------------------------------------------------------------------------------------- */
+
+typedef struct {
+    float rgb[3], slope[4][3]; /* levels, and levels per level of each ink */
+} InkView;
+
+/* What inks (levels) look like, and how that changes with each of them: linear between the table's points. */
+static InkView see_ink(const uint16_t *table, const float *ink) {
+    enum { CORNERS = 16 };
+    const float scale = (CLOAK_INK_GRID - 1) / 255.f;
+    InkView view = {0};
+    float part[4];
+    int first = 0;
+    for (int k = 0; k < 4; k++) {
+        const int at = (int)(ink[k] * scale), below = at < CLOAK_INK_GRID - 1 ? at : CLOAK_INK_GRID - 2;
+        part[k] = ink[k] * scale - (float)below;
+        first = first * CLOAK_INK_GRID + below;
+    }
+    for (int corner = 0; corner < CORNERS; corner++) {
+        float share[4], weight = 1;
+        int at = 0;
+        for (int k = 0; k < 4; k++) {
+            const int on = corner >> k & 1;
+            share[k] = on ? part[k] : 1 - part[k];
+            at = at * CLOAK_INK_GRID + on;
+            weight *= share[k];
+        }
+        const uint16_t *p = table + 3 * (first + at);
+        for (int c = 0; c < 3; c++) {
+            const float value = (float)p[c] / LEVEL;
+            view.rgb[c] += weight * value;
+            for (int k = 0; k < 4; k++)
+                view.slope[k][c] += (corner >> k & 1 ? scale : -scale) * value * share[(k + 1) % 4] * share[(k + 2) % 4] *
+                                    share[(k + 3) % 4];
+        }
+    }
+    return view;
+}
+
+/* The smallest step of the inks by which they look different by `by`, to first order: damped least squares
+ * (Levenberg 1944), by Cramer's rule. The damping keeps a step finite where inks show next to nothing. */
+static void least_step(const InkView *view, const bool *fixed, const float *by, float *step) {
+    const float damping = .002f;
+    float m[3][3], cofactor[3][3], det = 0;
+    for (int i = 0; i < 3; i++)
+        for (int j = 0; j < 3; j++) {
+            m[i][j] = i == j ? damping : 0;
+            for (int k = 0; k < 4; k++)
+                m[i][j] += fixed[k] ? 0 : view->slope[k][i] * view->slope[k][j];
+        }
+    for (int i = 0; i < 3; i++)
+        for (int j = 0; j < 3; j++)
+            cofactor[i][j] = m[(i + 1) % 3][(j + 1) % 3] * m[(i + 2) % 3][(j + 2) % 3] -
+                             m[(i + 1) % 3][(j + 2) % 3] * m[(i + 2) % 3][(j + 1) % 3];
+    for (int j = 0; j < 3; j++)
+        det += m[0][j] * cofactor[0][j];
+    for (int k = 0; k < 4; k++) {
+        step[k] = 0;
+        for (int i = 0; i < 3 && !fixed[k]; i++)
+            for (int j = 0; j < 3; j++)
+                step[k] += view->slope[k][i] * cofactor[i][j] * by[j] / det;
+    }
+}
+
+/* One pixel: from its own inks to those that look as its view with the change from `seen` to `changed`. */
+static void move_ink(const uint16_t *table, const uint8_t *own, const uint8_t *seen, const uint8_t *changed, uint8_t *out) {
+    enum { ROUNDS = 3 };
+    float ink[4], want[3], by[3], step[4];
+    bool fixed[4] = {false}; /* at an end, and would go on */
+    for (int k = 0; k < 4; k++)
+        ink[k] = own[k];
+    for (int round = 0; round < ROUNDS; round++) {
+        const InkView view = see_ink(table, ink);
+        for (int c = 0; c < 3; c++) {
+            if (round == 0)
+                want[c] = view.rgb[c] + (float)(changed[c] - seen[c]);
+            by[c] = want[c] - view.rgb[c];
+        }
+        least_step(&view, fixed, by, step);
+        for (int k = 0; k < 4; k++) {
+            const float to = ink[k] + step[k];
+            fixed[k] = fixed[k] || to < 0 || to > 255;
+            ink[k] = to < 0 ? 0 : to > 255 ? 255 : to;
+        }
+    }
+    for (int k = 0; k < 4; k++)
+        out[k] = (uint8_t)(ink[k] + .5f);
+}
+
+void cloak_srgb_carry_ink(const cloak_photo *photo, const uint8_t *changed, uint8_t *ink) {
+    const size_t pixels = (size_t)photo->width * (size_t)photo->height;
+    for (size_t i = 0; i < pixels; i++)
+        if (memcmp(photo->rgb + 3 * i, changed + 3 * i, 3) == 0)
+            memcpy(ink + 4 * i, photo->ink + 4 * i, 4);
+        else
+            move_ink(photo->ink_view, photo->ink + 4 * i, photo->rgb + 3 * i, changed + 3 * i, ink + 4 * i);
 }

@@ -47,12 +47,23 @@ static void put_deep(const cloak_upright *place, int64_t at, const uint16_t *row
     }
 }
 
+static void put_ink(const cloak_upright *place, int64_t at, const uint8_t *row, int width, const cloak_photo *photo) {
+    for (int x = 0; x < width; x++, at += place->right, row += CLOAK_INK_BANDS) {
+        memcpy(photo->ink + 4 * at, row, 4);
+        memcpy(photo->rgb + 3 * at, row + 4, 3);
+    }
+}
+
 void cloak_upright_row(
     const cloak_upright *place, int y, const void *row, int width, int bands, const cloak_photo *photo) {
     const uint8_t *from = row;
     int64_t at = place->start + y * place->down;
     if (photo->deep) {
         put_deep(place, at, row, width, bands, photo);
+        return;
+    }
+    if (photo->ink) {
+        put_ink(place, at, row, width, photo);
         return;
     }
     if (bands == 3 && place->right == 1) {

@@ -34,7 +34,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         free(weeded);
     }
     cloak_photo_drop_metadata(&photo);
-    (void)cloak_profile_length(data, size, size & 1);
+    (void)cloak_profile_length(data, size, size & 1 ? "GRAY" : "CMYK");
     (void)cloak_orientation_read(data, size);
     return 0;
 }

@@ -32,7 +32,38 @@ static void look_again(const char *what, const void *bytes, size_t length, const
     check(what, cloak_photo_sniff(bytes, length) == photo->format);
     check(what, cloak_photo_decode(bytes, length, name, &limits, &again, NULL) == CLOAK_OK);
     check(what, again.width == photo->width && again.height == photo->height);
+    check(what, !again.ink || photo->format == CLOAK_FORMAT_JPEG || photo->format == CLOAK_FORMAT_TIFF);
     cloak_photo_free(&again);
+}
+
+/* A photo with one pixel changed, in sRGB, and where that can be done in its inks, too. */
+static void look_at_change(const uint8_t *data, size_t size, const cloak_photo *photo) {
+    const size_t pixels = (size_t)photo->width * (size_t)photo->height, n = pixels * 3;
+    cloak_photo changed = *photo; /* borrows all but the pixels */
+    void *bytes = NULL;
+    size_t length = 0;
+    changed.rgb = malloc(n);
+    changed.ink = photo->ink ? malloc(pixels * 4) : NULL;
+    check("memory", changed.rgb && (changed.ink || !photo->ink));
+    memcpy(changed.rgb, photo->rgb, n);
+    changed.rgb[n / 2] ^= 16;
+    if (photo->ink_view) {
+        cloak_srgb_carry_ink(photo, changed.rgb, changed.ink);
+        check("a change stays where it is", memcmp(changed.ink, photo->ink, n / 2 / 3 * 4) == 0);
+    } else if (photo->ink) {
+        memcpy(changed.ink, photo->ink, pixels * 4);
+        changed.ink[pixels * 2] ^= 16;
+    }
+    if (cloak_photo_patch(data, size, photo, &changed, &bytes, &length, NULL) == CLOAK_OK) {
+        look_again("the patched file", bytes, length, photo);
+        free(bytes);
+    }
+    if (photo->ink && cloak_photo_encode(&changed, &bytes, &length, NULL) == CLOAK_OK) {
+        look_again("the coded file", bytes, length, photo);
+        free(bytes);
+    }
+    free(changed.ink);
+    free(changed.rgb);
 }
 
 /* Reading a profile takes longer than all the rest: one file in eight. */
@@ -74,18 +105,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         free(bytes);
     }
     free(core);
-    if (photo.format == CLOAK_FORMAT_JPEG) {
-        size_t n = (size_t)photo.width * (size_t)photo.height * 3;
-        uint8_t *rgb = malloc(n);
-        check("memory", rgb != NULL);
-        memcpy(rgb, photo.rgb, n);
-        rgb[n / 2] ^= 16;
-        if (cloak_photo_patch(data, size, &photo, rgb, &bytes, &length, NULL) == CLOAK_OK) {
-            look_again("the patched file", bytes, length, &photo);
-            free(bytes);
-        }
-        free(rgb);
-    }
+    if (photo.format == CLOAK_FORMAT_JPEG || photo.ink)
+        look_at_change(data, size, &photo);
     cloak_photo_free(&photo);
     return 0;
 }

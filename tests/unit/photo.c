@@ -315,6 +315,9 @@ TEST(jpeg_of_every_kind_becomes_rgb) {
     CHECK(cyan[0] < 100 && cyan[1] > 120 && cyan[2] > 180);
     CHECK(red[0] > 180 && red[1] < 90 && red[2] < 90);
     CHECK(!p.alpha && !p.icc);
+    const uint8_t inks[] = {0, 0, 0, 0, 0, 0, 0, 255, 255, 0, 0, 0, 0, 255, 255, 0};
+    for (int i = 0; i < 4; i++)
+        check_bytes(p.ink + 32 * i, inks + 4 * i, 4);
     cloak_photo_free(&p);
     free(file.data);
 
@@ -325,6 +328,8 @@ TEST(jpeg_of_every_kind_becomes_rgb) {
     p = decode(file);
     CHECK(p.rgb[0] > 245 && p.rgb[1] > 245 && p.rgb[2] > 245);
     CHECK(p.rgb[24] < 90 && p.rgb[25] < 90 && p.rgb[26] < 90);
+    check_bytes(p.ink, (uint8_t[]){0, 0, 0, 0}, 4);
+    check_bytes(p.ink + 32, (uint8_t[]){255, 255, 255, 0}, 4);
     cloak_photo_free(&p);
     free(file.data);
 }
@@ -433,7 +438,7 @@ TEST(a_profile_for_other_pixels_is_dropped) {
         int components;
         const char *behind;
         bool kept;
-    } cases[] = {{"GRAY", 1, "", true}, {"RGB ", 1, "", false}, {"CMYK", 4, "", false},
+    } cases[] = {{"GRAY", 1, "", true}, {"RGB ", 1, "", false}, {"CMYK", 4, "", true},
         {"RGB ", 4, "", false}, {"GRAY", 3, "", false}, {"CMYK", 3, "", false},
         {"RGB ", 3, "", true}, {"RGB ", 3, "hidden behind the profile", true}};
     const uint8_t levels[] = {255, 255, 255, 255};

@@ -17,7 +17,7 @@ static void check_cleaned(bytes file, const char *want_gone, bool want_encoded) 
     CHECK_INT(encoded, want_encoded);
     free(out);
     if (photo.format == CLOAK_FORMAT_JPEG) {
-        CHECK_OK(cloak_photo_patch(file.data, file.length, &photo, photo.rgb, &out, &length, &error));
+        CHECK_OK(cloak_photo_patch(file.data, file.length, &photo, &photo, &out, &length, &error));
         CHECK(!memmem(out, length, want_gone, strlen(want_gone)));
         free(out);
     }

@@ -1,4 +1,5 @@
 /* What photos look like in sRGB, held against arithmetic of its own, and changes carried over into their numbers. */
+#include <lcms2.h>
 #include <zlib.h>
 
 #include "common/photo/srgb.h"
@@ -218,5 +219,144 @@ TEST(a_change_is_carried_over_and_nothing_else) {
     CHECK(memcmp(in_place, own, sizeof own) == 0);
     free(room);
     free(room_after);
+    cloak_photo_free(&p);
+}
+
+/* --- CMYK --------------------------------------------------------------------------------------- */
+
+/* A simple printer: an ink takes away its light, black of all three. */
+static int ink_to_lab(const uint16_t *in, uint16_t *out, void *to_lab) {
+    uint16_t rgb[3];
+    for (int c = 0; c < 3; c++)
+        rgb[c] = (uint16_t)((65535u - in[c]) * (uint64_t)(65535u - in[3]) / 65535u);
+    cmsDoTransform(to_lab, rgb, out, 1);
+    return 1;
+}
+
+static cmsStage *curves(unsigned count) {
+    return cmsStageAllocToneCurves(NULL, count, NULL);
+}
+
+/* Its profile with one table: by AToB0 for photos' looks only, which libvips passes over, or by AToB1 for colours. It is
+ * more than a JPEG's segment holds. */
+static bytes ink_profile(cmsTagSignature tag) {
+    cmsHPROFILE srgb = cmsCreate_sRGBProfile(), lab = cmsCreateLab4Profile(NULL), own = cmsCreateProfilePlaceholder(NULL);
+    cmsHTRANSFORM to_lab = cmsCreateTransform(srgb, TYPE_RGB_16, lab, TYPE_Lab_16, INTENT_RELATIVE_COLORIMETRIC, 0);
+    cmsPipeline *pipeline = cmsPipelineAlloc(NULL, 4, 3);
+    cmsStage *grid = cmsStageAllocCLut16bit(NULL, 11, 4, 3, NULL);
+    cmsUInt32Number length = 0;
+    cmsSetProfileVersion(own, 4.3);
+    cmsSetDeviceClass(own, cmsSigInputClass);
+    cmsSetColorSpace(own, cmsSigCmykData);
+    cmsSetPCS(own, cmsSigLabData);
+    CHECK(to_lab && cmsStageSampleCLut16bit(grid, ink_to_lab, to_lab, 0));
+    CHECK(cmsPipelineInsertStage(pipeline, cmsAT_END, curves(4)) && cmsPipelineInsertStage(pipeline, cmsAT_END, grid) &&
+          cmsPipelineInsertStage(pipeline, cmsAT_END, curves(3)));
+    CHECK(cmsWriteTag(own, tag, pipeline) && cmsWriteTag(own, cmsSigMediaWhitePointTag, cmsD50_XYZ()));
+    CHECK(cmsSaveProfileToMem(own, NULL, &length));
+    bytes b = {cloak_alloc(length), length};
+    CHECK(cmsSaveProfileToMem(own, b.data, &length) && length > 65536);
+    cmsPipelineFree(pipeline);
+    cmsDeleteTransform(to_lab);
+    cmsCloseProfile(own);
+    cmsCloseProfile(lab);
+    cmsCloseProfile(srgb);
+    return b;
+}
+
+/* Inks of all kinds: thin, heavy with black and without. `rgb` is left out, as decoding makes it. */
+static bytes ink_sample(cloak_format_id format, bytes profile) {
+    cloak_photo p = colours(false);
+    uint32_t state = 23;
+    p.format = format;
+    p.quality = 97;
+    p.icc = profile.data;
+    p.icc_length = profile.length;
+    p.ink = cloak_alloc(SIDE * SIDE * 4);
+    for (int y = 0; y < SIDE; y++)
+        for (int x = 0; x < SIDE; x++) {
+            uint8_t *ink = p.ink + 4 * (y * SIDE + x);
+            for (int c = 0; c < 3; c++)
+                ink[c] = (uint8_t)(20 + 2 * (c == 1 ? x : y) + (int)(next_random(&state) % 5));
+            ink[3] = (uint8_t)(x < SIDE / 2 ? 0 : 2 * x);
+        }
+    bytes file = encode(&p);
+    p.icc = NULL;
+    cloak_photo_free(&p);
+    return file;
+}
+
+/* Lifts the left upper quarter of what is seen, and the lower right one that has black. */
+static bool is_lifted(int i) {
+    const int x = i % SIDE, y = i / SIDE;
+    return (x < SIDE / 2) == (y < SIDE / 2);
+}
+
+TEST(cmyk_stays_cmyk_and_a_change_goes_into_its_inks) {
+    enum { BY = 8, PIXELS = SIDE * SIDE };
+    for (int kind = 0; kind < 4; kind++) {
+        const bool jpeg = kind & 1;
+        bytes profile = ink_profile(kind & 2 ? cmsSigAToB0Tag : cmsSigAToB1Tag),
+              file = ink_sample(jpeg ? CLOAK_FORMAT_JPEG : CLOAK_FORMAT_TIFF, profile);
+        cloak_photo p = decode(file);
+        CHECK(p.ink && !p.alpha && !p.srgb);
+        cloak_photo_find_srgb(&p);
+        CHECK(p.ink_view && !p.srgb);
+        cloak_photo changed = p;
+        uint8_t rgb[PIXELS * 3], ink[PIXELS * 4];
+        changed.rgb = rgb;
+        changed.ink = ink;
+        for (int i = 0; i < PIXELS * 3; i++)
+            rgb[i] = (uint8_t)(p.rgb[i] + (is_lifted(i / 3) ? BY : 0));
+        cloak_srgb_carry_ink(&p, rgb, ink);
+        bytes out = encode(&changed);
+        cloak_photo after = decode(out);
+        CHECK_INT(after.icc_length, profile.length);
+        CHECK(after.ink && memcmp(after.icc, profile.data, profile.length) == 0);
+        double lift = 0, off = 0, still = 0;
+        for (int i = 0; i < PIXELS; i++) {
+            if (!is_lifted(i))
+                CHECK(memcmp(ink + 4 * i, p.ink + 4 * i, 4) == 0);
+            for (int c = 3 * i; c < 3 * i + 3; c++)
+                if (is_lifted(i)) {
+                    lift += (after.rgb[c] - p.rgb[c]) / (PIXELS * 1.5);
+                    off += abs(after.rgb[c] - rgb[c]) / (PIXELS * 1.5);
+                } else {
+                    still += abs(after.rgb[c] - p.rgb[c]) / (PIXELS * 1.5);
+                }
+        }
+        CHECK_NEAR(lift, BY, .1);
+        CHECK(off < .5 && still < (jpeg ? .5 : 1e-9));
+        if (!jpeg)
+            CHECK(memcmp(after.ink, ink, sizeof ink) == 0);
+        cloak_photo_free(&after);
+        cloak_photo_free(&p);
+        free(out.data);
+        free(profile.data);
+        free(file.data);
+    }
+}
+
+/* A profile that cannot be read stays, as in other photos; what the photo looks like is then said by libvips's own. */
+TEST(cmyk_whose_profile_is_noise) {
+    bytes noise = icc_profile("CMYK"), file = ink_sample(CLOAK_FORMAT_TIFF, noise);
+    cloak_photo p = decode(file);
+    CHECK_INT(p.icc_length, noise.length);
+    cloak_photo_find_srgb(&p);
+    CHECK(p.ink && p.ink_view && p.icc);
+    cloak_photo_free(&p);
+    free(noise.data);
+    free(file.data);
+}
+
+TEST(cmyk_of_other_formats_is_refused) {
+    cloak_photo p = colours(false);
+    cloak_error error;
+    void *out = NULL;
+    size_t length = 0;
+    p.ink = cloak_alloc(SIDE * SIDE * 4);
+    memset(p.ink, 9, SIDE * SIDE * 4);
+    CHECK_INT(cloak_photo_encode(&p, &out, &length, &error), CLOAK_E_USAGE);
+    CHECK(!out && strstr(error.text, "png"));
     cloak_photo_free(&p);
 }
