@@ -25,7 +25,8 @@ def photos(folder):
     wide.save(folder / "fine.jpg", quality=97, subsampling=0)
     wide.save(folder / "progressive.jpg", progressive=True, quality=60)
     picture(16, 16, "L").save(folder / "grey.jpg")
-    picture(16, 16, "CMYK").save(folder / "cmyk.jpg")
+    for name in ("cmyk.jpg", "cmyk.tif"):
+        picture(16, 16, "CMYK").save(folder / name)
     wide.save(folder / "restart.jpg", restart_marker_blocks=2)
     small.save(folder / "small.png")
     alpha.save(folder / "alpha.png")
