@@ -85,8 +85,8 @@ class Intake(fleet.Case):
 
     def test_nonsense_costs_one_photo(self):
         """An answer that no photo can have: no pixels, and a size beyond all limits."""
-        self.check_one_lost("socket.send_fds(inherited, [struct.pack('Qi768s10i%ds10Q' % (12 * 4 + 4 + 32 + 1 + 4), struct.unpack_from('Q', message)[0], 0, b'', 1 << 30, 1 << 30, 0, 0, 2, 0, 0, 0, 0, 0, b'', "
-            "*[1 << 40] * 10)], fds); continue", "no photo can be")
+        self.check_one_lost("socket.send_fds(inherited, [struct.pack('Qi768s10i%ds12Q' % (12 * 4 + 4 + 32 + 1 + 4), struct.unpack_from('Q', message)[0], 0, b'', 1 << 30, 1 << 30, 0, 0, 2, 0, 0, 0, 0, 0, b'', "
+            "*[1 << 40] * 12)], fds); continue", "no photo can be")
 
     def test_a_reader_that_is_killed_is_tried_again(self):
         """For want of memory, perhaps: that may pass, and does."""
