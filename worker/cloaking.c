@@ -23,6 +23,7 @@
 #include "common/base/alloc.h"
 #include "common/base/text.h"
 #include "common/photo/srgb.h"
+#include "worker/views.h"
 
 /* The context of the codec callback. */
 typedef struct {
@@ -138,39 +139,13 @@ static bool shows_less(const cloak_findings *a, const cloak_findings *b) {
     return cloak_findings_best(a) < cloak_findings_best(b);
 }
 
-/* Looks at decoded pixels in sRGB, and where that is something else in their own numbers: `*found` is what the look
- * that shows more has found. */
-static cloak_status look(const cloak_target_set *targets, Codec *codec, const uint8_t *rgb, cloak_findings *found,
-    cloak_error *error) {
-    const cloak_photo *photo = codec->photo;
-    uint8_t *room = NULL;
-    cloak_image image = {cloak_srgb_see(photo, rgb, &room), photo->width, photo->height};
-    cloak_findings plain = {0};
-    codec->plain = false;
-    cloak_status status = image.rgb ? cloak_target_set_detect(targets, &image, NULL, found, error)
-                                    : no_memory(codec->name, error);
-    free(room);
-    if (status != CLOAK_OK || !photo->srgb)
-        return status;
-    image.rgb = rgb;
-    status = cloak_target_set_detect(targets, &image, NULL, &plain, error);
-    if (status == CLOAK_OK && shows_less(found, &plain)) {
-        const cloak_findings seen = *found;
-        *found = plain;
-        plain = seen;
-        codec->plain = true;
-    }
-    cloak_findings_free(status == CLOAK_OK ? &plain : found);
-    return status;
-}
-
 /* Decodes `bytes` as a viewer would and detects faces: the verification. `*decoded` is a new block of the photo's size. */
 static cloak_status verify(const cloak_target_set *targets, Codec *codec, const void *bytes, size_t length,
     uint8_t **decoded, cloak_findings *found, cloak_error *error) {
     uint8_t *rgb = NULL;
     cloak_status status = decode(codec, bytes, length, &rgb, error);
     if (status == CLOAK_OK)
-        status = look(targets, codec, rgb, found, error);
+        status = cloak_views_detect(targets, codec->photo, rgb, codec->name, found, &codec->plain, error);
     if (status == CLOAK_OK)
         *decoded = rgb;
     else

@@ -21,6 +21,7 @@
 #include "common/report/delivery.h"
 #include "worker/cloaking.h"
 #include "worker/measure.h"
+#include "worker/views.h"
 
 /* Everything of one photo that is in memory. */
 typedef struct {
@@ -127,7 +128,6 @@ static cloak_status pass_through(const cloak_pipeline *pipeline, const cloak_job
     /* these are the source's coded pixels still: they are decoded where the source was */
     cloak_photo again = {0};
     void *core = NULL;
-    uint8_t *room = NULL;
     size_t core_length = 0;
     cloak_stages_enter(pipeline->stages, CLOAK_STAGE_VERIFY);
     status = cloak_intake_photo(pipeline->intake, work->result.bytes, work->result.length, job->key, album->spec.tenant,
@@ -136,26 +136,12 @@ static cloak_status pass_through(const cloak_pipeline *pipeline, const cloak_job
     if (status == CLOAK_OK && (again.width != work->photo.width || again.height != work->photo.height))
         status = cloak_fail(error, CLOAK_E_INTERNAL, "%s: the cleaned photo has another size", work->name);
     if (status == CLOAK_OK) {
-        cloak_image image = {cloak_srgb_see(&again, again.rgb, &room), again.width, again.height};
-        status = image.rgb ? cloak_target_set_detect(pipeline->targets, &image, NULL, &work->result.found, error)
-                           : no_memory(work, error);
+        status = cloak_views_detect(pipeline->targets, &again, again.rgb, job->key, &work->result.found, NULL, error);
         work->result.decoded = again.rgb;
         again.rgb = NULL;
     }
-    free(room);
     cloak_photo_free(&again);
     return status;
-}
-
-/* What is seen on the photo, in sRGB, or, where that shows nothing, by a program that knows nothing of profiles. */
-static cloak_status look(const cloak_pipeline *pipeline, Work *work, cloak_error *error) {
-    cloak_image image = {work->seen, work->photo.width, work->photo.height};
-    cloak_status status = cloak_target_set_detect(pipeline->targets, &image, NULL, &work->before, error);
-    if (status != CLOAK_OK || work->before.all.count > 0 || !work->photo.srgb)
-        return status;
-    cloak_findings_free(&work->before);
-    image.rgb = work->photo.rgb;
-    return cloak_target_set_detect(pipeline->targets, &image, NULL, &work->before, error);
 }
 
 static cloak_status cloak_it(const cloak_pipeline *pipeline, const cloak_job *job,
@@ -164,7 +150,8 @@ static cloak_status cloak_it(const cloak_pipeline *pipeline, const cloak_job *jo
     const cloak_source source = {&work->photo, work->seen, work->core, work->core_length, job->key,
         pipeline->intake, album->spec.tenant};
     cloak_stages_enter(pipeline->stages, CLOAK_STAGE_DETECT);
-    cloak_status status = look(pipeline, work, error);
+    cloak_status status = cloak_views_detect(
+        pipeline->targets, &work->photo, work->photo.rgb, job->key, &work->before, NULL, error);
     if (status == CLOAK_OK)
         status = work->before.all.count == 0
                      ? pass_through(pipeline, job, album, work, error)

@@ -64,23 +64,22 @@ static cmsCIExyY chromaticity(const uint8_t *p) {
     return (cmsCIExyY){number(p) / 1e5, number(p + 4) / 1e5, 1};
 }
 
-/* What a PNG's chunks say (PNG, third edition, 4.3): cICP before sRGB before gAMA and cHRM. */
-static cmsHPROFILE of_chunks(const cloak_photo *photo) {
-    const uint8_t *gamma = NULL, *colours = NULL, *code = NULL;
-    bool srgb = false;
-    for (size_t at = 0; at + 12 <= photo->png_colour_length;) { /* they were checked when they were kept */
-        const uint8_t *chunk = photo->png_colour + at, *data = chunk + 8;
-        switch (number(chunk + 4)) {
-        case CLOAK_FOUR('g', 'A', 'M', 'A'): gamma = data; break;
-        case CLOAK_FOUR('c', 'H', 'R', 'M'): colours = data; break;
-        case CLOAK_FOUR('c', 'I', 'C', 'P'): code = data; break;
-        default: srgb = true;
-        }
+/* The data of one of the kept chunks of a PNG, which were checked when they were kept; or NULL. */
+static const uint8_t *chunk_of(const cloak_photo *photo, uint32_t kind) {
+    for (size_t at = 0; at + 12 <= photo->png_colour_length;) {
+        const uint8_t *chunk = photo->png_colour + at;
+        if (number(chunk + 4) == kind)
+            return chunk + 8;
         at += 12 + (size_t)number(chunk);
     }
-    if (code)
-        return of_code_points(code[0], code[1]);
-    if (srgb || !gamma || number(gamma) == 0)
+    return NULL;
+}
+
+/* What sRGB, gAMA and cHRM say. A gamma that nobody uses says nothing. */
+static cmsHPROFILE of_chunks(const cloak_photo *photo) {
+    enum { LEAST = 20000, MOST = 500000 };
+    const uint8_t *gamma = chunk_of(photo, CLOAK_FOUR('g', 'A', 'M', 'A')), *colours = chunk_of(photo, CLOAK_FOUR('c', 'H', 'R', 'M'));
+    if (chunk_of(photo, CLOAK_FOUR('s', 'R', 'G', 'B')) || !gamma || number(gamma) < LEAST || number(gamma) > MOST)
         return NULL;
     cmsToneCurve *curve = cmsBuildGamma(NULL, 1e5 / number(gamma));
     if (!colours) {
@@ -92,7 +91,11 @@ static cmsHPROFILE of_chunks(const cloak_photo *photo) {
     return made_of(&white, &primaries, curve);
 }
 
+/* Of a PNG in the order of its third edition, 4.3: cICP, profile, sRGB, gAMA and cHRM. */
 static cmsHPROFILE own_profile(const cloak_photo *photo) {
+    const uint8_t *code = chunk_of(photo, CLOAK_FOUR('c', 'I', 'C', 'P'));
+    if (code)
+        return of_code_points(code[0], code[1]);
     if (photo->icc)
         return cmsOpenProfileFromMem(photo->icc, (cmsUInt32Number)photo->icc_length);
     return photo->png_colour_length ? of_chunks(photo) : of_code_points(photo->primaries, photo->transfer);
@@ -124,10 +127,34 @@ static void fill_grid(uint16_t *grid) {
     }
 }
 
+/* Whether white is lighter than black by half of what there is, in every colour. */
+static bool rises(const uint16_t *table) {
+    for (int c = 0; c < 3; c++)
+        if (table[3 * (POINTS - 1) + c] - table[c] < UINT16_MAX / 2)
+            return false;
+    return true;
+}
+
+/* Whether the greys come back to about where they were. */
+static bool comes_back(const uint16_t *tables) {
+    enum { GREY = 3 * (GRID * GRID + GRID + 1), FAR = 32 * LEVEL };
+    for (int i = GRID / 4; i < GRID; i += GRID / 4) {
+        const int there = (tables[GREY * i + 1] + UINT16_MAX / (GRID - 1) / 2) / (UINT16_MAX / (GRID - 1)),
+                  back = tables[CLOAK_SRGB_TABLE + GREY * (there < GRID ? there : GRID - 1) + 1];
+        if (abs(back - grid_level(i)) > FAR)
+            return false;
+    }
+    return rises(tables + CLOAK_SRGB_TABLE);
+}
+
+/* A profile may lead to sRGB only, as scanners' do: changes are then carried level for level. */
 static bool fill_colour(cmsHPROFILE own, cmsHPROFILE srgb, uint16_t *grid, uint16_t *tables) {
     fill_grid(grid);
-    return convert(own, TYPE_RGB_16, srgb, TYPE_RGB_16, grid, POINTS, tables) &&
-           convert(srgb, TYPE_RGB_16, own, TYPE_RGB_16, grid, POINTS, tables + CLOAK_SRGB_TABLE);
+    if (!convert(own, TYPE_RGB_16, srgb, TYPE_RGB_16, grid, POINTS, tables))
+        return false;
+    if (!convert(srgb, TYPE_RGB_16, own, TYPE_RGB_16, grid, POINTS, tables + CLOAK_SRGB_TABLE) || !comes_back(tables))
+        memcpy(tables + CLOAK_SRGB_TABLE, grid, CLOAK_SRGB_TABLE * sizeof *grid);
+    return true;
 }
 
 /* A curve becomes a table in which each colour goes its own way. */
@@ -205,17 +232,13 @@ static void find_ink(cloak_photo *photo) {
         cmsCloseProfile(own);
 }
 
-void cloak_photo_find_srgb(cloak_photo *photo) {
-    if (photo->ink) {
-        find_ink(photo);
-        return;
-    }
+static void find_colours(cloak_photo *photo) {
     cmsHPROFILE own = own_profile(photo), srgb = own ? cmsCreate_sRGBProfile() : NULL;
     uint16_t *tables = srgb ? cloak_try_alloc(CLOAK_SRGB_LENGTH * sizeof *tables) : NULL,
              *grid = tables ? cloak_try_alloc(CLOAK_SRGB_TABLE * sizeof *grid) : NULL;
     const bool grey = own && cmsGetColorSpace(own) == cmsSigGrayData, colour = own && cmsGetColorSpace(own) == cmsSigRgbData;
     if (grid && ((grey && photo->grey && fill_grey(own, srgb, tables)) || (colour && fill_colour(own, srgb, grid, tables))) &&
-        !is_srgb(tables)) {
+        rises(tables) && !is_srgb(tables)) {
         photo->srgb = tables;
         tables = NULL;
     }
@@ -225,6 +248,14 @@ void cloak_photo_find_srgb(cloak_photo *photo) {
         cmsCloseProfile(srgb);
     if (own)
         cmsCloseProfile(own);
+}
+
+void cloak_photo_find_srgb(cloak_photo *photo) {
+    if (photo->ink)
+        find_ink(photo);
+    else
+        find_colours(photo);
+    vips_error_clear(); /* where it listens to Little CMS, what that says would become the next photo's error */
 }
 
 /* --- looking and carrying ----------------------------------------------------------------------- */

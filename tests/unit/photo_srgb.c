@@ -1,5 +1,6 @@
 /* What photos look like in sRGB, held against arithmetic of its own, and changes carried over into their numbers. */
 #include <lcms2.h>
+#include <lcms2.h>
 #include <zlib.h>
 
 #include "common/photo/srgb.h"
@@ -9,6 +10,7 @@ enum { SIDE = 64 };
 
 /* All kinds of colours, the darkest and lightest among them; of grey, all of a kind. */
 static cloak_photo colours(bool grey) {
+    start_library();
     cloak_photo p = make_photo(CLOAK_FORMAT_PNG, SIDE, SIDE, false);
     uint32_t state = 11;
     for (int i = 0; i < SIDE * SIDE * 3; i++)
@@ -155,6 +157,37 @@ TEST(a_grey_profile_is_a_curve) {
     cloak_photo_free(&p);
 }
 
+static void add_profile(cloak_photo *p, cmsHPROFILE profile) {
+    cmsUInt32Number length = 0;
+    CHECK(cmsSaveProfileToMem(profile, NULL, &length));
+    p->icc = cloak_alloc(length);
+    p->icc_length = length;
+    CHECK(cmsSaveProfileToMem(profile, p->icc, &length));
+    cmsCloseProfile(profile);
+}
+
+/* Display P3 with sRGB's curve. */
+static cmsHPROFILE p3_profile(void) {
+    static const double curve[] = {2.4, 1 / 1.055, .055 / 1.055, 1 / 12.92, .04045};
+    static const cmsCIExyY d65 = {.3127, .3290, 1};
+    static const cmsCIExyYTRIPLE p3 = {{.680, .320, 1}, {.265, .690, 1}, {.150, .060, 1}};
+    cmsToneCurve *tone = cmsBuildParametricToneCurve(NULL, 4, curve), *const tones[] = {tone, tone, tone};
+    cmsHPROFILE profile = cmsCreateRGBProfile(&d65, &p3, tones);
+    cmsFreeToneCurve(tone);
+    return profile;
+}
+
+TEST(a_colour_profile_says_it) {
+    double mean, worst;
+    cloak_photo p = colours(false);
+    add_profile(&p, p3_profile());
+    cloak_photo_find_srgb(&p);
+    CHECK(p.srgb);
+    compare(&p, p3_to_srgb, &mean, &worst);
+    CHECK(mean < .4 && worst < 20);
+    cloak_photo_free(&p);
+}
+
 /* Such a photo is its own view, and no block is made. */
 static void check_plain(cloak_photo *p) {
     uint8_t *room = NULL;
@@ -179,6 +212,17 @@ TEST(what_is_srgb_says_nothing_or_makes_no_sense_stays_as_it_is) {
     check_plain(&p);
     p = colours(false);
     add_chunk(&p, "gAMA", "\0\0\0\0", 4);
+    check_plain(&p);
+    p = colours(false); /* a white that is none */
+    add_chunk(&p, "gAMA", "\0\0\xb1\x8f", 4);
+    add_chunk(&p, "cHRM", "\0\0\x7a\x26\0\0\0\0\0\0\xfa\0\0\0\x80\xe8\0\0\x75\x30\0\0\xea\x60\0\0\x3a\x98\0\0\x17\x70", 32);
+    check_plain(&p);
+    p = colours(false);
+    add_profile(&p, cmsCreate_sRGBProfile());
+    check_plain(&p);
+    p = colours(false); /* cICP goes before a profile */
+    add_chunk(&p, "cICP", "\1\x0d\0\1", 4);
+    add_profile(&p, p3_profile());
     check_plain(&p);
     p = colours(false);
     bytes noise = icc_profile("RGB ");
