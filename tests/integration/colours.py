@@ -198,7 +198,7 @@ class Colours(fleet.Case):
         self.assertGreaterEqual(len(receipts), 40 if fleet.ASAN else 120)
         for name, receipt in receipts.items():
             self.assertEqual(receipt["outcome"] != "no_face", name.startswith("face"), name)
-            if name.endswith(".png"):  # what loss does to a lift is not the question
+            if name.split("-")[1] in CURVED and name.endswith(".png"):  # made so that one lift is enough, or is not
                 self.assertEqual(receipt["outcome"] == "residual", name.startswith("face-paler"), name)
 
     @staticmethod
