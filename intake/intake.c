@@ -20,10 +20,11 @@
 #include "common/base/install.h"
 #include "common/base/log.h"
 #include "common/base/text.h"
+#include "common/photo/parts.h"
 #include "common/photo/srgb.h"
 #include "intake/wire.h"
 
-enum { PART_MOST = 1 << 20 /* of profile and metadata: 4 MiB and 64 KiB in fact */, PROFILE_MOST = 64 << 20 };
+enum { PART_MOST = 1 << 20 /* of metadata: 64 KiB in fact */ };
 
 extern char **environ;
 
@@ -280,7 +281,7 @@ static bool makes_sense(const cloak_intake_answer *a) {
            (n[CLOAK_INTAKE_ALPHA] == 0 || n[CLOAK_INTAKE_ALPHA] == pixels) &&
            n[CLOAK_INTAKE_DEEP] == (a->depth ? pixels * 6 : 0) &&
            n[CLOAK_INTAKE_DEEP_ALPHA] == (a->depth ? n[CLOAK_INTAKE_ALPHA] * 2 : 0) &&
-           (a->depth == 0 || (a->depth > 8 && a->depth <= 16)) && n[CLOAK_INTAKE_ICC] <= PROFILE_MOST &&
+           (a->depth == 0 || (a->depth > 8 && a->depth <= 16)) && n[CLOAK_INTAKE_ICC] <= CLOAK_PROFILE_MOST &&
            (n[CLOAK_INTAKE_SRGB] == 0 || n[CLOAK_INTAKE_SRGB] == CLOAK_SRGB_LENGTH * sizeof(uint16_t)) &&
            inks_make_sense(a, pixels) && n[CLOAK_INTAKE_CORE] <= (uint64_t)1 << 31 && a->format > CLOAK_FORMAT_UNKNOWN && a->format <= CLOAK_FORMAT_TIFF &&
            a->png_colour_length >= 0 && a->png_colour_length <= CLOAK_PNG_COLOUR && a->quality >= 0 && a->quality <= 100;

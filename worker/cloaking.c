@@ -142,10 +142,13 @@ static bool shows_less(const cloak_findings *a, const cloak_findings *b) {
 /* Decodes `bytes` as a viewer would and detects faces: the verification. `*decoded` is a new block of the photo's size. */
 static cloak_status verify(const cloak_target_set *targets, Codec *codec, const void *bytes, size_t length,
     uint8_t **decoded, cloak_findings *found, cloak_error *error) {
-    uint8_t *rgb = NULL;
+    uint8_t *rgb = NULL, *room = NULL;
     cloak_status status = decode(codec, bytes, length, &rgb, error);
+    const uint8_t *seen = status == CLOAK_OK ? cloak_srgb_see(codec->photo, rgb, &room) : NULL;
     if (status == CLOAK_OK)
-        status = cloak_views_detect(targets, codec->photo, rgb, codec->name, found, &codec->plain, error);
+        status = seen ? cloak_views_detect(targets, codec->photo, seen, rgb, found, &codec->plain, error)
+                      : no_memory(codec->name, error);
+    free(room);
     if (status == CLOAK_OK)
         *decoded = rgb;
     else

@@ -136,7 +136,11 @@ static cloak_status pass_through(const cloak_pipeline *pipeline, const cloak_job
     if (status == CLOAK_OK && (again.width != work->photo.width || again.height != work->photo.height))
         status = cloak_fail(error, CLOAK_E_INTERNAL, "%s: the cleaned photo has another size", work->name);
     if (status == CLOAK_OK) {
-        status = cloak_views_detect(pipeline->targets, &again, again.rgb, job->key, &work->result.found, NULL, error);
+        uint8_t *room;
+        const uint8_t *seen = cloak_srgb_see(&again, again.rgb, &room);
+        status = seen ? cloak_views_detect(pipeline->targets, &again, seen, again.rgb, &work->result.found, NULL, error)
+                      : no_memory(work, error);
+        free(room);
         work->result.decoded = again.rgb;
         again.rgb = NULL;
     }
@@ -151,7 +155,7 @@ static cloak_status cloak_it(const cloak_pipeline *pipeline, const cloak_job *jo
         pipeline->intake, album->spec.tenant};
     cloak_stages_enter(pipeline->stages, CLOAK_STAGE_DETECT);
     cloak_status status = cloak_views_detect(
-        pipeline->targets, &work->photo, work->photo.rgb, job->key, &work->before, NULL, error);
+        pipeline->targets, &work->photo, work->seen, work->photo.rgb, &work->before, NULL, error);
     if (status == CLOAK_OK)
         status = work->before.all.count == 0
                      ? pass_through(pipeline, job, album, work, error)

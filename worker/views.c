@@ -1,11 +1,6 @@
 /* See the header. */
 #include "worker/views.h"
 
-#include <stdlib.h>
-
-#include "common/base/text.h"
-#include "common/photo/srgb.h"
-
 /* Keeps the surer look of each further target in `*found`. */
 static void take_surer(const cloak_target_set *targets, const cloak_findings *other, cloak_findings *found) {
     for (size_t i = 0; i < targets->count; i++) {
@@ -16,21 +11,13 @@ static void take_surer(const cloak_target_set *targets, const cloak_findings *ot
     }
 }
 
-cloak_status cloak_views_detect(const cloak_target_set *targets, const cloak_photo *photo, const uint8_t *rgb,
-    const char *name, cloak_findings *found, bool *plain, cloak_error *error) {
-    uint8_t *room = NULL;
-    cloak_image image = {cloak_srgb_see(photo, rgb, &room), photo->width, photo->height};
+cloak_status cloak_views_detect(const cloak_target_set *targets, const cloak_photo *photo,
+    const uint8_t *seen, const uint8_t *rgb, cloak_findings *found, bool *plain, cloak_error *error) {
+    cloak_image image = {seen, photo->width, photo->height};
     cloak_findings numbers = {0};
     if (plain)
         *plain = false;
-    if (!image.rgb) {
-        char *shown = cloak_text_brief(name);
-        cloak_fail(error, CLOAK_E_DEVICE, "%s: out of memory", shown);
-        free(shown);
-        return CLOAK_E_DEVICE;
-    }
     cloak_status status = cloak_target_set_detect(targets, &image, NULL, found, error);
-    free(room);
     if (status != CLOAK_OK || !photo->srgb)
         return status;
     image.rgb = rgb;
@@ -40,9 +27,9 @@ cloak_status cloak_views_detect(const cloak_target_set *targets, const cloak_pho
         return status;
     }
     if (cloak_findings_best(&numbers) > cloak_findings_best(found)) {
-        const cloak_findings seen = *found;
+        const cloak_findings in_srgb = *found;
         *found = numbers;
-        numbers = seen;
+        numbers = in_srgb;
         if (plain)
             *plain = true;
     }

@@ -8,8 +8,6 @@
 #include "common/photo/metadata.h"
 #include "common/photo/parts.h"
 
-enum { PROFILE_MOST = 4 << 20 };
-
 uint8_t *cloak_jpeg_upright(const void *bytes, size_t length, size_t *upright_length) {
     cloak_survey survey = cloak_survey_read(CLOAK_FORMAT_JPEG, bytes, length);
     size_t weeded_length = 0;
@@ -25,7 +23,7 @@ uint8_t *cloak_jpeg_upright(const void *bytes, size_t length, size_t *upright_le
 
 /* Whether bytes that begin so and are `length` in all are a colour profile and nothing else (ICC.1:2022, 7.2). */
 static bool is_profile(const uint8_t *start, size_t there, size_t length) {
-    return there >= 132 && memcmp(start + 36, "acsp", 4) == 0 &&
+    return there >= 132 && length <= CLOAK_PROFILE_MOST && memcmp(start + 36, "acsp", 4) == 0 &&
            CLOAK_FOUR(start[0], start[1], start[2], start[3]) == length;
 }
 
@@ -35,8 +33,8 @@ static bool is_png_profile(const cloak_part *part) {
     size_t head = end ? (size_t)(end - part->data) + 2 : 0;
     if (!head || head >= part->length)
         return false;
-    uint8_t *profile = cloak_try_alloc(PROFILE_MOST);
-    uLongf length = PROFILE_MOST;
+    uint8_t *profile = cloak_try_alloc(CLOAK_PROFILE_MOST);
+    uLongf length = CLOAK_PROFILE_MOST;
     uLong taken = (uLong)(part->length - head);
     bool clean = profile && uncompress2(profile, &length, part->data + head, &taken) == Z_OK &&
                  taken == part->length - head && is_profile(profile, length, length);

@@ -18,7 +18,7 @@
 #include "common/base/text.h"
 #include "common/photo/upright.h"
 
-enum { METADATA_MOST = 1 << 16, PROFILE_MOST = 1 << 20 };
+enum { METADATA_MOST = 1 << 16 };
 
 static bool is_brand(const uint8_t *at, const char *brands) {
     for (; *brands; brands += 4)
@@ -94,7 +94,7 @@ static cloak_status out_of_memory(cloak_error *error, const char *name) {
 static cloak_status keep_profile(
     const struct heif_image_handle *handle, const char *name, cloak_photo *photo, cloak_error *error) {
     size_t length = heif_image_handle_get_raw_color_profile_size(handle);
-    if (length < 132 || length > PROFILE_MOST)
+    if (length < 132 || length > CLOAK_PROFILE_MOST)
         return CLOAK_OK;
     photo->icc = cloak_try_alloc(length);
     if (!photo->icc)

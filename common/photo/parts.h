@@ -57,6 +57,9 @@ typedef struct {
 cloak_survey cloak_survey_read(cloak_format_id format, const void *bytes, size_t length);
 cloak_survey cloak_tiff_survey(const void *bytes, size_t length); /* what it does for a TIFF */
 
+/* The most bytes of a colour profile, in whatever format: what the parts of a JPEG can hold of one. A larger one is none. */
+enum { CLOAK_PROFILE_MOST = 255 * 65519 };
+
 /* The length of a profile of a space ("RGB ", "GRAY", "CMYK"), as its header states it, or 0 when it is none
  * (ICC.1:2022, 7.2). What lies behind that length is not colour and does not pass. */
 size_t cloak_profile_length(const uint8_t *icc, size_t length, const char *space);

@@ -5,6 +5,7 @@ Needs python3-pil, exiftool and heif-enc; the same files each time, but for what
 import json
 import pathlib
 import random
+import struct
 import subprocess
 import sys
 
@@ -17,6 +18,44 @@ def picture(width, height, mode="RGB"):
     draw = random.Random(width)
     bands = {"L": 1, "RGB": 3, "RGBA": 4, "CMYK": 4, "P": 1}[mode]
     return Image.frombytes(mode, (width, height), draw.randbytes(width * height * bands))
+
+
+def profile(space, connected, tags):
+    """A profile of version 2 (ICC.1:2001-04) of a space's four bytes, to XYZ or Lab."""
+    at, table, data = 128 + 4 + 12 * len(tags), b"", b""
+    for name, content in tags:
+        content += bytes(-len(content) % 4)
+        table += struct.pack(">4sII", name, at + len(data), len(content))
+        data += content
+    length = at + len(data)
+    head = struct.pack(">II", length, 0) + b"\2\0\0\0" + b"mntr" + space + connected + bytes(12) + b"acsp"
+    return head.ljust(68, b"\0") + struct.pack(">3I", 0xf6d6, 0x10000, 0xd32d) + bytes(48) + struct.pack(">I", len(tags)) + table + data
+
+
+def table(inputs):
+    """The tag of a table of two points per colour, with straight curves: type lut8, to three numbers."""
+    draw, straight = random.Random(inputs), bytes(range(256))
+    identity = struct.pack(">9i", *(65536 * (i % 4 == 0) for i in range(9)))
+    return (b"mft1" + bytes(4) + bytes((inputs, 3, 2, 0)) + identity + straight * inputs + draw.randbytes(2 ** inputs * 3) + straight * 3)
+
+
+def profiles():
+    """One of each way a profile can say what its numbers mean: curves of each kind and a matrix, tables, and grey."""
+    power = b"curv" + bytes(4) + struct.pack(">IH", 1, 563)
+    bent = b"curv" + bytes(4) + struct.pack(">I4H", 4, 0, 9000, 30000, 65535)
+    formula = b"para" + bytes(4) + struct.pack(">HH5i", 3, 0, 157286, 62119, 3416, 5072, 2651)
+    xyz = [b"XYZ " + bytes(4) + struct.pack(">3i", *column)
+        for column in ((33760, 15807, -69), (19135, 45367, 2745), (10296, 4369, 51384))]
+    white = (b"wtpt", b"XYZ " + bytes(4) + struct.pack(">3i", 63190, 65536, 54061))
+    columns = list(zip((b"rXYZ", b"gXYZ", b"bXYZ"), xyz))
+    return {"matrix.jpg": profile(b"RGB ", b"XYZ ", [white, *columns, *((t, power) for t in (b"rTRC", b"gTRC", b"bTRC"))]),
+        "curves.png": profile(b"RGB ", b"XYZ ", [white, *columns, (b"rTRC", bent), (b"gTRC", formula), (b"bTRC", power)]),
+        "table.webp": profile(b"RGB ", b"Lab ", [white, (b"A2B0", table(3)), (b"B2A0", table(3))]),
+        "table.tif": profile(b"RGB ", b"Lab ", [white, (b"A2B0", table(3)), (b"B2A0", table(3))]),
+        "ink.jpg": profile(b"CMYK", b"Lab ", [white, (b"A2B0", table(4))]),
+        "ink.tif": profile(b"CMYK", b"Lab ", [white, (b"A2B0", table(4))]),
+        "dim.png": profile(b"GRAY", b"XYZ ", [white, (b"kTRC", bent)]),
+        "dim.jpg": profile(b"GRAY", b"XYZ ", [white, (b"kTRC", power)])}
 
 
 def photos(folder):
@@ -35,9 +74,10 @@ def photos(folder):
     text.add_text("Comment", "hello")
     text.add_itxt("XML:com.adobe.xmp", "<x:xmpmeta xmlns:x='adobe:ns:meta/'/>")
     small.save(folder / "text.png", pnginfo=text)
-    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-    for name in ("profile.jpg", "profile.png", "profile.webp"):
-        small.save(folder / name, icc_profile=profile)
+    srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    for name, icc in ({name: srgb for name in ("profile.jpg", "profile.png", "profile.webp")} | profiles()).items():
+        mode = {"ink": "CMYK", "dim": "L"}.get(name.split(".")[0], "RGB")
+        picture(17, 9, mode).save(folder / name, icc_profile=icc)
     colours = PngImagePlugin.PngInfo()
     colours.add(b"cHRM", b"".join(n.to_bytes(4, "big") for n in (31270, 32900, 68000, 32000, 26500, 69000, 15000, 6000)))
     colours.add(b"gAMA", (45455).to_bytes(4, "big"))
