@@ -8,7 +8,7 @@
 #include "common/base/file.h"
 #include "common/base/json.h"
 #include "common/photo/photo.h"
-#include "dispatcher/feeder.h"
+#include "common/report/settings.h"
 #include "dispatcher/manifest.h"
 #include "dispatcher/report.h"
 #include "dispatcher/survey.h"
@@ -63,7 +63,7 @@ static cloak_status visit(
 cloak_status cloak_estimate_album(
     const cloak_place *place, cloak_estimate *estimate, cloak_error *error) {
     cloak_manifest manifest = {0};
-    *estimate = (cloak_estimate){.seconds_per_photo = CLOAK_PHOTO_COST_MS / 1000.0};
+    *estimate = (cloak_estimate){0};
     bool read = cloak_manifest_read(place->manifest, place->source_url, place->destination_url, NULL,
                     &manifest, NULL) == CLOAK_OK;
     Count count = {place, read ? &manifest : NULL, estimate};
@@ -74,13 +74,32 @@ cloak_status cloak_estimate_album(
 
 /* --- the queue ----------------------------------------------------------------------------- */
 
-enum { NEWEST = 50 /* albums that tell the speed */ };
+enum {
+    NEWEST = 50, /* albums that tell the speed */
+    FEW = 10,    /* photos that are too few to tell it */
+};
 
 /* Workers' time and photos, summed over albums. */
 typedef struct {
-    double seconds;
+    double seconds, expected; /* measured, and by expected_seconds */
     uint64_t photos;
 } Speed;
+
+/* Seconds of a photo on two cores of a CPU, as measured for the presets (README). */
+static double expected_seconds(const char *json) {
+    cloak_settings settings = {0};
+    double seconds = 4;
+    if (cloak_settings_parse(json, &settings, NULL) != CLOAK_OK)
+        return seconds; /* of another version */
+    if (!*settings.targets)
+        seconds /= 2;
+    if (*settings.survive)
+        seconds *= 12;
+    else if (settings.diversity > 0)
+        seconds *= 1.7;
+    cloak_settings_free(&settings);
+    return seconds;
+}
 
 static cloak_status add_album(cloak_queue *queue, const char *id, const char *settings, Speed *same,
     Speed *all, cloak_error *error) {
@@ -90,13 +109,13 @@ static cloak_status add_album(cloak_queue *queue, const char *id, const char *se
     if (status == CLOAK_OK)
         status = cloak_album_report_read_sums(queue, id, &report, error);
     if (status == CLOAK_OK) {
-        const Speed speed = {
-            (double)cloak_sums_get(&report.sums, "us.total") / 1e6, report.books.done};
-        all->seconds += speed.seconds;
-        all->photos += speed.photos;
+        const double seconds = (double)cloak_sums_get(&report.sums, "us.total") / 1e6;
+        all->seconds += seconds;
+        all->expected += expected_seconds(spec.settings) * (double)report.books.done;
+        all->photos += report.books.done;
         if (strcmp(spec.settings, settings) == 0) {
-            same->seconds += speed.seconds;
-            same->photos += speed.photos;
+            same->seconds += seconds;
+            same->photos += report.books.done;
         }
     }
     cloak_album_report_free(&report);
@@ -109,16 +128,29 @@ cloak_status cloak_estimate_speed(
     cloak_album_id ids[NEWEST];
     size_t count = 0;
     Speed same = {0}, all = {0};
-    cloak_status status = cloak_queue_albums(queue, 0, ids, NEWEST, &count, error);
+    cloak_status status = queue ? cloak_queue_albums(queue, 0, ids, NEWEST, &count, error) : CLOAK_OK;
     for (size_t i = 0; i < count && status == CLOAK_OK; i++)
         status = add_album(queue, ids[i], settings, &same, &all, error);
-    const Speed *speed = same.photos ? &same : &all;
-    if (status != CLOAK_OK || !speed->photos)
+    estimate->seconds_per_photo = expected_seconds(settings);
+    if (status != CLOAK_OK || !all.photos)
         return status;
-    estimate->same_settings = same.photos > 0;
-    estimate->measured = speed->photos;
-    estimate->seconds_per_photo = speed->seconds / (double)speed->photos;
+    estimate->same_settings = same.photos >= FEW || same.photos == all.photos;
+    estimate->measured = estimate->same_settings ? same.photos : all.photos;
+    if (estimate->same_settings)
+        estimate->seconds_per_photo = same.seconds / (double)same.photos;
+    else
+        estimate->seconds_per_photo *= all.seconds / all.expected;
     return CLOAK_OK;
+}
+
+cloak_status cloak_estimate_cost(cloak_queue *queue, const char *settings, uint32_t *cost_ms, cloak_error *error) {
+    enum { MOST = 3600 * 1000 };
+    cloak_estimate estimate = {0};
+    cloak_status status = cloak_estimate_speed(queue, settings, &estimate, error);
+    const double ms = estimate.seconds_per_photo * 1000;
+    if (status == CLOAK_OK)
+        *cost_ms = ms >= MOST ? MOST : ms >= 1 ? (uint32_t)ms : 1;
+    return status;
 }
 
 /* --- telling ------------------------------------------------------------------------------- */
@@ -157,8 +189,8 @@ void cloak_estimate_print(const cloak_estimate *e, const char *source, double pr
     fprintf(to, "  estimate  %.0f s (%.1f h) of one device, %.2f s per photo: ", device_seconds(e),
         device_seconds(e) / 3600, e->seconds_per_photo);
     if (e->measured)
-        fprintf(to, "the mean of %llu photos in this queue, with %s settings\n", (unsigned long long)e->measured,
-            e->same_settings ? "these" : "other");
+        fprintf(to, "the mean of %llu photos in this queue, with %s\n", (unsigned long long)e->measured,
+            e->same_settings ? "these settings" : "other settings, scaled");
     else
         fprintf(to, "nothing was measured in this queue yet; two cores of a CPU need about that\n");
     if (price > 0)

@@ -21,16 +21,22 @@ typedef struct {
     size_t kind_count;
     double seconds_per_photo; /* of a worker's time */
     uint64_t measured;        /* photos that this is the mean of; 0: no album in the queue, a figure of ours */
-    bool same_settings;       /* they were cloaked with the same settings */
+    bool same_settings;       /* they were cloaked with the same settings; else the figure is scaled to these */
 } cloak_estimate;
 
 /* Lists the album and counts; nothing is written anywhere. A manifest that cannot be read counts as none. */
 CLOAK_MUST_CHECK cloak_status cloak_estimate_album(
     const cloak_place *place, cloak_estimate *estimate, cloak_error *error);
 
-/* Takes the speed from the queue's newest albums: those with the same settings, or else all. */
+/* Takes the speed from the queue's newest albums: those with the same settings, or else all, scaled by what presets cost on
+ * two cores of a CPU. Where nothing was measured, or `queue` is NULL, it is that. */
 CLOAK_MUST_CHECK cloak_status cloak_estimate_speed(
     cloak_queue *queue, const char *settings, cloak_estimate *estimate, cloak_error *error);
+
+/* What a photo with these settings counts in the queue: the same in milliseconds, at least 1. Only the ratio between tenants
+ * matters there. */
+CLOAK_MUST_CHECK cloak_status cloak_estimate_cost(
+    cloak_queue *queue, const char *settings, uint32_t *cost_ms, cloak_error *error);
 
 /* As one line of JSON with the documented keys (docs/operating.md), a new string (free()). `price`: of an hour of a
  * worker's time, or 0. */

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "common/base/clock.h"
+#include "dispatcher/estimate.h"
 
 enum {
     BATCH = 1000,
@@ -26,6 +27,8 @@ cloak_status cloak_feeder_run(cloak_feeder *feeder, int max_batches, cloak_error
         cloak_status status = cloak_queue_submit(
             feeder->queue, manifest->id, NULL, 0, &accepted, &backlog, error);
         feeder->full = backlog >= feeder->max_backlog;
+        if (status == CLOAK_OK && !feeder->full)
+            status = cloak_estimate_cost(feeder->queue, manifest->settings, &feeder->cost_ms, error);
         if (status != CLOAK_OK || feeder->full)
             return status;
     }
@@ -36,7 +39,7 @@ cloak_status cloak_feeder_run(cloak_feeder *feeder, int max_batches, cloak_error
         while (count < BATCH && feeder->next + count < manifest->count) {
             size_t index = feeder->next + count;
             jobs[count++] =
-                (cloak_job_spec){(uint32_t)index, CLOAK_PHOTO_COST_MS, manifest->photos[index].key};
+                (cloak_job_spec){(uint32_t)index, feeder->cost_ms, manifest->photos[index].key};
         }
         cloak_status status = cloak_queue_submit(
             feeder->queue, manifest->id, jobs, count, &accepted, &backlog, error);

@@ -5,15 +5,12 @@
 #include "common/queue/queue.h"
 #include "dispatcher/manifest.h"
 
-/* Device time of a photo in milliseconds, as measured for the default model on two CPU cores: a photo's cost in
- * the queue, where only the ratio between tenants counts. */
-enum { CLOAK_PHOTO_COST_MS = 4000 };
-
 typedef struct {
     cloak_queue *queue;
     const cloak_manifest *manifest;
     size_t next;          /* first photo that was not offered to the queue in this process */
-    uint64_t max_backlog; /* photos waiting in the whole queue above which feeding pauses */
+    uint64_t max_backlog; /* cloak_queue_submit's backlog at which feeding pauses */
+    uint32_t cost_ms;     /* of a photo (cloak_estimate_cost); 0: not asked for yet */
     size_t accepted;      /* photos that the queue did not know yet */
     bool full;            /* the backlog's bound was reached when it was last looked at */
     bool sealed;

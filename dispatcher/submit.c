@@ -82,9 +82,9 @@ static cloak_status dry_run(const Options *o, const cloak_place *place, cloak_er
     }
     char *json = cloak_settings_json(&settings);
     status = cloak_queue_open(o->queue.redis, o->queue.queue, 10, &queue, &why);
-    if (status == CLOAK_OK)
-        status = cloak_estimate_speed(queue, json, &estimate, &why);
-    if (status != CLOAK_OK)
+    const bool open = status == CLOAK_OK;
+    status = cloak_estimate_speed(queue, json, &estimate, &why);
+    if (!open || status != CLOAK_OK)
         fprintf(stderr, "  the queue cannot be asked how long photos take: %s\n", why.text);
     cloak_estimate_print(&estimate, place->source_url, o->price, stderr);
     if (o->queue.json) {
@@ -122,7 +122,7 @@ int cloak_verb_submit(int argc, char **argv) {
             "who the album belongs to; device time is shared between tenants"},
         {"class", "NAME", NULL, CLOAK_OPTION_TEXT, &o.job_class, 0, 0, "interactive or bulk"},
         {"backlog", "N", NULL, CLOAK_OPTION_INT, &o.backlog, 1, 100000000,
-            "photos waiting in the queue above which to pause"},
+            "photos waiting in the queue above which to pause; a tenant may have a tenth of it in any case"},
         {"dry-run", NULL, NULL, CLOAK_OPTION_FLAG, &o.dry_run, 0, 0,
             "submit nothing: count, and estimate time and cost from what the queue has measured"},
         {"price", "P", NULL, CLOAK_OPTION_REAL, &o.price, 0, 1e9, "of an hour of a device, for --dry-run"},

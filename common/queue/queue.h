@@ -87,8 +87,9 @@ CLOAK_MUST_CHECK cloak_status cloak_queue_create(
     cloak_queue *queue, const cloak_album_spec *album, cloak_error *error);
 
 /* Adds `count` photos (at most 1,000 a call) to the album, each once ever: those that were added
- * before are passed over. `*accepted` of them were new; `*backlog` is then the number of photos
- * waiting in the whole queue, so that feeders can hold back. A cancelled album is CLOAK_E_USAGE,
+ * before are passed over. `*accepted` of them were new; `*backlog` is then what feeders
+ * hold back for: the photos waiting in the whole queue, or ten times those of its own tenant and class (and its own that were set aside) where that is
+ * fewer, so that a tenant with little in it is never kept out by others. A cancelled album is CLOAK_E_USAGE,
  * an unknown one too. */
 CLOAK_MUST_CHECK cloak_status cloak_queue_submit(cloak_queue *queue, const char *album,
     const cloak_job_spec *jobs, size_t count, size_t *accepted, uint64_t *backlog,

@@ -78,9 +78,10 @@ class Fleet(fleet.Case):
         self.assert_code(first, 0)
         size = sum(p.stat().st_size for p in self.album.glob("*.jpg"))
         self.assertEqual(first.json, {"photos": 3, "bytes": size, "known": 0, "skipped": 1, "formats": {"jpg": 3},
-            "seconds_per_photo": 4, "measured_photos": 0, "same_settings": False, "device_seconds": 12, "cost": 12})
+            "seconds_per_photo": 2, "measured_photos": 0, "same_settings": False, "device_seconds": 6, "cost": 6})
         self.assertEqual([p.name for p in self.folder.iterdir() if p.name.startswith("out")], [])
         album = self.submit()
+        self.assertEqual(self.cloak("status", "--json").json["backlog_seconds"], 6)
         worker = self.place.start_stub_worker(self.redis.url, "stub", 0.01)
         self.assertIn(self.cloak("watch", album).code, (0, 3))
         worker.signal(signal.SIGTERM)
@@ -91,6 +92,9 @@ class Fleet(fleet.Case):
         taken = self.status(album)["seconds"]
         self.assertAlmostEqual(again["device_seconds"], taken / 3, places=3)
         self.assertFalse(look("--seed", "7").json["same_settings"])
+        dear = look("--preset", "shared").json # as much more as presets differ
+        self.assertFalse(dear["same_settings"])
+        self.assertAlmostEqual(dear["seconds_per_photo"] / again["seconds_per_photo"], 12, places=3)
         self.assertEqual(self.status(album)["total"], 3)
 
     def test_doctor(self):

@@ -98,6 +98,22 @@ TEST(fair_share_after_release) {
     cloak_queue_close(q);
 }
 
+/* A feeder holds back for all that waits, but not for others where its own tenant has little. */
+TEST(backlog_of_others_keeps_nobody_out) {
+    WITH_QUEUE(q);
+    album_id a = make_album(q, "ann", "bulk"), b = make_album(q, "bob", "bulk"), c = make_album(q, "ann", "interactive");
+    submit(q, &a, 0, 500);
+    CHECK_INT(backlog(q, &a), 500);
+    CHECK_INT(backlog(q, &b), 0);
+    CHECK_INT(backlog(q, &c), 0);
+    submit(q, &b, 0, 3);
+    CHECK_INT(backlog(q, &b), 30);
+    submit(q, &b, 3, 100);
+    CHECK_INT(backlog(q, &b), 603);
+    CHECK_INT(backlog(q, &a), 603);
+    cloak_queue_close(q);
+}
+
 TEST(fair_share_many_tenants) {
     WITH_QUEUE(q);
     album_id albums[40];
