@@ -24,6 +24,7 @@ int cloak_verb_watch(int argc, char **argv);
 int cloak_verb_cancel(int argc, char **argv);
 int cloak_verb_pause(int argc, char **argv);
 int cloak_verb_resume(int argc, char **argv);
+int cloak_verb_share(int argc, char **argv);
 int cloak_verb_retry(int argc, char **argv);
 int cloak_verb_audit(int argc, char **argv);
 int cloak_verb_report(int argc, char **argv);

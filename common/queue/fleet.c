@@ -1,6 +1,7 @@
 /* Who works, and how much there is to do. */
 #include "common/queue/internal.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 enum { SILENT_MS = 15000 }; /* 3 beats of 5 s */
@@ -97,5 +98,21 @@ cloak_status cloak_queue_tenants(cloak_queue *queue, size_t most,
         visit(context, &tenant);
     }
     freeReplyObject(reply);
+    return status;
+}
+
+cloak_status cloak_queue_set_share(cloak_queue *queue, const char *tenant, double share, cloak_error *error) {
+    char text[32];
+    redisReply *reply = NULL;
+    cloak_status status = cloak_word_check("tenant", tenant, 64, error);
+    if (status)
+        return status;
+    if (!(share >= 0.001 && share <= 1000))
+        return cloak_fail(error, CLOAK_E_USAGE, "tenant %s: a share of %g; it must be .001 to 1000", tenant, share);
+    snprintf(text, sizeof text, "%.17g", share);
+    const char *argv[] = {share == 1 ? "HDEL" : "HSET", queue->keys[CLOAK_KEY_WEIGHTS], tenant, text};
+    status = cloak_redis_call(queue->redis, share == 1 ? 3 : 4, argv, NULL, &reply, error);
+    if (status == CLOAK_OK)
+        freeReplyObject(reply);
     return status;
 }

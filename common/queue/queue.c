@@ -18,7 +18,7 @@
  *   leases          zset    job id by the ms at which the lease runs out
  *   active:CLASS    zset    tenants with a list, by virtual time
  *   vtime:CLASS     hash    virtual times of tenants without one, while the class is busy
- *   weights         hash    tenant -> share, 1 when missing; written by the operator
+ *   weights         hash    tenant -> share, 1 when missing: cloak_queue_set_share
  *   backlog         string  sum of the albums' `waiting`
  *   aside:ID        list    entries of a paused album that a claim came upon
  *   paused:albums   set     ids of paused albums

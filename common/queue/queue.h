@@ -240,6 +240,10 @@ CLOAK_MUST_CHECK cloak_status cloak_queue_workers(cloak_queue *queue,
 CLOAK_MUST_CHECK cloak_status cloak_queue_pause_tenant(cloak_queue *queue, const char *tenant, cloak_error *error);
 CLOAK_MUST_CHECK cloak_status cloak_queue_resume_tenant(cloak_queue *queue, const char *tenant, cloak_error *error);
 
+/* While others wait as well, a tenant gets `share` (.001 to 1,000; 1 unless set) times as much device time as one whose
+ * share is 1. Any tenant's name will do; what it was charged before stays as it was. */
+CLOAK_MUST_CHECK cloak_status cloak_queue_set_share(cloak_queue *queue, const char *tenant, double share, cloak_error *error);
+
 /* Visits the tenants whose photos wait, of each class ("interactive", "bulk") the `most` that are served next and as many that
  * are paused. What waits alone after a loss, is delayed or set aside is not among it. */
 typedef struct {

@@ -173,6 +173,10 @@ class Fleet(fleet.Case):
         self.assertEqual(self.cloak("pause", "--tenant", "default", "--json").json, {"tenant": "default"})
         self.assertEqual([(t["tenant"], t["paused"]) for t in self.cloak("status", "--json").json["tenants"]], [("default", True)])
         self.assert_code(self.cloak("resume", "--tenant", "default"), 0)
+        self.assertEqual(self.cloak("share", "default", ".5", "--json").json, {"tenant": "default", "weight": .5})
+        self.assertEqual([t["weight"] for t in self.cloak("status", "--json").json["tenants"]], [.5])
+        for words in (["default", "much"], ["default", "0"], ["default"]):
+            self.assert_code(self.cloak("share", *words), 2)
         self.assert_code(self.cloak("pause", album, "--tenant", "default"), 2)
         self.assert_code(self.cloak("pause", "--all"), 0)
         self.assertTrue(self.cloak("status", "--json").json["paused"])

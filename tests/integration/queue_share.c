@@ -22,11 +22,12 @@ TEST(fair_share_equal) {
 TEST(fair_share_weights_and_costs) {
     WITH_QUEUE(q);
     album_id a = make_album(q, "ann", "bulk"), b = make_album(q, "bob", "bulk");
-    const char *weights = q->keys[CLOAK_KEY_WEIGHTS];
-    redisReply *reply;
-    CHECK_OK(cloak_redis_call(
-        q->redis, 4, (const char *[]){"HSET", weights, "ann", "3"}, NULL, &reply, &error));
-    freeReplyObject(reply);
+    CHECK_OK(cloak_queue_set_share(q, "bob", 5, &error));
+    CHECK_OK(cloak_queue_set_share(q, "bob", 1, &error));
+    CHECK_OK(cloak_queue_set_share(q, "ann", 3, &error));
+    CHECK(cloak_queue_set_share(q, "ann", 0, &error) == CLOAK_E_USAGE);
+    CHECK(cloak_queue_set_share(q, "ann", NAN, &error) == CLOAK_E_USAGE);
+    CHECK(cloak_queue_set_share(q, "a b", 1, &error) == CLOAK_E_USAGE);
     submit(q, &a, 0, 400);
     submit(q, &b, 0, 400);
     batch got = claim(q, 200, 30);
