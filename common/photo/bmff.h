@@ -10,4 +10,8 @@
 CLOAK_MUST_CHECK uint8_t *cloak_bmff_rewrite(
     const void *bytes, size_t length, const cloak_metadata *metadata, size_t *rewritten_length);
 
+/* Whether there is a track besides the pictures: a sequence, whatever its brands say. A film that was only appended (a second
+ * `ftyp`) does not count. Any thread. */
+bool cloak_bmff_has_track(const void *bytes, size_t length);
+
 #endif

@@ -120,8 +120,7 @@ static bool is_known(const cloak_bmff_property *p) {
         (p->length < 4 || (memcmp(p->at, "prof", 4) != 0 && memcmp(p->at, "rICC", 4) != 0)))
         return false;
     if (p->kind == CLOAK_BMFF_FOUR("colr"))
-        return p->length >= 4 + 132 && p->length <= CLOAK_PROFILE_MOST && memcmp(p->at + 4 + 36, "acsp", 4) == 0 &&
-               CLOAK_FOUR(p->at[4], p->at[5], p->at[6], p->at[7]) == p->length - 4;
+        return cloak_is_profile(p->at + 4, p->length - 4);
     return (p->kind == CLOAK_BMFF_FOUR("hvcC") && cloak_bmff_hevc_config(p->at, p->length) > 0) ||
            (p->kind == CLOAK_BMFF_FOUR("av1C") && cloak_bmff_av1_config(p->at, p->length)) || (p->kind == CLOAK_BMFF_FOUR("auxC") && is_alpha(p));
 }

@@ -182,3 +182,14 @@ bool cloak_bmff_read(cloak_bmff_file *f) {
     /* bytes that are no box may follow a photo: they stay behind */
     return f->brands.at && meta.at && read_meta(f, meta);
 }
+
+bool cloak_bmff_has_track(const void *bytes, size_t length) {
+    cloak_bmff_reader file = {bytes, (const uint8_t *)bytes + length, true}, body;
+    uint32_t kind, starts = 0;
+    while (next_box(&file, &kind, &body) && starts < 2) {
+        if (kind == CLOAK_BMFF_FOUR("moov") && starts == 1)
+            return true;
+        starts += kind == CLOAK_BMFF_FOUR("ftyp");
+    }
+    return false;
+}

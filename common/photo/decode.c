@@ -117,7 +117,7 @@ size_t cloak_profile_length(const uint8_t *icc, size_t length, const char *space
     if (length < 132 || memcmp(icc + 16, space, 4) != 0 || memcmp(icc + 36, "acsp", 4) != 0)
         return 0;
     size_t stated = CLOAK_FOUR(icc[0], icc[1], icc[2], icc[3]);
-    return stated >= 132 && stated <= length && stated <= CLOAK_PROFILE_MOST ? stated : 0;
+    return stated <= length && cloak_is_profile(icc, stated) ? stated : 0;
 }
 
 static cloak_status keep_profile(

@@ -16,6 +16,7 @@
 
 #include "common/base/alloc.h"
 #include "common/base/text.h"
+#include "common/photo/bmff.h"
 #include "common/photo/upright.h"
 
 enum { METADATA_MOST = 1 << 16 };
@@ -66,7 +67,7 @@ static void close_file(File *file) {
 
 cloak_survey cloak_heif_survey(const void *bytes, size_t length) {
     cloak_survey survey = {.orientation = 1};
-    survey.animated = length >= 12 && is_brand((const uint8_t *)bytes + 8, "hevchevxmsf1avis");
+    survey.animated = length >= 12 && (is_brand((const uint8_t *)bytes + 8, "hevchevxmsf1avis") || cloak_bmff_has_track(bytes, length));
     File file = open_file(bytes, length);
     if (file.handle) {
         survey.width = (uint64_t)heif_image_handle_get_width(file.handle);

@@ -60,6 +60,17 @@ cloak_survey cloak_tiff_survey(const void *bytes, size_t length); /* what it doe
 /* The most bytes of a colour profile, in whatever format: what the parts of a JPEG can hold of one. A larger one is none. */
 enum { CLOAK_PROFILE_MOST = 255 * 65519 };
 
+/* Whether bytes are one, from first to last (ICC.1:2022, 7.2), without a picture in a tag of its own. */
+bool cloak_is_profile(const uint8_t *icc, size_t length);
+
+/* Whether the start of a picture's file is somewhere in the bytes, as it is or in base64. Of
+ * compressed pixels one in some 200 megabytes looks like that. */
+bool cloak_holds_picture(const uint8_t *bytes, size_t length);
+
+/* Whether a weeded PNG or WebP holds its pixels and colours, each once, and nothing behind them. Of WebP's coded pixels only
+ * cloak_holds_picture can tell. */
+bool cloak_is_plain(cloak_format_id format, const uint8_t *file, size_t length);
+
 /* The length of a profile of a space ("RGB ", "GRAY", "CMYK"), as its header states it, or 0 when it is none
  * (ICC.1:2022, 7.2). What lies behind that length is not colour and does not pass. */
 size_t cloak_profile_length(const uint8_t *icc, size_t length, const char *space);

@@ -6,6 +6,9 @@
  * changed are taken from that; all others keep their coefficients to the bit. A chroma block counts as changed
  * when anything below it has.
  *
+ * Without new pixels it is a way to write a file that holds its coefficients and nothing else: bytes may hide behind the
+ * last block, or in a marker, that a copy would carry along.
+ *
  * A photo that is stored on its side is turned first, block by block (libjpeg-turbo's transform), which can be
  * done when its sides are whole numbers of blocks.
  */
@@ -123,9 +126,13 @@ static void take_blocks(Patch *patch, jvirt_barray_ptr *own, jvirt_barray_ptr *f
     }
 }
 
+static bool has_size(const struct jpeg_decompress_struct *d, const cloak_photo *photo) {
+    return (int)d->image_width == photo->width && (int)d->image_height == photo->height && d->data_precision == 8;
+}
+
 /* Whether blocks of this file can be replaced one by one. */
 static bool fits(const struct jpeg_decompress_struct *d, const cloak_photo *photo) {
-    if ((int)d->image_width != photo->width || (int)d->image_height != photo->height || d->data_precision != 8)
+    if (!has_size(d, photo))
         return false;
     if (d->num_components == 1 && !photo->ink)
         return d->jpeg_color_space == JCS_GRAYSCALE;
@@ -160,15 +167,17 @@ static bool patch_blocks(const uint8_t *source, size_t length, const cloak_photo
     Patch *patch) {
     jpeg_mem_src(&patch->own, source, length);
     jpeg_read_header(&patch->own, TRUE);
-    if (!fits(&patch->own, photo))
+    if (!(changed ? fits(&patch->own, photo) : has_size(&patch->own, photo)))
         return false;
     jvirt_barray_ptr *own = jpeg_read_coefficients(&patch->own);
-    if (!tables_fit(&patch->own))
+    if (changed && !tables_fit(&patch->own))
         return false;
-    code_pixels(changed, patch);
-    jpeg_mem_src(&patch->fresh, patch->coded, patch->coded_length);
-    jpeg_read_header(&patch->fresh, TRUE);
-    take_blocks(patch, own, jpeg_read_coefficients(&patch->fresh));
+    if (changed) {
+        code_pixels(changed, patch);
+        jpeg_mem_src(&patch->fresh, patch->coded, patch->coded_length);
+        jpeg_read_header(&patch->fresh, TRUE);
+        take_blocks(patch, own, jpeg_read_coefficients(&patch->fresh));
+    }
     jpeg_copy_critical_parameters(&patch->own, &patch->coder);
     if (photo->ink) /* some viewers do not take CMYK for inverted where there is none */
         patch->coder.write_Adobe_marker = patch->own.saw_Adobe_marker;
@@ -234,7 +243,8 @@ cloak_status cloak_photo_patch(const void *source, size_t source_length, const c
     patch.row = cloak_try_alloc((size_t)photo->width * (photo->ink ? 4 : 1));
     if (own && patch.changed && patch.row) {
         memset(patch.changed, 0, patch.across * patch.down);
-        compare(photo, changed, &patch);
+        if (changed)
+            compare(photo, changed, &patch);
         done = run(own, own_length, photo, changed, &patch);
     }
     uint8_t *weeded = done ? cloak_weed(CLOAK_FORMAT_JPEG, patch.out, patch.out_length, &weeded_length) : NULL;

@@ -19,10 +19,13 @@ static bool jpeg_wanted(const cloak_part *part) {
     case CLOAK_JPEG_APP0 + 2: /* not MPF, not a gain map */
         return starts(part, "ICC_PROFILE", 12);
     case CLOAK_JPEG_APP0 + 14: /* says which colour transform the pixels went through */
-        return starts(part, "Adobe", 5);
-    case 0xfe: /* comment */
+        return part->length == 12 && starts(part, "Adobe", 5);
+    case 0xc8: /* nobody's frame, */
+    case 0xdc: /* a number of lines, a hierarchy: read by no decoder of ours */
+    case 0xde:
+    case 0xdf:
         return false;
-    default: /* frame headers, tables, scans, restart intervals, start and end */
+    default: /* frame headers, tables, scans, restart intervals, start and end; not comments and what applications add */
         return part->kind >= 0xc0 && part->kind < 0xe0;
     }
 }

@@ -314,6 +314,36 @@ TEST(what_is_cropped_is_coded_anew) {
     free(single.data);
 }
 
+/* A track makes a sequence, which is refused; a film that was appended to a still photo stays behind. */
+TEST(sequences_are_refused) {
+    for (int i = 0; i < 2; i++) {
+        bytes file = loaded(i ? CLOAK_FORMAT_AVIF : CLOAK_FORMAT_HEIC, false, 8);
+        cloak_photo photo = decode(file);
+        cloak_photo_free(&photo);
+        for (int film = 1; film >= 0; film--) {
+            bytes more = {0};
+            put(&more, file.data, file.length);
+            if (film)
+                put(&more, "\0\0\0\x10" "ftypmp42\0\0\0\0", 16);
+            put(&more, "\0\0\0\x10moovSECRET-S", 16);
+            cloak_error error;
+            if (film) {
+                photo = decode(more);
+                bool encoded = false;
+                bytes out = clean(more, &photo, &encoded);
+                CHECK(!memmem(out.data, out.length, "SECRET", 6));
+                cloak_photo_free(&photo);
+                free(out.data);
+            } else {
+                CHECK(cloak_photo_decode(more.data, more.length, "film", NULL, &photo, &error) == CLOAK_E_PERMANENT);
+                CHECK(strstr(error.text, "animated"));
+            }
+            free(more.data);
+        }
+        free(file.data);
+    }
+}
+
 /* Broken files are either not copied, or to something that reads back. */
 TEST(broken_boxes_are_survived) {
     for (int i = 0; i < 2; i++) {

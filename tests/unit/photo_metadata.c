@@ -37,9 +37,9 @@ TEST(nothing_hides_in_jfif_or_in_a_profile) {
     put(&head, icc.data, icc.length);
     put_text(&head, "SECRET-FACE"); /* behind what the profile says it is */
     bytes longer = with_segment(jpeg, 0xe2, head.data, head.length);
-    check_cleaned(longer, "SECRET-FACE", true);
+    check_cleaned(longer, "SECRET-FACE", false);
     bytes none = with_segment(jpeg, 0xe2, "ICC_PROFILE\0\1\1SECRET-FACE and no profile at all", 14 + 33);
-    check_cleaned(none, "SECRET-FACE", true);
+    check_cleaned(none, "SECRET-FACE", false);
     free(none.data);
     free(longer.data);
     free(thumbnail.data);
