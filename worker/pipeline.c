@@ -192,8 +192,8 @@ static cloak_status deliver(const cloak_pipeline *pipeline, const cloak_job *job
     cloak_digest_hex(work->result.bytes, work->result.length, hex);
     cloak_record_set(&record->sha256_out, hex);
     cloak_stages_enter(pipeline->stages, CLOAK_STAGE_PUT);
-    cloak_status status = cloak_store_put(
-        album->destination, job->key, work->result.bytes, work->result.length, error);
+    cloak_status status = cloak_store_put_like(
+        album->destination, album->source, job->key, work->result.bytes, work->result.length, error);
     if (status != CLOAK_OK)
         return status;
     cloak_stages_enter(pipeline->stages, CLOAK_STAGE_PUT); /* of the receipt, which states how long the photo took */

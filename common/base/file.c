@@ -135,8 +135,19 @@ static int create_temporary(const char *folder, char **path) {
     return -1;
 }
 
-cloak_status cloak_file_write(
-    const char *path, const void *bytes, size_t length, cloak_error *error) {
+/* As `cp -p`; what the file system or our rights do not allow is left as it is. */
+static void take_owner_and_mode(int fd, const struct stat *like) {
+    if (fchown(fd, like->st_uid, like->st_gid) != 0)
+        (void)!fchown(fd, (uid_t)-1, like->st_gid);
+    (void)!fchmod(fd, like->st_mode & 0777);
+}
+
+cloak_status cloak_file_write(const char *path, const void *bytes, size_t length, cloak_error *error) {
+    return cloak_file_write_like(path, bytes, length, NULL, error);
+}
+
+cloak_status cloak_file_write_like(
+    const char *path, const void *bytes, size_t length, const struct stat *like, cloak_error *error) {
     char *folder = cloak_path_folder(path);
     char *temporary = NULL;
     cloak_status status = cloak_file_mkdirs(folder, error);
@@ -148,7 +159,10 @@ cloak_status cloak_file_write(
         status = fail_errno(error, "create a file in", folder);
         goto done;
     }
-    if (write_all(fd, bytes, length) != CLOAK_OK || fsync(fd) != 0) {
+    status = write_all(fd, bytes, length);
+    if (status == CLOAK_OK && like)
+        take_owner_and_mode(fd, like);
+    if (status != CLOAK_OK || fsync(fd) != 0) {
         status = fail_errno(error, "write", path);
         goto remove;
     }
@@ -156,6 +170,8 @@ cloak_status cloak_file_write(
         status = fail_errno(error, "write", path);
         goto remove;
     }
+    if (like) /* not before: by its time a temporary file is told from one that was left behind */
+        (void)!futimens(fd, (const struct timespec[]){{.tv_nsec = UTIME_OMIT}, like->st_mtim});
     sync_folder(folder);
     goto done;
 remove:

@@ -4,6 +4,7 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/stat.h>
 
 #include "common/base/status.h"
 
@@ -20,6 +21,10 @@ CLOAK_MUST_CHECK cloak_status cloak_file_read(
  * CLOAK_E_TRANSIENT. Any thread. */
 CLOAK_MUST_CHECK cloak_status cloak_file_write(
     const char *path, const void *bytes, size_t length, cloak_error *error);
+
+/* The same, with owner, mode and time of modification of `like` (NULL for none), as far as our rights and the file system allow. */
+CLOAK_MUST_CHECK cloak_status cloak_file_write_like(
+    const char *path, const void *bytes, size_t length, const struct stat *like, cloak_error *error);
 
 /* Creates a folder and its parents, mode 0777 less the umask. Existing folders are fine. */
 CLOAK_MUST_CHECK cloak_status cloak_file_mkdirs(const char *path, cloak_error *error);

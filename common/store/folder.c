@@ -90,21 +90,35 @@ static cloak_status folder_get(cloak_store *store, const char *key, size_t limit
     return status;
 }
 
-/* Resolves the folder only: a link in the object's own place is replaced, not followed. */
-static cloak_status folder_put(
-    cloak_store *store, const char *key, const void *bytes, size_t length, cloak_error *error) {
+/* Resolves the folder only: a link in the object's own place is replaced, not followed. `like` may be NULL. */
+static cloak_status put_like(cloak_store *store, const char *key, const void *bytes, size_t length, const struct stat *like,
+    cloak_error *error) {
     char *joined = cloak_path_join(store->place, key);
     char *folder = cloak_path_folder(joined);
     char *absolute = cloak_path_absolute(folder);
     char *path = cloak_path_join(absolute, strrchr(joined, '/') + 1);
     cloak_status status = cloak_path_inside(absolute, store->place)
-                              ? cloak_file_write(path, bytes, length, error)
+                              ? cloak_file_write_like(path, bytes, length, like, error)
                               : refuse_outside(key, store->place, error);
     free(path);
     free(absolute);
     free(folder);
     free(joined);
     return status;
+}
+
+static cloak_status folder_put(
+    cloak_store *store, const char *key, const void *bytes, size_t length, cloak_error *error) {
+    return put_like(store, key, bytes, length, NULL, error);
+}
+
+cloak_status cloak_folder_put_like(cloak_store *store, const cloak_store *source, const char *key, const void *bytes,
+    size_t length, cloak_error *error) {
+    char *path = NULL;
+    struct stat info;
+    const bool found = find_object(source, key, &path, NULL) == CLOAK_OK && stat(path, &info) == 0;
+    free(path);
+    return put_like(store, key, bytes, length, found ? &info : NULL, error);
 }
 
 cloak_store_info cloak_folder_info(const struct stat *info) {

@@ -8,6 +8,10 @@
 
 cloak_store_info cloak_folder_info(const struct stat *info);
 
+/* cloak_store_put_like for two folders. */
+CLOAK_MUST_CHECK cloak_status cloak_folder_put_like(cloak_store *store, const cloak_store *source, const char *key,
+    const void *bytes, size_t length, cloak_error *error);
+
 /* How many names of one folder are in memory at once, or twice as many while they are read; more are read in rounds. A
  * seam: tests set it lower, before they list. */
 extern size_t cloak_folder_round;

@@ -8,6 +8,7 @@
 #include "common/base/alloc.h"
 #include "common/base/text.h"
 #include "common/store/backend.h"
+#include "common/store/folder.h"
 
 static const cloak_store_backend *const backends[] = {&cloak_store_folder, &cloak_store_s3};
 
@@ -92,6 +93,14 @@ cloak_status cloak_store_get(cloak_store *store, const char *key, size_t limit, 
 cloak_status cloak_store_put(
     cloak_store *store, const char *key, const void *bytes, size_t length, cloak_error *error) {
     cloak_status status = check_key(key, error);
+    return status ? status : store->backend->put(store, key, bytes, length, error);
+}
+
+cloak_status cloak_store_put_like(cloak_store *store, const cloak_store *source, const char *key, const void *bytes,
+    size_t length, cloak_error *error) {
+    cloak_status status = check_key(key, error);
+    if (status == CLOAK_OK && cloak_store_is_folder(store) && cloak_store_is_folder(source))
+        return cloak_folder_put_like(store, source, key, bytes, length, error);
     return status ? status : store->backend->put(store, key, bytes, length, error);
 }
 

@@ -51,7 +51,12 @@ CLOAK_MUST_CHECK cloak_status cloak_store_get(cloak_store *store, const char *ke
 CLOAK_MUST_CHECK cloak_status cloak_store_put(
     cloak_store *store, const char *key, const void *bytes, size_t length, cloak_error *error);
 
-/* The same for a bucket, if `version` is still what is there ("" for nothing): what another has put since is not replaced,
+/* The same, with the owner, mode and time of the object of that name in `source` where both are folders, as far as
+ * our rights and the file system allow. */
+CLOAK_MUST_CHECK cloak_status cloak_store_put_like(cloak_store *store, const cloak_store *source, const char *key,
+    const void *bytes, size_t length, cloak_error *error);
+
+/* As put for a bucket, if `version` is still what is there ("" for nothing): what another has put since is not replaced,
  * CLOAK_E_FENCED. What is there is looked at first, and the server asked to put on that condition (If-None-Match, If-Match);
  * one that cannot leaves a gap of one request between the two. An object that is there already with these bytes is
  * success, since an answer that got lost leaves one. `version` is then the new one, or "" where the server did not say.

@@ -111,8 +111,12 @@ class Folders(Unusual):
         self.assertEqual(again.json["total"], len(self.delivered + NOT_UTF8), "every name is known again")
         umask = os.umask(0)
         os.umask(umask)
-        for path in filter(pathlib.Path.is_file, out.rglob("*")): # nobody is kept from reading them by how they were written
-            self.assertEqual(stat.S_IMODE(path.stat().st_mode), 0o666 & ~umask, path)
+        for path in filter(pathlib.Path.is_file, out.rglob("*")): # photos as their sources are, and what is new as anybody's file
+            source = self.album / path.relative_to(out)
+            info, like = path.stat(), source.stat() if source.is_file() else None
+            self.assertEqual(stat.S_IMODE(info.st_mode), stat.S_IMODE(like.st_mode) if like else 0o666 & ~umask, path)
+            if like:
+                self.assertEqual(info.st_mtime_ns, like.st_mtime_ns, path)
 
 
 class Buckets(Unusual, buckets.Case):
