@@ -47,6 +47,28 @@ def picture(dark, seed, width=120, height=88):
     return image
 
 
+def ultra_hdr(primary, gain_map):
+    """A JPEG as phones make them: XMP that announces a gain map (Ultra HDR 1.1), an index of both pictures (CIPA DC-007, MPF),
+    and the gain map, a JPEG with XMP of its own, behind the end."""
+    def segment(marker, data):
+        return bytes((0xff, marker)) + struct.pack(">H", len(data) + 2) + data
+    hdrgm, container = 'xmlns:hdrgm="http://ns.adobe.com/hdr-gain-map/1.0/"', "http://ns.google.com/photos/1.0/container/"
+    xmp = lambda about, inner="": (b"http://ns.adobe.com/xap/1.0/\0" + f'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF '
+        f'xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"><rdf:Description {hdrgm} {about}>{inner}'
+        f'</rdf:Description></rdf:RDF></x:xmpmeta>'.encode())
+    behind = gain_map[:2] + segment(0xe1, xmp('hdrgm:Version="1.0" hdrgm:GainMapMax="2.5"')) + gain_map[2:]
+    items = "".join(f'<rdf:li rdf:parseType="Resource"><Container:Item Item:Semantic="{what}" Item:Mime="image/jpeg" '
+        f'Item:Length="{size}"/></rdf:li>' for what, size in (("Primary", 0), ("GainMap", len(behind))))
+    first = segment(0xe1, xmp(f'xmlns:Container="{container}" xmlns:Item="{container}item/" hdrgm:Version="1.0"',
+        f"<Container:Directory><rdf:Seq>{items}</rdf:Seq></Container:Directory>"))
+    index = lambda size: segment(0xe2, b"MPF\0MM\0*\0\0\0\x08" + struct.pack(">H", 3) +
+        struct.pack(">HHI4s", 0xb000, 7, 4, b"0100") + struct.pack(">HHII", 0xb001, 4, 1, 2) +
+        struct.pack(">HHII", 0xb002, 7, 32, 50) + bytes(4) + struct.pack(">IIIHH", 0x030000, size, 0, 0, 0) +
+        struct.pack(">IIIHH", 0, len(behind), size - len(first) - 10, 0, 0))
+    size = len(primary) + len(first) + len(index(1 << 20))
+    return primary[:2] + first + index(size) + primary[2:] + behind
+
+
 def exiftool(*words):
     done = subprocess.run(["exiftool", *map(str, words)], capture_output=True, timeout=300)
     if done.returncode:
@@ -145,6 +167,31 @@ class Metadata(fleet.Case):
         for policy, out in self.outs.items():
             with self.subTest(policy):
                 self.check_no_second_picture(out)
+
+    def test_gain_maps_do_not_pass(self):
+        album, second = self.folder / "album", self.folder / "second.jpg"
+        album.mkdir()
+        picture(True, 5, 32, 24).save(second, "JPEG", quality=60)
+        for name, dark in (("face.jpg", True), ("none.jpg", False)):
+            path = album / name
+            picture(dark, 4).save(path, quality=90)
+            path.write_bytes(ultra_hdr(path.read_bytes(), second.read_bytes()))
+            tags = json.loads(exiftool("-json", "-a", "-G1", path))[0]
+            self.assertEqual((tags["MPF0:NumberOfImages"], tags["XMP-hdrgm:Version"]), (2, 1))
+            self.assertIn(b"GainMap", path.read_bytes())
+            self.assertEqual(exiftool("-b", "-MPImage2", path)[:2], b"\xff\xd8")
+        redis = self.place.redis()
+        env = fleet.environment(CLOAK_REDIS=redis.url)
+        self.place.start_stub_worker(redis.url, "w", 0)
+        for policy in ("safe", "keep"):
+            out = self.folder / policy
+            done = self.place.cloak("submit", album, out, "--metadata", policy, env=env)
+            self.assert_code(self.place.cloak("watch", done.out.strip(), env=env), 0)
+            self.check_no_second_picture(out)
+            self.assertEqual([fleet.receipts(out)[name]["outcome"] for name in ("face.jpg", "none.jpg")], ["cloaked", "no_face"])
+            for path in out.glob("*.jpg"):
+                for word in (b"MPF\0", b"hdr-gain-map", b"hdrgm", b"photos/1.0/container"):
+                    self.assertNotIn(word, path.read_bytes(), path)
 
     def test_maker_notes_do_not_pass(self):
         """exiftool cannot invent a maker note: EXIF byte by byte, with a camera's own block in it."""

@@ -5,6 +5,7 @@ import json
 import os
 import pathlib
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -20,8 +21,9 @@ from buckets import Case, Moto, client, environment, faulty  # noqa: E402
 
 setUpModule, tearDownModule = buckets.start, buckets.stop
 
-# In the album from bucket to bucket; CLOAK_S3_PHOTOS=300 is what docs/operating.md quotes.
+# In the album from bucket to bucket; CLOAK_S3_PHOTOS=300 is what docs/evaluating.md quotes.
 PHOTOS = int(os.environ.get("CLOAK_S3_PHOTOS") or (40 if fleet.ASAN else 100))
+LARGE = 1 if fleet.ASAN else 3  # further photos, which are put in parts
 
 
 class Albums(Case):
@@ -35,14 +37,25 @@ class Albums(Case):
             (client or self.client).put_object(Bucket=self.bucket, Key=f"{prefix}/{keys[-1]}", Body=data.getvalue())
         return keys
 
+    def large(self, count, prefix):
+        """PNGs of noise, above the 16 MiB from which on objects are put in parts."""
+        keys = []
+        for i in range(count):
+            data = io.BytesIO()
+            Image.frombytes("RGB", (2400, 2400), random.Random(i).randbytes(2400 * 2400 * 3)).save(data, "PNG", compress_level=1)
+            keys.append(f"large/{i}.png")
+            self.client.put_object(Bucket=self.bucket, Key=f"{prefix}/{keys[-1]}", Body=data.getvalue())
+        return keys
+
     def test_bucket_to_bucket(self):
         """A fleet of two, one of which is killed; the server restarts; one answer in twenty is 503."""
-        count = PHOTOS
-        keys = self.tiny(count, "in")
+        keys = self.tiny(PHOTOS, "in") + self.large(LARGE, "in")
+        count = len(keys)
         chance = random.Random(3)
-        refused = []
+        refused, parts = [], set()
 
-        def rule(*_):
+        def rule(*request):
+            parts.update(re.findall(r"partNumber=\d+", str(request)))
             refused.append(chance.random() < 0.05)
             return faults.s3_error(503, "SlowDown") if refused[-1] else None
         home = {"XDG_STATE_HOME": str(self.folder / "state")}
@@ -74,12 +87,61 @@ class Albums(Case):
                 worker.signal(signal.SIGTERM)
                 self.assertEqual(worker.wait().code, 0)
             self.assertGreater(sum(refused), count / 10)
+            self.assertGreater(len(parts), 1)
         want = {f"in/{k}" for k in keys} | {f"out/{k}" for k in keys} | {f"out/{k}.cloak.json" for k in keys}
         self.assertEqual(set(self.keys()), want | {"out.cloak/manifest"})
         self.assertEqual(self.uploads(), [])
         receipt = json.loads(self.body(f"out/{keys[0]}.cloak.json"))
         self.assertEqual((receipt["source"], receipt["destination"]), (f"s3://{self.bucket}/in", out))
         self.from_another_machine(redis, out, album, keys)
+
+    def test_killed_between_any_two_requests(self):
+        """A worker that delivers a photo in parts and its receipt, killed before its first request, its second, and so on:
+        what is there is nothing or whole, and no receipt is there without its photo. Then another delivers them all."""
+        key, = self.large(1, "in")
+        redis = self.place.redis()
+        env = environment(CLOAK_REDIS=redis.url, XDG_STATE_HOME=str(self.folder / "state"))
+
+        def deliver(out, stop_at):
+            """How many requests it took, or None where it was killed."""
+            submit = self.place.cloak("submit", f"s3://{self.bucket}/in", f"s3://{self.bucket}/{out}", "--steps", "4", env=env)
+            self.assert_code(submit, 0)
+            status = lambda: self.place.cloak("status", submit.out.strip(), "--json", env=env).json
+            with faulty(lambda number, *_: "hang" if number == stop_at else None) as proxy:
+                variables = {k: v for k, v in environment(proxy.url).items() if k.startswith(("AWS_", "no_proxy"))}
+                worker = self.place.start_stub_worker(redis.url, f"w-{out}", 0, "--lease", "5", CLOAK_STUB_SEES_ALL="1", **variables)
+                if stop_at is None:
+                    fleet.wait_until(lambda: status()["delivered"] == 1, "the photo")
+                    worker.signal(signal.SIGTERM)
+                    self.assertEqual(worker.wait().code, 0)
+                    return len(proxy.seen)
+                fleet.wait_until(lambda: len(proxy.seen) > stop_at, f"request {stop_at}")
+                worker.process.kill()
+                worker.wait()
+                return None
+        requests = deliver("whole", None)
+        self.assertGreater(requests, 5)
+        want = self.body(f"whole/{key}")
+        step = 3 if fleet.ASAN else 1
+        outs = {f"out{n}": n for n in range(0, requests, step)}
+        receipts = 0
+        for out, n in outs.items():
+            deliver(out, n)
+            there = [k for k in self.keys() if k.startswith(f"{out}/")]
+            if f"{out}/{key}" in there:
+                self.assertEqual(self.body(f"{out}/{key}"), want, out)
+            else:
+                self.assertEqual(there, [], out)
+            receipts += f"{out}/{key}.cloak.json" in there
+        self.assertLess(receipts, len(outs))
+        last = self.place.start_stub_worker(redis.url, "last", 0, CLOAK_STUB_SEES_ALL="1",
+            **{k: v for k, v in env.items() if k.startswith(("AWS_", "no_proxy"))})
+        whole = {f"{out}/{k}" for out in outs for k in (key, f"{key}.cloak.json")}
+        fleet.wait_until(lambda: whole <= set(self.keys()), "all of them", 180)
+        for out in outs:
+            self.assertEqual(self.body(f"{out}/{key}"), want, out)
+        last.signal(signal.SIGTERM)
+        self.assertEqual(last.wait().code, 0)
 
     def from_another_machine(self, redis, out, album, keys):
         """The manifest is in the bucket: without this machine's copy everything goes on as before."""
@@ -112,7 +174,8 @@ class Albums(Case):
         self.assertEqual([p.name for p in back.iterdir() if p.suffix == ".jpg"], ["one.jpg"])
 
     def test_a_worker_without_keys_kills_no_photo(self):
-        keys = self.tiny(3, "in")
+        """It fails, rests, and another delivers them all."""
+        keys = self.tiny(6, "in")
         redis = self.place.redis()
         env = environment(CLOAK_REDIS=redis.url, XDG_STATE_HOME=str(self.folder / "state"))
         submit = self.place.cloak("submit", f"s3://{self.bucket}/in", f"s3://{self.bucket}/out", "--steps", "4", env=env)
@@ -120,7 +183,8 @@ class Albums(Case):
         variables = {k: v for k, v in env.items() if k.startswith(("AWS_", "no_proxy"))}
         lacking = {**variables, "AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": ""}
         poor = self.place.start_stub_worker(redis.url, "poor", 0, CLOAK_STUB_SEES_ALL="1", **lacking)
-        fleet.wait_until(lambda: poor.text().count("photo_failed") >= 3, "failures")
+        fleet.wait_until(lambda: "worker_rest" in poor.text(), "a rest")
+        self.assertGreaterEqual(poor.text().partition("worker_rest")[0].count("photo_failed"), 5)
         poor.signal(signal.SIGTERM)
         poor.wait()
         self.assertNotIn("photo_dead", poor.text())
