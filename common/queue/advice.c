@@ -31,9 +31,8 @@ static const struct {
         "too few replicas are in touch (min-replicas-to-write): bring them back"},
     {"BUSY", true, false, "a script occupies the server: wait, see SLOWLOG, or use SCRIPT KILL"},
     {"CLUSTERDOWN", true, true, "the cluster is down: see CLUSTER INFO"},
-    {"MOVED", false, true,
-        "this is a node of a cluster that does not hold the queue: point the URL at the node named "
-        "above"},
+    {"MOVED", true, true, "the cluster's nodes send each other for the queue: see CLUSTER NODES"},
+    {"ASK", true, false, "the cluster is moving the queue to another node: try again shortly"},
     {"TRYAGAIN", true, false, "the cluster is moving the queue to another node: try again shortly"},
     {"UNKILLABLE", true, false, "a script occupies the server: wait"},
     {"WRONGTYPE", false, false,

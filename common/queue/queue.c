@@ -145,6 +145,17 @@ cloak_status cloak_reply_unexpected(
         cloak_queue_place(queue), script, queue->prefix);
 }
 
+/* Asks for a key of the queue, so that what is checked is the node of a cluster that holds them. */
+static cloak_status go_to_node(cloak_redis *redis, const char *name, cloak_error *error) {
+    char *key = cloak_format("cloak:{%s}:", name);
+    redisReply *reply = NULL;
+    cloak_status status = cloak_redis_call(redis, 2, (const char *[]){"EXISTS", key}, NULL, &reply, error);
+    free(key);
+    if (reply)
+        freeReplyObject(reply);
+    return status;
+}
+
 cloak_status cloak_queue_open(
     const char *url, const char *name, double timeout, cloak_queue **queue, cloak_error *error) {
     static const char *const words[CLOAK_KEY_COUNT] = {
@@ -156,6 +167,8 @@ cloak_status cloak_queue_open(
     cloak_status status = cloak_word_check("queue name", name, 64, error);
     if (!status)
         status = cloak_redis_open(url, timeout, &redis, error);
+    if (!status)
+        status = go_to_node(redis, name, error);
     if (!status)
         status = cloak_redis_check(redis, error);
     if (status) {

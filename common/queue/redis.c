@@ -24,6 +24,9 @@
  * After a timeout nothing is sent again: the server is slow, and more work does not make it
  * faster; the caller decides.
  *
+ * A cluster. All keys of a queue are in one slot, so that one node holds it. Another one says which (MOVED) before
+ * anything has run; the connection then goes there, until that node is gone: then the URL's node is asked again.
+ *
  * What is not bounded: the resolver. getaddrinfo has its own timeouts (resolv.conf).
  */
 #include "common/queue/redis.h"
@@ -52,6 +55,8 @@ struct cloak_redis {
     bool repeat;           /* send again over a new connection when the old one broke */
     bool broke;            /* see cloak_redis_broke */
     size_t sentinel;       /* the one that knew the primary last */
+    char *moved_host;      /* the node of a cluster that holds the queue, as another said; NULL: nobody has */
+    int moved_port;
 };
 
 cloak_redis *cloak_redis_open_address(cloak_address *address, double timeout) {
@@ -88,6 +93,7 @@ void cloak_redis_close(cloak_redis *redis) {
     if (!redis)
         return;
     disconnect(redis);
+    free(redis->moved_host);
     cloak_address_clear(&redis->address);
     free(redis);
 }
@@ -247,8 +253,26 @@ static cloak_status open_wire(cloak_redis *redis, const char *host, int port, cl
     return CLOAK_OK;
 }
 
+static void forget_node(cloak_redis *redis) {
+    free(redis->moved_host);
+    redis->moved_host = NULL;
+}
+
+/* Connects to the node of a cluster that holds the queue; false when none is known, or it is not there any more. */
+static bool connect_moved(cloak_redis *redis) {
+    cloak_error why;
+    if (!redis->moved_host)
+        return false;
+    if (open_wire(redis, redis->moved_host, redis->moved_port, &why) == CLOAK_OK)
+        return true;
+    forget_node(redis);
+    return false;
+}
+
 static cloak_status connect_now(cloak_redis *redis, cloak_error *error) {
     const cloak_address *a = &redis->address;
+    if (connect_moved(redis))
+        return log_in(redis, error);
     char *host = cloak_strdup(a->host);
     int port = a->port;
     cloak_status status = CLOAK_OK;
@@ -275,12 +299,35 @@ uint64_t cloak_redis_round_trips(void) {
     return round_trips;
 }
 
-/* Sends a command, connecting first and once again as the essay says. On CLOAK_OK there is a
- * reply, perhaps an error reply. */
+/* Whether a node of a cluster names another for these keys ("MOVED slot host:port", Redis Cluster specification). An empty
+ * host, or "?", is this one's. */
+static bool is_moved(cloak_redis *redis, const redisReply *reply) {
+    const cloak_address *a = &redis->address;
+    if (reply->type != REDIS_REPLY_ERROR || strncmp(reply->str, "MOVED ", 6) != 0 || !a->host || a->sentinel_count)
+        return false;
+    const char *place = strchr(reply->str + 6, ' '), *colon = place ? strrchr(place, ':') : NULL;
+    const int port = colon ? atoi(colon + 1) : 0;
+    if (port < 1 || port > 65535)
+        return false;
+    const size_t length = (size_t)(colon - place) - 1;
+    char *host = length == 0 || (length == 1 && place[1] == '?') ? cloak_strdup(redis->moved_host ? redis->moved_host : a->host)
+                                                                 : strndup(place + 1, length);
+    if (!host)
+        abort(); /* out of memory, small allocation: see alloc.h */
+    free(redis->moved_host);
+    redis->moved_host = host;
+    redis->moved_port = port;
+    return true;
+}
+
+/* Sends a command, connecting first and once again as the essay says, and to where the nodes of a cluster send it. On CLOAK_OK
+ * there is a reply, perhaps an error reply. */
 static cloak_status converse(cloak_redis *redis, int argc, const char **argv, const size_t *lengths,
     redisReply **reply, cloak_error *error) {
+    enum { MOST_MOVES = 3 };
+    int moves = 0;
     redis->broke = false;
-    for (bool repeated = false;; repeated = true) {
+    for (bool repeated = false;;) {
         bool used = redis->context != NULL;
         cloak_status status = used ? CLOAK_OK : connect_now(redis, error);
         if (status)
@@ -288,11 +335,20 @@ static cloak_status converse(cloak_redis *redis, int argc, const char **argv, co
         cloak_wire_outcome result = exchange(redis, argc, argv, lengths, reply);
         if (result == CLOAK_WIRE_OK) {
             round_trips++;
-            return CLOAK_OK;
+            if (moves == MOST_MOVES || !is_moved(redis, *reply))
+                return CLOAK_OK;
+            freeReplyObject(*reply); /* nothing has run */
+            *reply = NULL;
+            disconnect(redis);
+            moves++;
+            continue;
         }
+        if (result == CLOAK_WIRE_LATE)
+            forget_node(redis); /* it may stand still while another has taken over */
         redis->broke = result == CLOAK_WIRE_BROKEN && used;
         if (!redis->broke || !redis->repeat || repeated)
             return fail_exchange(redis, result, error);
+        repeated = true;
     }
 }
 

