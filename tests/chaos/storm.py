@@ -385,11 +385,11 @@ class Storm:
                 continue
             try:
                 info = entry.stat()
-                if album.seen.get(entry.name) != (info.st_ino, info.st_mtime_ns):
+                if album.seen.get(entry.name) != (info.st_ino, info.st_ctime_ns):  # its time is its source's
                     self.count["delivered again"] += entry.name in album.seen
                     if fleet.sha256(entry.path) != self.want[album.keys[entry.name]]:
                         self.complain(f"{entry.path} has other bytes")
-                    album.seen[entry.name] = (info.st_ino, info.st_mtime_ns)
+                    album.seen[entry.name] = (info.st_ino, info.st_ctime_ns)
             except OSError:
                 pass  # it is being replaced
 
@@ -440,9 +440,22 @@ class Storm:
             if found != set(album.keys) | {k + ".cloak.json" for k in album.keys}:
                 self.complain(f"album {album.number} has other files: {sorted(found ^ set(album.keys))[:5]}")
             losses += sum(r["losses"] for r in fleet.receipts(album.out).values())
+        self.verify_lists()
         self.count["losses in receipts"] = losses
         self.count["fenced"] = sum(p.text().count('"photo_fenced"') for p in self.place.programs
             if p.name.startswith("stub-"))
+
+    def verify_lists(self):
+        """What the books' counters are about is counted itself: nothing waits anywhere, or is in anybody's hands."""
+        node = self.group.primary()
+        commands = {"list": "LLEN", "zset": "ZCARD", "hash": "HLEN"}
+        left = {"backlog": int(node.ask("GET", KEY + "backlog") or 0)}
+        for key in node.ask("KEYS", KEY + "*") or []:
+            name = key.removeprefix(KEY)
+            if name in ("single", "delayed", "leased", "leases") or name.startswith(("wait:", "aside:")):
+                left[name] = int(node.ask(commands[node.ask("TYPE", key)], key))
+        if any(left.values()):
+            self.complain(f"all is delivered, but not so in the lists: {left}")
 
     def run(self):
         self.stopping = False
