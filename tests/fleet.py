@@ -410,7 +410,7 @@ class Case(unittest.TestCase):
 
 
 def snapshot(folder):
-    """{path: (mtime_ns, sha256)} of every file below a folder."""
+    """{path: (ctime_ns, sha256)} of every file below a folder; photos have their source's mtime."""
     return {str(p.relative_to(folder)): (p.stat().st_ctime_ns, sha256(p))
             for p in pathlib.Path(folder).rglob("*") if p.is_file()}
 
