@@ -168,14 +168,23 @@ void DenseTarget::build(const OnnxFile &file) {
     graph_ = std::make_unique<Graph>(file, descriptor().input, wanted);
 }
 
-/* Whatever size a photo has, its way through the graph is the same. */
-void DenseTarget::try_out() const {
+/* Whatever size a photo has, its way through the graph is the same. Exported squares often are the only size that a graph
+ * takes (its reshapes know the number of locations), and transforms ask for others. */
+void DenseTarget::try_out() {
     torch::NoGradGuard no_grad;
-    const InputShape shape = input_shape(96, 64, 1, 0);
-    std::vector<Found> found;
-    find(see(torch::zeros({1, 3, shape.padded_height, shape.padded_width}), shape,
-             Precision::exact),
-        shape, 96, 64, found);
+    auto look_at_scale = [this](float scale) {
+        const InputShape shape = input_shape(96, 64, scale, 0);
+        std::vector<Found> found;
+        find(see(torch::zeros({1, 3, shape.padded_height, shape.padded_width}), shape, Precision::exact), shape, 96, 64, found);
+    };
+    look_at_scale(1);
+    if (!descriptor().square)
+        return;
+    try {
+        look_at_scale(0.5f);
+    } catch (const std::exception &) { /* c10::Error is one */
+        one_square_ = true;
+    }
 }
 
 /* What the graph is given: channels in its order, padding at its level. */

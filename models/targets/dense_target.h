@@ -37,7 +37,7 @@ class DenseTarget : public OnnxTarget {
     };
 
     void build(const OnnxFile &file);
-    void try_out() const;
+    void try_out();
     torch::Tensor feed(const torch::Tensor &input, const InputShape &shape) const;
     std::vector<Seen> see(
         const torch::Tensor &input, const InputShape &shape, Precision precision) const;

@@ -30,14 +30,14 @@ InputShape OnnxTarget::input_shape(
     float factor = also == Descriptor::native ? 1 : float(also) / long_photo;
     if (factor > 1 && !descriptor_.enlarge)
         factor = 1;
-    factor *= scale;
+    factor *= one_square_ ? std::min(scale, 1.0f) : scale;
     auto scaled = [factor](int side) {
         return std::min(std::max(1, int(std::lround(float(side) * factor))), 1 << 14);
     };
     const int w = scaled(photo_width), h = scaled(photo_height), a = descriptor_.align;
     auto padded = [a](int side) { return (side + a - 1) / a * a; };
     if (descriptor_.square) {
-        const int side = padded(std::max({w, h, scale == 1 ? descriptor_.long_side : 1}));
+        const int side = padded(std::max({w, h, scale == 1 || one_square_ ? descriptor_.long_side : 1}));
         return {w, h, side, side};
     }
     if (descriptor_.stretch)

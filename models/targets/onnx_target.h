@@ -35,6 +35,11 @@ class OnnxTarget : public Target {
         return std_;
     }
 
+  protected:
+    /* Its graph takes a square of `long_side` and no other: a photo at a smaller scale is padded to it, at a larger one it
+     * is looked at as it is. */
+    bool one_square_ = false;
+
   private:
     Descriptor descriptor_;
     std::string sha256_;

@@ -110,6 +110,36 @@ class Targets(fleet.Case):
         outcomes = [receipt["outcome"] for receipt in fleet.receipts(out).values()]
         self.assertGreaterEqual(outcomes.count("cloaked"), 2, outcomes)
 
+    def test_a_graph_of_one_size_meets_other_scales(self):
+        """As YOLO is exported: its last reshape knows how many locations 64 x 64 pixels make."""
+        import onnx
+        from onnx import TensorProto, helper, numpy_helper
+        import numpy
+        weights = numpy.zeros((5, 3, 8, 8), numpy.float32)
+        weights[4] = .002  # bright places are faces
+        nodes = [helper.make_node("Conv", ["x", "w", "b"], ["maps"], kernel_shape=[8, 8], strides=[8, 8]),
+            helper.make_node("Reshape", ["maps", "shape"], ["rows"]), helper.make_node("Sigmoid", ["rows"], ["out"])]
+        graph = helper.make_graph(nodes, "square", [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 3, 64, 64])],
+            [helper.make_tensor_value_info("out", TensorProto.FLOAT, [1, 5, 64])],
+            [numpy_helper.from_array(weights, "w"), numpy_helper.from_array(numpy.float32([0, 0, 0, 0, -60]), "b"),
+                numpy_helper.from_array(numpy.int64([1, 5, 64]), "shape")])
+        file = self.folder / "square.onnx"
+        onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)]), file)
+        file.with_suffix(".json").write_text(json.dumps({"format": "cloakfleet.target/1", "name": "square", "licence": "ours",
+            "input": {"long_side": 64, "square": True, "enlarge": True}, "threshold": .5, "heads": [{"layout": "columns",
+                "score": [{"output": "out", "column": 4}], "anchors": [{"stride": 8}],
+                "box": {"kind": "distance", "output": "out"}}]}))
+        self.targets("add", "square", file)
+        album = self.folder / "album"
+        album.mkdir()
+        photo = fleet.portraits(1)[0]
+        shutil.copy(photo, album / photo.name)
+        run = self.place.cloak("run", album, self.folder / "out", "--threads", "1", "--steps", "6", "--rounds", "0",
+            "--survive", "view0.75,view1.25", env=self.env)
+        self.assertIn(run.code, (0, 3), str(run))  # delivered
+        receipt = fleet.receipts(self.folder / "out")[photo.name]
+        self.assertGreater(float(receipt["targets_before"].partition(":")[2]), .5)
+
     def test_a_photo_waits_for_a_worker_that_has_the_target(self):
         self.targets("add", NAME, ONNX)
         album, out = self.folder / "album", self.folder / "out"
