@@ -123,33 +123,61 @@ static cloak_status add_album(cloak_queue *queue, const char *id, const char *se
     return status == CLOAK_E_USAGE ? CLOAK_OK : status; /* an album that went away meanwhile */
 }
 
-cloak_status cloak_estimate_speed(
-    cloak_queue *queue, const char *settings, cloak_estimate *estimate, cloak_error *error) {
+/* Sums over the newest albums; `queue` may be NULL. */
+static cloak_status gather(
+    cloak_queue *queue, const char *settings, size_t newest, Speed *same, Speed *all, cloak_error *error) {
     cloak_album_id ids[NEWEST];
     size_t count = 0;
-    Speed same = {0}, all = {0};
-    cloak_status status = queue ? cloak_queue_albums(queue, 0, ids, NEWEST, &count, error) : CLOAK_OK;
+    *same = *all = (Speed){0};
+    cloak_status status = queue ? cloak_queue_albums(queue, 0, ids, newest, &count, error) : CLOAK_OK;
     for (size_t i = 0; i < count && status == CLOAK_OK; i++)
-        status = add_album(queue, ids[i], settings, &same, &all, error);
+        status = add_album(queue, ids[i], settings, same, all, error);
+    return status;
+}
+
+static bool tells(const Speed *same, const Speed *all) {
+    return same->photos >= FEW || (same->photos > 0 && same->photos == all->photos);
+}
+
+static double pace_of(const Speed *all) {
+    return all->seconds > 0 && all->expected > 0 ? all->seconds / all->expected : 1;
+}
+
+cloak_status cloak_estimate_speed(
+    cloak_queue *queue, const char *settings, cloak_estimate *estimate, cloak_error *error) {
+    Speed same, all;
+    cloak_status status = gather(queue, settings, NEWEST, &same, &all, error);
     estimate->seconds_per_photo = expected_seconds(settings);
     if (status != CLOAK_OK || !all.photos)
         return status;
-    estimate->same_settings = same.photos >= FEW || same.photos == all.photos;
+    estimate->same_settings = tells(&same, &all);
     estimate->measured = estimate->same_settings ? same.photos : all.photos;
     if (estimate->same_settings)
         estimate->seconds_per_photo = same.seconds / (double)same.photos;
     else
-        estimate->seconds_per_photo *= all.seconds / all.expected;
+        estimate->seconds_per_photo *= pace_of(&all);
     return CLOAK_OK;
 }
 
 cloak_status cloak_estimate_cost(cloak_queue *queue, const char *settings, uint32_t *cost_ms, cloak_error *error) {
     enum { MOST = 3600 * 1000 };
-    cloak_estimate estimate = {0};
-    cloak_status status = cloak_estimate_speed(queue, settings, &estimate, error);
-    const double ms = estimate.seconds_per_photo * 1000;
+    Speed same, all;
+    cloak_status status = gather(queue, settings, NEWEST, &same, &all, error);
+    if (status != CLOAK_OK)
+        return status;
+    double ms = expected_seconds(settings) * 1000;
+    if (tells(&same, &all) && same.seconds > 0)
+        ms = same.seconds / (double)same.photos / pace_of(&all) * 1000;
+    *cost_ms = ms >= MOST ? MOST : ms >= 1 ? (uint32_t)(ms + 0.5) : 1;
+    return CLOAK_OK;
+}
+
+cloak_status cloak_estimate_pace(cloak_queue *queue, double *pace, cloak_error *error) {
+    enum { FEW_ALBUMS = 10 };
+    Speed same, all;
+    cloak_status status = gather(queue, "", FEW_ALBUMS, &same, &all, error);
     if (status == CLOAK_OK)
-        *cost_ms = ms >= MOST ? MOST : ms >= 1 ? (uint32_t)ms : 1;
+        *pace = pace_of(&all);
     return status;
 }
 

@@ -33,10 +33,14 @@ CLOAK_MUST_CHECK cloak_status cloak_estimate_album(
 CLOAK_MUST_CHECK cloak_status cloak_estimate_speed(
     cloak_queue *queue, const char *settings, cloak_estimate *estimate, cloak_error *error);
 
-/* What a photo with these settings counts in the queue: the same in milliseconds, at least 1. Only the ratio between tenants
- * matters there. */
+/* What a photo with these settings counts in the queue: milliseconds on two cores of a CPU, by what its preset costs there,
+ * or as much more or less than others as such photos took in this queue. On whatever devices, so that what was submitted
+ * before these changed counts the same. At least 1. */
 CLOAK_MUST_CHECK cloak_status cloak_estimate_cost(
     cloak_queue *queue, const char *settings, uint32_t *cost_ms, cloak_error *error);
+
+/* Seconds of a worker's time per second of cost, by the newest albums; 1 where nothing was measured. */
+CLOAK_MUST_CHECK cloak_status cloak_estimate_pace(cloak_queue *queue, double *pace, cloak_error *error);
 
 /* As one line of JSON with the documented keys (docs/operating.md), a new string (free()). `price`: of an hour of a
  * worker's time, or 0. */

@@ -7,6 +7,7 @@
 
 #include "common/base/alloc.h"
 #include "common/base/json.h"
+#include "dispatcher/estimate.h"
 
 static void keep_tenant(void *context, const cloak_tenant *tenant) {
     cloak_overview *overview = context;
@@ -25,7 +26,11 @@ cloak_status cloak_overview_read(cloak_queue *queue, const char *name, size_t of
     *overview = (cloak_overview){.queue = name, .most = most};
     overview->albums = cloak_alloc(most * sizeof *overview->albums);
     cloak_album_id *ids = cloak_alloc(most * sizeof *ids);
+    double pace = 1;
     cloak_status status = cloak_queue_load(queue, &overview->load, error);
+    if (status == CLOAK_OK && overview->load.backlog_seconds > 0)
+        status = cloak_estimate_pace(queue, &pace, error);
+    overview->load.backlog_seconds *= pace; /* of these devices */
     if (status == CLOAK_OK)
         status = cloak_queue_tenants(queue, CLOAK_OVERVIEW_TENANTS / 4, keep_tenant, overview, error);
     if (status == CLOAK_OK)

@@ -139,7 +139,7 @@ static int create_temporary(const char *folder, char **path) {
 static void take_owner_and_mode(int fd, const struct stat *like) {
     if (fchown(fd, like->st_uid, like->st_gid) != 0)
         (void)!fchown(fd, (uid_t)-1, like->st_gid);
-    (void)!fchmod(fd, like->st_mode & 0777);
+    (void)!fchmod(fd, like->st_mode & 0664);
 }
 
 cloak_status cloak_file_write(const char *path, const void *bytes, size_t length, cloak_error *error) {

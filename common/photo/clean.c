@@ -48,7 +48,7 @@ cloak_status cloak_photo_clean(const void *source, size_t source_length, const c
     }
     uint8_t *cleaned = source ? cloak_photo_core(source, source_length, photo, &cleaned_length) : NULL;
     /* Without: what turns it goes away, so that the pixels themselves must turn; or it is no row of parts. */
-    *encoded = !cleaned || !cloak_is_plain(photo->format, cleaned, cleaned_length);
+    *encoded = !cleaned || !cloak_is_plain(photo->format, cleaned, cleaned_length, photo->icc);
     if (*encoded) {
         free(cleaned);
         return cloak_photo_encode(photo, bytes, length, error);

@@ -63,13 +63,13 @@ enum { CLOAK_PROFILE_MOST = 255 * 65519 };
 /* Whether bytes are one, from first to last (ICC.1:2022, 7.2), without a picture in a tag of its own. */
 bool cloak_is_profile(const uint8_t *icc, size_t length);
 
-/* Whether the start of a picture's file is somewhere in the bytes, as it is or in base64. Of
- * compressed pixels one in some 200 megabytes looks like that. */
+/* Whether the start of a picture's file is somewhere in the bytes, as it is or in base64. */
 bool cloak_holds_picture(const uint8_t *bytes, size_t length);
 
-/* Whether a weeded PNG or WebP holds its pixels and colours, each once, and nothing behind them. Of WebP's coded pixels only
+/* Whether a weeded PNG or WebP holds its pixels and colours, each once, and nothing behind them; a profile only where `profile`
+ * says that decoding has found one. Of WebP's coded pixels only
  * cloak_holds_picture can tell. */
-bool cloak_is_plain(cloak_format_id format, const uint8_t *file, size_t length);
+bool cloak_is_plain(cloak_format_id format, const uint8_t *file, size_t length, bool profile);
 
 /* The length of a profile of a space ("RGB ", "GRAY", "CMYK"), as its header states it, or 0 when it is none
  * (ICC.1:2022, 7.2). What lies behind that length is not colour and does not pass. */

@@ -7,6 +7,16 @@
 #include "common/base/alloc.h"
 #include "common/photo/parts.h"
 
+/* Whether a JPEG's first segment is here and another begins behind it. Its first three bytes alone are in any compressed pixels,
+ * and in 16-bit curves just below white. */
+static bool begins_jpeg(const uint8_t *at, const uint8_t *end) {
+    const size_t left = (size_t)(end - at);
+    if (left < 8 || at[3] < 0xc0 || at[3] == 0xff || (at[3] >= 0xd0 && at[3] <= 0xda))
+        return false;
+    const size_t length = (size_t)at[4] << 8 | at[5];
+    return length >= 2 && length + 6 <= left && at[4 + length] == 0xff && at[5 + length] >= 0xc0 && at[5 + length] < 0xff;
+}
+
 bool cloak_holds_picture(const uint8_t *bytes, size_t length) {
     static const struct {
         const char *start;
@@ -16,9 +26,8 @@ bool cloak_holds_picture(const uint8_t *bytes, size_t length) {
     for (size_t i = 0; i < sizeof starts / sizeof *starts; i++)
         if (memmem(bytes, length, starts[i].start, starts[i].length))
             return true;
-    /* a JPEG's start is three bytes, of which compressed pixels are full: with the marker that follows */
     for (const uint8_t *at = bytes, *end = bytes + length; (at = memmem(at, (size_t)(end - at), "\xff\xd8\xff", 3)); at++)
-        if (end - at > 3 && ((at[3] & 0xf0) == 0xe0 || (at[3] >= 0xc0 && at[3] <= 0xc4) || at[3] == 0xdb || at[3] == 0xfe))
+        if (begins_jpeg(at, end))
             return true;
     return false;
 }
@@ -90,7 +99,7 @@ static bool add_rows(Rows *rows, const cloak_part *part) {
     return true;
 }
 
-static bool is_plain_png(const uint8_t *file, size_t length) {
+static bool is_plain_png(const uint8_t *file, size_t length, bool profile) {
     cloak_parts parts = cloak_parts_of(CLOAK_FORMAT_PNG, file, length);
     cloak_part part;
     size_t headers = 0, palettes = 0, transparent = 0, profiles = 0;
@@ -109,7 +118,7 @@ static bool is_plain_png(const uint8_t *file, size_t length) {
             plain = transparent++ == 0 && part.length <= 256;
             break;
         case CLOAK_FOUR('i', 'C', 'C', 'P'):
-            plain = profiles++ == 0 && is_png_profile(&part);
+            plain = profile && profiles++ == 0 && is_png_profile(&part);
             break;
         case CLOAK_FOUR('I', 'D', 'A', 'T'):
             plain = add_rows(&rows, &part);
@@ -125,7 +134,7 @@ static bool is_plain_png(const uint8_t *file, size_t length) {
 }
 
 /* Where VP8's last partition ends nothing says: what is known for a picture is looked for. */
-static bool is_plain_webp(const uint8_t *file, size_t length) {
+static bool is_plain_webp(const uint8_t *file, size_t length, bool profile) {
     cloak_parts parts = cloak_parts_of(CLOAK_FORMAT_WEBP, file, length);
     cloak_part part;
     size_t headers = 0, profiles = 0, alphas = 0, pictures = 0;
@@ -136,7 +145,7 @@ static bool is_plain_webp(const uint8_t *file, size_t length) {
             plain = headers++ == 0 && part.length == 10;
             break;
         case CLOAK_FOUR('I', 'C', 'C', 'P'):
-            plain = profiles++ == 0 && cloak_is_profile(part.data, part.length);
+            plain = profile && profiles++ == 0 && cloak_is_profile(part.data, part.length);
             break;
         case CLOAK_FOUR('A', 'L', 'P', 'H'):
             plain = alphas++ == 0 && !cloak_holds_picture(part.data, part.length);
@@ -147,6 +156,7 @@ static bool is_plain_webp(const uint8_t *file, size_t length) {
     return plain;
 }
 
-bool cloak_is_plain(cloak_format_id format, const uint8_t *file, size_t length) {
-    return format == CLOAK_FORMAT_PNG ? is_plain_png(file, length) : format == CLOAK_FORMAT_WEBP && is_plain_webp(file, length);
+bool cloak_is_plain(cloak_format_id format, const uint8_t *file, size_t length, bool profile) {
+    return format == CLOAK_FORMAT_PNG ? is_plain_png(file, length, profile)
+                                      : format == CLOAK_FORMAT_WEBP && is_plain_webp(file, length, profile);
 }

@@ -19,7 +19,7 @@ static bool jpeg_wanted(const cloak_part *part) {
     case CLOAK_JPEG_APP0 + 2: /* not MPF, not a gain map */
         return starts(part, "ICC_PROFILE", 12);
     case CLOAK_JPEG_APP0 + 14: /* says which colour transform the pixels went through */
-        return part->length == 12 && starts(part, "Adobe", 5);
+        return part->length >= 12 && starts(part, "Adobe", 5); /* what is delivered has one that libjpeg has written */
     case 0xc8: /* nobody's frame, */
     case 0xdc: /* a number of lines, a hierarchy: read by no decoder of ours */
     case 0xde:

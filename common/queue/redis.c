@@ -225,12 +225,13 @@ static cloak_status open_wire(cloak_redis *redis, const char *host, int port, cl
         (suseconds_t)((redis->timeout - (double)(time_t)redis->timeout) * 1e6)};
     redisContext *context = a->path ? redisConnectUnixWithTimeout(a->path, limit)
                                     : redisConnectWithTimeout(host, port, limit);
+    const bool named = host && (!a->host || strcmp(host, a->host) != 0); /* by Sentinels, or a cluster's node */
     if (!context)
         abort(); /* out of memory, small allocation: see alloc.h */
     if (context->err) {
         cloak_fail(error, CLOAK_E_QUEUE,
             "%s: cannot connect%s%s: %s; is the server running, and is this its address?", a->place,
-            a->host || a->path ? "" : " to ", a->host || a->path ? "" : host, context->errstr);
+            named ? " to " : "", named ? host : "", context->errstr);
         redisFree(context);
         return CLOAK_E_QUEUE;
     }
@@ -258,21 +259,20 @@ static void forget_node(cloak_redis *redis) {
     redis->moved_host = NULL;
 }
 
-/* Connects to the node of a cluster that holds the queue; false when none is known, or it is not there any more. */
-static bool connect_moved(cloak_redis *redis) {
-    cloak_error why;
-    if (!redis->moved_host)
-        return false;
-    if (open_wire(redis, redis->moved_host, redis->moved_port, &why) == CLOAK_OK)
-        return true;
-    forget_node(redis);
-    return false;
-}
-
-static cloak_status connect_now(cloak_redis *redis, cloak_error *error) {
+/* `moved`: a node has just named another, and that is the one to talk to or nobody. */
+static cloak_status connect_now(cloak_redis *redis, bool moved, cloak_error *error) {
     const cloak_address *a = &redis->address;
-    if (connect_moved(redis))
-        return log_in(redis, error);
+    if (redis->moved_host) {
+        cloak_status status = open_wire(redis, redis->moved_host, redis->moved_port, error);
+        const bool open = status == CLOAK_OK;
+        if (open)
+            status = log_in(redis, error);
+        if (status == CLOAK_OK)
+            return status;
+        forget_node(redis);
+        if (moved || open)
+            return status;
+    }
     char *host = cloak_strdup(a->host);
     int port = a->port;
     cloak_status status = CLOAK_OK;
@@ -329,7 +329,7 @@ static cloak_status converse(cloak_redis *redis, int argc, const char **argv, co
     redis->broke = false;
     for (bool repeated = false;;) {
         bool used = redis->context != NULL;
-        cloak_status status = used ? CLOAK_OK : connect_now(redis, error);
+        cloak_status status = used ? CLOAK_OK : connect_now(redis, moves > 0, error);
         if (status)
             return status;
         cloak_wire_outcome result = exchange(redis, argc, argv, lengths, reply);
@@ -360,8 +360,10 @@ static cloak_status deliver(
         return CLOAK_OK;
     }
     cloak_advice_fail(redis->address.place, got->str, error);
-    if (cloak_advice_reconnect(got->str))
+    if (cloak_advice_reconnect(got->str)) {
         disconnect(redis);
+        forget_node(redis);
+    }
     freeReplyObject(got);
     return CLOAK_E_QUEUE;
 }

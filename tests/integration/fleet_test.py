@@ -96,6 +96,8 @@ class Fleet(fleet.Case):
         self.assertFalse(dear["same_settings"])
         self.assertAlmostEqual(dear["seconds_per_photo"] / again["seconds_per_photo"], 12, places=3)
         self.assertEqual(self.status(album)["total"], 3)
+        self.assertEqual(self.submit(), album)  # with the new one
+        self.assertAlmostEqual(self.cloak("status", "--json").json["backlog_seconds"], taken / 3, places=3)
 
     def test_doctor(self):
         def found(result):

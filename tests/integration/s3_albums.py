@@ -109,7 +109,7 @@ class Albums(Case):
             status = lambda: self.place.cloak("status", submit.out.strip(), "--json", env=env).json
             with faulty(lambda number, *_: "hang" if number == stop_at else None) as proxy:
                 variables = {k: v for k, v in environment(proxy.url).items() if k.startswith(("AWS_", "no_proxy"))}
-                worker = self.place.start_stub_worker(redis.url, f"w-{out}", 0, "--lease", "5", CLOAK_STUB_SEES_ALL="1", **variables)
+                worker = self.place.start_stub_worker(redis.url, f"w-{out}", 0, "--lease", "90", CLOAK_STUB_SEES_ALL="1", **variables)
                 if stop_at is None:
                     fleet.wait_until(lambda: status()["delivered"] == 1, "the photo")
                     worker.signal(signal.SIGTERM)
@@ -137,7 +137,7 @@ class Albums(Case):
         last = self.place.start_stub_worker(redis.url, "last", 0, CLOAK_STUB_SEES_ALL="1",
             **{k: v for k, v in env.items() if k.startswith(("AWS_", "no_proxy"))})
         whole = {f"{out}/{k}" for out in outs for k in (key, f"{key}.cloak.json")}
-        fleet.wait_until(lambda: whole <= set(self.keys()), "all of them", 180)
+        fleet.wait_until(lambda: whole <= set(self.keys()), "all of them", 300)
         for out in outs:
             self.assertEqual(self.body(f"{out}/{key}"), want, out)
         last.signal(signal.SIGTERM)

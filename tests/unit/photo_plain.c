@@ -1,11 +1,13 @@
 /* What hides behind coded pixels, where no decoder looks, does not pass, and the pixels stay as they are coded. */
+#include <math.h>
+
 #include "common/photo/parts.h"
 #include "tests/unit/samples.h"
 
 static const char secret[] = "SECRET-FACE";
 
 /* The start of a JPEG, as a second picture has it. */
-static const char second[] = "SECRET-FACE\xff\xd8\xff\xe0\0\x10JFIF\0\1\1\0\0\1\0\1\0\0";
+static const char second[] = "SECRET-FACE\xff\xd8\xff\xe0\0\x10JFIF\0\1\1\0\0\1\0\1\0\0\xff\xdb\0";
 
 typedef struct {
     size_t length;
@@ -43,6 +45,16 @@ TEST(nothing_hides_in_a_jpeg) {
     put(&adobe, second, sizeof second);
     bytes longer = with_segment(jpeg, 0xee, adobe.data, adobe.length);
     check_kept(longer);
+    bytes bare = {0}; /* without JFIF's header what Adobe's says counts */
+    put(&bare, longer.data, 2 + 4 + adobe.length);
+    put(&bare, jpeg.data + 20, jpeg.length - 20);
+    bare.data[2 + 4 + 11] = 0; /* RGB, of components that are called 1, 2 and 3: the pixels stay what they are */
+    cloak_photo ycc = decode(longer), rgb = decode(bare);
+    CHECK(memcmp(ycc.rgb, rgb.rgb, 3) != 0);
+    cloak_photo_free(&rgb);
+    cloak_photo_free(&ycc);
+    check_kept(bare);
+    free(bare.data);
     bytes lines = with_segment(jpeg, 0xdc, second, sizeof second); /* their number, which no decoder of ours asks for */
     check_kept(lines);
     put(&tail, jpeg.data, jpeg.length - 2); /* behind the last block */
@@ -121,7 +133,7 @@ TEST(any_png_is_plain) {
                 bytes file = {0}, rows = {calloc(1, size + 1), size + more};
                 put_png_start(&file, width, height, kinds[k].depth, kinds[k].colour, i % 2);
                 put_png_end(&file, rows);
-                CHECK_INT(cloak_is_plain(CLOAK_FORMAT_PNG, file.data, file.length), more == 0);
+                CHECK_INT(cloak_is_plain(CLOAK_FORMAT_PNG, file.data, file.length, false), more == 0);
                 free(rows.data);
                 free(file.data);
             }
@@ -149,6 +161,15 @@ TEST(nothing_hides_in_a_webp) {
 TEST(nothing_hides_in_a_profile) {
     bytes jpeg = encoded_sample(CLOAK_FORMAT_JPEG, 24, 16, false), icc = icc_profile("RGB "), head = {0};
     CHECK(cloak_is_profile(icc.data, icc.length));
+    for (int gamma = 30; gamma <= 300; gamma++) { /* curves of 16 bits are full of a JPEG's first bytes */
+        uint8_t curve[2 * 4096];
+        for (int i = 0; i < 4096; i++) {
+            const unsigned level = (unsigned)lround(65535 * pow(i / 4095.0, gamma / 100.0));
+            curve[2 * i] = (uint8_t)(level >> 8);
+            curve[2 * i + 1] = (uint8_t)level;
+        }
+        CHECK(!cloak_holds_picture(curve, sizeof curve));
+    }
     memcpy(icc.data + icc.length - 40, second, sizeof second); /* in a tag that nobody knows */
     CHECK(!cloak_is_profile(icc.data, icc.length));
     put(&head, "ICC_PROFILE\0\1\1", 14);
