@@ -10,7 +10,7 @@ typedef struct {
     const cloak_manifest *manifest;
     size_t next;          /* first photo that was not offered to the queue in this process */
     uint64_t max_backlog; /* cloak_queue_submit's backlog at which feeding pauses */
-    uint32_t cost_ms;     /* of a photo (cloak_estimate_cost); 0: not asked for yet */
+    uint32_t cost_ms;     /* of a photo (cloak_estimate_cost), asked for anew when there is room */
     size_t accepted;      /* photos that the queue did not know yet */
     bool full;            /* the backlog's bound was reached when it was last looked at */
     bool sealed;

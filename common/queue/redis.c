@@ -299,9 +299,9 @@ uint64_t cloak_redis_round_trips(void) {
     return round_trips;
 }
 
-/* Whether a node of a cluster names another for these keys ("MOVED slot host:port", Redis Cluster specification). An empty
- * host, or "?", is this one's. */
-static bool is_moved(cloak_redis *redis, const redisReply *reply) {
+/* Notes where to go when a node of a cluster names another for these keys ("MOVED slot host:port", Redis Cluster
+ * specification); false when it does not. An empty host, or "?", is this one's. */
+static bool follow_move(cloak_redis *redis, const redisReply *reply) {
     const cloak_address *a = &redis->address;
     if (reply->type != REDIS_REPLY_ERROR || strncmp(reply->str, "MOVED ", 6) != 0 || !a->host || a->sentinel_count)
         return false;
@@ -335,7 +335,7 @@ static cloak_status converse(cloak_redis *redis, int argc, const char **argv, co
         cloak_wire_outcome result = exchange(redis, argc, argv, lengths, reply);
         if (result == CLOAK_WIRE_OK) {
             round_trips++;
-            if (moves == MOST_MOVES || !is_moved(redis, *reply))
+            if (moves == MOST_MOVES || !follow_move(redis, *reply))
                 return CLOAK_OK;
             freeReplyObject(*reply); /* nothing has run */
             *reply = NULL;
