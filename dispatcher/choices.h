@@ -41,6 +41,11 @@ typedef struct {
         {"labels", "FILE", NULL, CLOAK_OPTION_TEXT, &(c).labels, 0, 0,                             \
             "ground truth (WIDER FACE bbx_gt or COCO JSON) for AP and recall"}
 
+/* A flag of theirs. */
+#define CLOAK_LINKS_OPTION(follow)                                                                 \
+    {"follow-links", NULL, NULL, CLOAK_OPTION_FLAG, &(follow), 0, 0,                               \
+        "photos and folders outside ALBUM that symbolic links in it lead to belong to it"}
+
 /* Turns the choices into settings (cloak_settings_free). A label file is checked to be there and its
  * path made absolute. */
 CLOAK_MUST_CHECK cloak_status cloak_choices_settings(

@@ -55,7 +55,7 @@ static void leave_out(cloak_place *place, const char *source, const char *path) 
 }
 
 cloak_status cloak_place_look(
-    const char *source, const char *destination, cloak_place *place, cloak_error *error) {
+    const char *source, const char *destination, bool follow_links, cloak_place *place, cloak_error *error) {
     *place = (cloak_place){0};
     cloak_status status = cloak_store_open(source, &place->source, error);
     if (status == CLOAK_OK)
@@ -64,12 +64,15 @@ cloak_status cloak_place_look(
         cloak_place_close(place);
         return status;
     }
-    place->source_url = cloak_strdup(cloak_store_place(place->source));
+    const char *from = cloak_store_place(place->source);
+    if (follow_links)
+        status = cloak_store_follow_links(place->source, cloak_store_place(place->destination), error);
+    place->source_url = cloak_strdup(follow_links ? cloak_store_address(place->source) : from);
     place->destination_url = cloak_strdup(cloak_store_place(place->destination));
-    if (cloak_store_is_folder(place->source))
-        status = check_source(place->source_url, error);
+    if (status == CLOAK_OK && cloak_store_is_folder(place->source))
+        status = check_source(from, error);
     if (status == CLOAK_OK)
-        status = check_against(place->source_url, place->destination_url, error);
+        status = check_against(from, place->destination_url, error);
     if (status == CLOAK_OK && cloak_store_is_folder(place->destination))
         status = check_destination(place->destination_url, error);
     if (status != CLOAK_OK) {
@@ -79,17 +82,17 @@ cloak_status cloak_place_look(
     place->state = cloak_state_folder(place->destination);
     place->manifest = cloak_path_join(place->state, "manifest");
     char *beside = cloak_state_beside(place->destination);
-    leave_out(place, place->source_url, place->destination_url);
-    leave_out(place, place->source_url, beside);
+    leave_out(place, from, place->destination_url);
+    leave_out(place, from, beside);
     if (strcmp(beside, place->state) != 0)
-        leave_out(place, place->source_url, place->state);
+        leave_out(place, from, place->state);
     free(beside);
     return CLOAK_OK;
 }
 
 cloak_status cloak_place_open(
-    const char *source, const char *destination, cloak_place *place, cloak_error *error) {
-    cloak_status status = cloak_place_look(source, destination, place, error);
+    const char *source, const char *destination, bool follow_links, cloak_place *place, cloak_error *error) {
+    cloak_status status = cloak_place_look(source, destination, follow_links, place, error);
     if (status == CLOAK_OK && cloak_store_is_folder(place->destination))
         status = make_writable(place->destination_url, error);
     if (status != CLOAK_OK)

@@ -39,7 +39,7 @@ typedef struct {
     const char *album, *out;
     const char *model, *device;
     long workers, threads;
-    bool json;
+    bool json, follow_links;
     cloak_choices choices;
 } Options;
 
@@ -223,7 +223,7 @@ static cloak_status prepare(Run *run, cloak_error *error) {
     size_t moved = 0;
     cloak_status status = cloak_choices_settings(&o->choices, &run->settings, error);
     if (status == CLOAK_OK)
-        status = cloak_place_open(o->album, o->out, &run->place, error);
+        status = cloak_place_open(o->album, o->out, o->follow_links, &run->place, error);
     if (status == CLOAK_OK) {
         cloak_store_set_stop(run->place.source, is_stopping, NULL);
         cloak_store_set_stop(run->place.destination, is_stopping, NULL);
@@ -385,6 +385,7 @@ int cloak_verb_run(int argc, char **argv) {
             "worker processes (one per device is right)"},
         {"threads", "N", NULL, CLOAK_OPTION_INT, &o->threads, 0, 1024,
             "compute threads per worker, 0 for a fair share of the cores"},
+        CLOAK_LINKS_OPTION(o->follow_links),
         {"json", NULL, NULL, CLOAK_OPTION_FLAG, &o->json, 0, 0,
             "one JSON object as the last line of stdout"},
         {0}};

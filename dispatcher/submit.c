@@ -21,7 +21,7 @@ typedef struct {
     cloak_choices choices;
     const char *tenant, *job_class;
     long backlog;
-    bool dry_run;
+    bool dry_run, follow_links;
     double price;
 } Options;
 
@@ -116,13 +116,14 @@ static void print(const cloak_manifest *manifest, bool json) {
 }
 
 int cloak_verb_submit(int argc, char **argv) {
-    Options o = {CLOAK_QUEUE_OPTIONS_DEFAULT, CLOAK_CHOICES_DEFAULT, "default", "bulk", 100000, false, 0};
+    Options o = {CLOAK_QUEUE_OPTIONS_DEFAULT, CLOAK_CHOICES_DEFAULT, "default", "bulk", 100000, false, false, 0};
     const cloak_option table[] = {CLOAK_QUEUE_OPTIONS(o.queue), CLOAK_CHOICES_OPTIONS(o.choices),
         {"tenant", "NAME", NULL, CLOAK_OPTION_TEXT, &o.tenant, 0, 0,
             "who the album belongs to; device time is shared between tenants"},
         {"class", "NAME", NULL, CLOAK_OPTION_TEXT, &o.job_class, 0, 0, "interactive or bulk"},
         {"backlog", "N", NULL, CLOAK_OPTION_INT, &o.backlog, 1, 100000000,
             "photos waiting in the queue above which to pause; a tenant may have a tenth of it in any case"},
+        CLOAK_LINKS_OPTION(o.follow_links),
         {"dry-run", NULL, NULL, CLOAK_OPTION_FLAG, &o.dry_run, 0, 0,
             "submit nothing: count, and estimate time and cost from what the queue has measured"},
         {"price", "P", NULL, CLOAK_OPTION_REAL, &o.price, 0, 1e9, "of an hour of a device, for --dry-run"},
@@ -137,7 +138,7 @@ int cloak_verb_submit(int argc, char **argv) {
             "ALBUM and OUT are folders or buckets (s3://BUCKET/FOLDER) that all workers reach.",
             table, argc, argv, 2, &code))
         return code;
-    cloak_status status = (o.dry_run ? cloak_place_look : cloak_place_open)(argv[0], argv[1], &place, &error);
+    cloak_status status = (o.dry_run ? cloak_place_look : cloak_place_open)(argv[0], argv[1], o.follow_links, &place, &error);
     if (status == CLOAK_OK)
         status = o.dry_run ? dry_run(&o, &place, &error) : submit(&o, &place, &manifest, &error);
     if (status == CLOAK_OK && !o.dry_run)

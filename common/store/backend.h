@@ -35,6 +35,8 @@ struct cloak_store {
     const cloak_store_backend *backend;
     char *place; /* freed by cloak_store_close */
     char *address; /* the same, unmistakable across servers; NULL where `place` is that. Freed likewise */
+    bool follows;  /* a folder of which links lead anywhere */
+    char *apart;   /* or NULL: where listing does not follow a link. Freed likewise */
     void *state;   /* the backend's own */
     cloak_store_stop stop; /* NULL, or asked while a call waits */
     void *stop_context;

@@ -2,7 +2,7 @@
  *
  * Nothing reads or writes outside the folder: keys cannot climb (store.c checks them), and a path
  * whose symbolic links lead out is refused at every call, not only while listing, because links
- * may change between the two. */
+ * may change between the two. Who asks for it may read, and never write, through links that lead out. */
 #include <dirent.h>
 #include <errno.h>
 #include <stdlib.h>
@@ -16,6 +16,16 @@
 #include "common/base/text.h"
 #include "common/store/backend.h"
 #include "common/store/folder.h"
+
+/* Ends a URL of a folder of which links are followed wherever they lead. */
+static const char following[] = "?links=follow";
+
+char *cloak_folder_following(const char *path) {
+    char *encoded = cloak_text_encode(path);
+    char *url = cloak_format("file://%s%s", encoded, following);
+    free(encoded);
+    return url;
+}
 
 /* The path in a file URL (RFC 8089): empty host or localhost, percent-encoded. free() it. */
 static cloak_status parse_url(const char *url, char **path, cloak_error *error) {
@@ -48,11 +58,18 @@ static cloak_status parse_url(const char *url, char **path, cloak_error *error) 
 static cloak_status folder_open(cloak_store *store, const char *url, cloak_error *error) {
     char *path = NULL;
     if (strncasecmp(url, "file://", 7) == 0) {
-        cloak_status status = parse_url(url, &path, error);
+        const size_t n = strlen(url), tail = sizeof following - 1;
+        const bool follows = n > tail && strcmp(url + n - tail, following) == 0;
+        char *plain = cloak_format("%.*s", (int)(follows ? n - tail : n), url);
+        cloak_status status = parse_url(plain, &path, error);
+        free(plain);
         if (status != CLOAK_OK)
             return status;
+        store->follows = follows;
     }
     store->place = cloak_path_absolute(path ? path : url);
+    if (store->follows)
+        store->address = cloak_folder_following(store->place);
     free(path);
     return CLOAK_OK;
 }
@@ -60,7 +77,7 @@ static cloak_status folder_open(cloak_store *store, const char *url, cloak_error
 static cloak_status refuse_outside(const char *key, const char *place, cloak_error *error) {
     char *shown = cloak_text_brief(key), *where = cloak_text_brief(place);
     cloak_fail(error, CLOAK_E_PERMANENT,
-        "%s leads out of %s through a symbolic link: put the file itself there", shown, where);
+        "%s leads out of %s through a symbolic link: put the file itself there, or ask for --follow-links", shown, where);
     free(where);
     free(shown);
     return CLOAK_E_PERMANENT;
@@ -72,7 +89,7 @@ static cloak_status find_object(
     char *joined = cloak_path_join(store->place, key);
     char *absolute = cloak_path_absolute(joined);
     free(joined);
-    if (!cloak_path_inside(absolute, store->place)) {
+    if (!store->follows && !cloak_path_inside(absolute, store->place)) {
         free(absolute);
         return refuse_outside(key, store->place, error);
     }

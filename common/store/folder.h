@@ -6,6 +6,9 @@
 
 #include "common/store/store.h"
 
+/* The file URL of an absolute path that asks for links to be followed. free() it. */
+char *cloak_folder_following(const char *path);
+
 cloak_store_info cloak_folder_info(const struct stat *info);
 
 /* cloak_store_put_like for two folders. */

@@ -3,12 +3,14 @@
  * holds the first that come behind the last.
  *
  * Folders are opened relative to their parent and without following links, so nothing that is
- * renamed or replaced meanwhile can lead the walk elsewhere. What vanishes while we look was not
+ * renamed or replaced meanwhile can lead the walk elsewhere. Where links are followed, which the user has to ask for, each
+ * folder is entered through one link only: so a walk ends, however links are knotted. What vanishes while we look was not
  * there; what cannot be read is reported and passed over, so that one bad folder does not hide the
  * rest of the album. */
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <search.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,8 +22,7 @@
 #include "common/store/backend.h"
 #include "common/store/folder.h"
 
-/* Each level holds one descriptor and its names; links are not followed, so only a real folder can
- * be this deep. */
+/* Each level holds one descriptor and its names. */
 enum { MAX_DEPTH = 100 };
 
 typedef struct {
@@ -29,7 +30,16 @@ typedef struct {
     cloak_store_visit visit;
     void *context;
     cloak_error *error;
+    void **entered; /* tree (tsearch) of the folders that links have led to */
 } walk;
+
+/* A folder on the way down. */
+typedef struct level {
+    const struct level *above;
+    dev_t device;
+    ino_t number;
+    int depth;
+} level;
 
 size_t cloak_folder_round = 1 << 17;
 
@@ -103,40 +113,15 @@ static int read_names(DIR *folder, const char *after, name_list *list) {
     return saved ? -1 : 0;
 }
 
-/* A link counts as the file it stands for, if that lies in the store. */
-static cloak_status visit_link(const walk *w, const char *key) {
-    char *path = cloak_path_join(w->store->place, key);
-    char *target = realpath(path, NULL);
-    struct stat info;
-    cloak_status status = CLOAK_OK;
-    if (!target && errno == ENOENT)
-        status = report(w, key, "a symbolic link to nothing");
-    else if (!target || stat(target, &info) != 0)
-        status = report_errno(w, key, "a symbolic link that cannot be followed");
-    else if (!cloak_path_inside(target, w->store->place))
-        status = report(w, key, "a symbolic link that leads out of the album");
-    else if (S_ISDIR(info.st_mode))
-        status = report(w, key, "a symbolic link to a folder; these are not followed");
-    else if (!S_ISREG(info.st_mode))
-        status = report(w, key, "a symbolic link to something that is not a file");
-    else {
-        cloak_store_info object = cloak_folder_info(&info);
-        status = w->visit(w->context, key, &object, NULL);
-    }
-    free(target);
-    free(path);
-    return status;
-}
+static cloak_status visit_folder(const walk *w, DIR *folder, const char *key, const level *above);
 
-static cloak_status visit_folder(const walk *w, DIR *folder, const char *key, int depth);
-
-static cloak_status enter(const walk *w, int parent, const char *name, const char *key, int depth) {
-    if (depth > MAX_DEPTH)
+static cloak_status enter(const walk *w, int parent, const char *name, const char *key, const level *above) {
+    if (above->depth >= MAX_DEPTH)
         return report(w, key, "a folder too deep inside others");
     int fd = openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     DIR *folder = fd < 0 ? NULL : fdopendir(fd);
     if (folder)
-        return visit_folder(w, folder, key, depth);
+        return visit_folder(w, folder, key, above);
     int saved = errno;
     if (fd >= 0)
         close(fd);
@@ -148,8 +133,65 @@ static cloak_status enter(const walk *w, int parent, const char *name, const cha
     return report_errno(w, key, "a folder that cannot be read");
 }
 
+static int by_number(const void *a, const void *b) {
+    const level *x = a, *y = b;
+    if (x->device != y->device)
+        return x->device < y->device ? -1 : 1;
+    return x->number < y->number ? -1 : x->number > y->number;
+}
+
+/* Whether no link has led to this folder before. */
+static bool is_new(const walk *w, const struct stat *info) {
+    level *entry = cloak_alloc(sizeof *entry);
+    *entry = (level){NULL, info->st_dev, info->st_ino, 0};
+    level **found = tsearch(entry, w->entered, by_number);
+    if (found && *found == entry)
+        return true;
+    free(entry);
+    return false;
+}
+
+static cloak_status follow_to_folder(const walk *w, const char *target, const struct stat *info, const char *key, const level *above) {
+    const char *apart = w->store->apart;
+    if (!w->store->follows)
+        return report(w, key, "a symbolic link to a folder; these are not followed");
+    for (const level *l = above; l; l = l->above)
+        if (l->device == info->st_dev && l->number == info->st_ino)
+            return report(w, key, "a symbolic link to a folder that it lies in");
+    if (apart && (cloak_path_inside(target, apart) || cloak_path_inside(apart, target)))
+        return report(w, key, "a symbolic link to the output, or to a folder with it");
+    if (!is_new(w, info))
+        return report(w, key, "a symbolic link to a folder that another one has led to");
+    return enter(w, AT_FDCWD, target, key, above);
+}
+
+/* A link counts as the file it stands for, if that lies in the store or links may lead out. */
+static cloak_status visit_link(const walk *w, const char *key, const level *above) {
+    char *path = cloak_path_join(w->store->place, key);
+    char *target = realpath(path, NULL);
+    struct stat info;
+    cloak_status status = CLOAK_OK;
+    if (!target && errno == ENOENT)
+        status = report(w, key, "a symbolic link to nothing");
+    else if (!target || stat(target, &info) != 0)
+        status = report_errno(w, key, "a symbolic link that cannot be followed");
+    else if (!w->store->follows && !cloak_path_inside(target, w->store->place))
+        status = report(w, key, "a symbolic link that leads out of the album");
+    else if (S_ISDIR(info.st_mode))
+        status = follow_to_folder(w, target, &info, key, above);
+    else if (!S_ISREG(info.st_mode))
+        status = report(w, key, "a symbolic link to something that is not a file");
+    else {
+        cloak_store_info object = cloak_folder_info(&info);
+        status = w->visit(w->context, key, &object, NULL);
+    }
+    free(target);
+    free(path);
+    return status;
+}
+
 static cloak_status visit_entry(
-    const walk *w, int parent, const char *name, const char *key, int depth) {
+    const walk *w, int parent, const char *name, const char *key, const level *here) {
     struct stat info;
     if (fstatat(parent, name, &info, AT_SYMLINK_NOFOLLOW) != 0)
         return errno == ENOENT ? CLOAK_OK : report_errno(w, key, "cannot be examined");
@@ -158,20 +200,20 @@ static cloak_status visit_entry(
         return w->visit(w->context, key, &object, NULL);
     }
     if (S_ISDIR(info.st_mode))
-        return enter(w, parent, name, key, depth + 1);
+        return enter(w, parent, name, key, here);
     if (S_ISLNK(info.st_mode))
-        return visit_link(w, key);
+        return visit_link(w, key, here);
     return report(w, key,
         S_ISSOCK(info.st_mode)   ? "a socket"
         : S_ISFIFO(info.st_mode) ? "a pipe"
                                  : "a device");
 }
 
-static cloak_status visit_names(const walk *w, DIR *folder, const name_list *list, const char *key, int depth) {
+static cloak_status visit_names(const walk *w, DIR *folder, const name_list *list, const char *key, const level *here) {
     cloak_status status = CLOAK_OK;
     for (size_t i = 0; i < list->count && status == CLOAK_OK; i++) {
         char *inner = key[0] ? cloak_path_join(key, list->names[i]) : NULL;
-        status = visit_entry(w, dirfd(folder), list->names[i], inner ? inner : list->names[i], depth);
+        status = visit_entry(w, dirfd(folder), list->names[i], inner ? inner : list->names[i], here);
         free(inner);
     }
     return status;
@@ -187,17 +229,20 @@ static void end_round(name_list *list, char **after) {
 }
 
 /* Closes `folder`. `key` is "" for the store itself. */
-static cloak_status visit_folder(const walk *w, DIR *folder, const char *key, int depth) {
+static cloak_status visit_folder(const walk *w, DIR *folder, const char *key, const level *above) {
     cloak_status status = CLOAK_OK;
     char *after = NULL;
+    struct stat info = {0};
+    (void)!fstat(dirfd(folder), &info); /* of an open folder it fails in no way that reading it does not */
+    const level here = {above, info.st_dev, info.st_ino, above ? above->depth + 1 : 0};
     for (bool more = true; more && status == CLOAK_OK;) {
         name_list list = {0};
         bool whole = read_names(folder, after, &list) == 0;
         if (!whole)
-            status = depth == 0 ? break_off(w, "")
+            status = !above ? break_off(w, "")
                                 : report_errno(w, key, "a folder that cannot be read to its end");
         if (status == CLOAK_OK)
-            status = visit_names(w, folder, &list, key, depth);
+            status = visit_names(w, folder, &list, key, &here);
         more = whole && list.more;
         end_round(&list, &after);
     }
@@ -208,10 +253,14 @@ static cloak_status visit_folder(const walk *w, DIR *folder, const char *key, in
 
 cloak_status cloak_folder_list(
     cloak_store *store, cloak_store_visit visit, void *context, cloak_error *error) {
-    walk w = {store, visit, context, error};
+    void *entered = NULL;
+    walk w = {store, visit, context, error, &entered};
     DIR *folder = opendir(store->place);
-    if (folder)
-        return visit_folder(&w, folder, "", 0);
+    if (folder) {
+        const cloak_status status = visit_folder(&w, folder, "", NULL);
+        tdestroy(entered, free);
+        return status;
+    }
     int saved = errno;
     bool permanent = saved == ENOENT || saved == ENOTDIR || saved == EACCES || saved == EPERM ||
                      saved == ENAMETOOLONG || saved == ELOOP;

@@ -6,6 +6,7 @@
 #include <sys/statvfs.h>
 
 #include "common/base/alloc.h"
+#include "common/base/file.h"
 #include "common/base/text.h"
 #include "common/store/backend.h"
 #include "common/store/folder.h"
@@ -60,6 +61,7 @@ void cloak_store_close(cloak_store *store) {
         store->backend->close(store);
     free(store->place);
     free(store->address);
+    free(store->apart);
     free(store);
 }
 
@@ -148,6 +150,17 @@ bool cloak_store_reachable(const cloak_store *store) {
 
 const char *cloak_store_address(const cloak_store *store) {
     return store->address ? store->address : store->place;
+}
+
+cloak_status cloak_store_follow_links(cloak_store *store, const char *apart, cloak_error *error) {
+    if (!cloak_store_is_folder(store))
+        return cloak_fail(error, CLOAK_E_USAGE, "%s is no folder: there are no links to follow", store->place);
+    free(store->apart);
+    store->apart = apart ? cloak_path_absolute(apart) : NULL;
+    if (!store->follows)
+        store->address = cloak_folder_following(store->place);
+    store->follows = true;
+    return CLOAK_OK;
 }
 
 bool cloak_store_is_folder(const cloak_store *store) {

@@ -70,7 +70,7 @@ CLOAK_MUST_CHECK cloak_status cloak_store_stat(
 
 /* Visits every object below the store, folders in byte order of their names (strcmp), buckets in
  * the order of the server, streaming: at most 262,144 names of each folder on the way down are in memory, or one page of 1,000 keys. Symbolic links to files are followed
- * when they stay inside the store, links to folders never; both refusals are reported as problems,
+ * when they stay inside the store, links to folders never (but see cloak_store_follow_links); both refusals are reported as problems,
  * and so are folders below 100 others. What vanishes meanwhile is passed over.
  * Files that cloak_file_write has left unfinished (".cloak-tmp-*") are not visited. */
 CLOAK_MUST_CHECK cloak_status cloak_store_list(
@@ -96,6 +96,12 @@ CLOAK_MUST_CHECK cloak_status cloak_store_sweep(cloak_store *store, double secon
 /* False when the place itself cannot be read from here (a disk that is not mounted), so that an object
  * that seems to be missing says nothing. */
 bool cloak_store_reachable(const cloak_store *store);
+
+/* From now on links may lead out of the folder, and links to folders are entered when listing: each folder that links lead
+ * to once, none that holds the link itself, none that `apart` (an absolute path; NULL for nowhere) lies in or that lies in it.
+ * Writing goes on as before. cloak_store_address then tells that links are followed, and whoever opens that
+ * follows them. A bucket is CLOAK_E_USAGE. */
+CLOAK_MUST_CHECK cloak_status cloak_store_follow_links(cloak_store *store, const char *apart, cloak_error *error);
 
 /* The place as people read it, and as cloak_store_open takes it: the absolute path of a folder, or "s3://bucket/folder"
  * without a slash at its end. Borrowed, lives with the store. */

@@ -1,6 +1,7 @@
 #!/usr/bin/python3
 """Files with unusual names, links and modes: a folder into a folder, and into a bucket and back."""
 import io
+import json
 import os
 import pathlib
 import signal
@@ -74,10 +75,10 @@ class Unusual(fleet.Case):
                 seen[path] = (info.st_mode, info.st_mtime_ns, info.st_nlink, content)
         return seen
 
-    def work_off(self, source, out, env):
+    def work_off(self, source, out, env, *options):
         """Submits and has it worked off; returns the submit's and status' results."""
         env = dict(env, CLOAK_REDIS=self.redis.url)
-        submit = self.place.cloak("submit", source, out, "--steps", "4", "--json", env=env)
+        submit = self.place.cloak("submit", source, out, "--steps", "4", "--json", *options, env=env)
         self.assert_code(submit, 0)
         variables = {k: v for k, v in env.items() if k.startswith(("AWS_", "no_proxy"))}
         worker = self.place.start_stub_worker(self.redis.url, f"w{self.place.count}", 0, CLOAK_STUB_SEES_ALL="1", **variables)
@@ -117,6 +118,22 @@ class Folders(Unusual):
             self.assertEqual(stat.S_IMODE(info.st_mode), stat.S_IMODE(like.st_mode) if like else 0o666 & ~umask, path)
             if like:
                 self.assertEqual(info.st_mtime_ns, like.st_mtime_ns, path)
+
+    def test_links_are_followed_where_asked(self):
+        out = self.folder / "out"
+        submit, end = self.work_off(self.album, out, fleet.environment(), "--follow-links")
+        self.assertEqual(end["dead"], 1)
+        dead = self.place.cloak("status", end["album"], "--dead", env=fleet.environment(CLOAK_REDIS=self.redis.url))
+        self.assertRegex(dead.out, "root.jpg.*holds no photo")
+        self.assert_delivered(out, self.delivered + NOT_UTF8 + [b"out.jpg", b"folder.jpg/x.jpg"])
+        receipt = json.loads((out / "out.jpg.cloak.json").read_text())
+        self.assertTrue(receipt["source"].endswith("/album?links=follow"), receipt["source"])
+        plain = self.place.cloak("submit", self.album, out, "--steps", "4", env=fleet.environment(CLOAK_REDIS=self.redis.url))
+        self.assert_code(plain, 2)
+        self.assertIn("another album", plain.err)
+        bucket = self.place.cloak("submit", "s3://album/x", out, "--follow-links", env=fleet.environment(CLOAK_REDIS=self.redis.url))
+        self.assert_code(bucket, 2)
+        self.assertIn("no links to follow", bucket.err)
 
 
 class Buckets(Unusual, buckets.Case):

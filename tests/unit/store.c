@@ -257,6 +257,56 @@ TEST(listing_reports_what_is_no_photo) {
         "link-self!a symbolic link to a folder; these are not followed\n");
 }
 
+/* What is outside is read where that was asked for, and never written. */
+TEST(links_are_followed_where_asked) {
+    cloak_store *store = open_store(in_folder("knot")), *again = NULL, *plain = NULL;
+    cloak_error error;
+    void *bytes = NULL;
+    size_t length = 0;
+    write_file(in_folder("knot/a/file"), "1");
+    write_file(in_folder("knot-outside/file"), "22");
+    write_file(in_folder("knot-outside/inner/file"), "333");
+    write_file(in_folder("knot-out/file"), "4444");
+    const char *const links[][2] = {{"../knot-outside/file", "link-file"}, {"../knot-outside", "link-out"}, {"../knot-outside", "link-twice"},
+        {"a", "link-inside"}, {".", "link-self"}, {"../..", "a/link-above"}, {"../knot-out", "link-output"},
+        {"../../knot", "../knot-outside/inner/link-back"}, {"nowhere", "link-nowhere"}};
+    for (size_t i = 0; i < sizeof links / sizeof *links; i++) {
+        char *at = cloak_path_join(in_folder("knot"), links[i][1]);
+        CHECK_INT(symlink(links[i][0], at), 0);
+        free(at);
+    }
+    CHECK_OK(cloak_store_follow_links(store, in_folder("knot-out"), &error));
+    static const char all[] = "a/file=1\n"
+        "a/link-above!a symbolic link to the output, or to a folder with it\n"
+        "link-file=2\n"
+        "link-inside/file=1\n"
+        "link-inside/link-above!a symbolic link to the output, or to a folder with it\n"
+        "link-nowhere!a symbolic link to nothing\n"
+        "link-out/file=2\n"
+        "link-out/inner/file=3\n"
+        "link-out/inner/link-back!a symbolic link to a folder that it lies in\n"
+        "link-output!a symbolic link to the output, or to a folder with it\n"
+        "link-self!a symbolic link to a folder that it lies in\n"
+        "link-twice!a symbolic link to a folder that another one has led to\n";
+    for (int i = 0; i < 2; i++) { /* what is remembered of one walk is forgotten by the next */
+        listing l = {.left = -1};
+        CHECK_OK(cloak_store_list(store, note, &l, &error));
+        CHECK_TEXT(l.text, all);
+    }
+    CHECK_OK(cloak_store_open(cloak_store_address(store), &again, &error)); /* as a worker does */
+    CHECK_TEXT(cloak_store_place(again), cloak_store_place(store));
+    CHECK_TEXT(cloak_store_address(again), cloak_store_address(store));
+    CHECK_OK(cloak_store_get(again, "link-out/inner/file", 100, &bytes, &length, &error));
+    CHECK_INT(length, 3);
+    free(bytes);
+    CHECK_INT(cloak_store_put(again, "link-out/file", "5", 1, &error), CLOAK_E_PERMANENT);
+    CHECK_OK(cloak_store_open(cloak_store_place(store), &plain, &error));
+    CHECK_INT(cloak_store_get(plain, "link-out/inner/file", 100, &bytes, &length, &error), CLOAK_E_PERMANENT);
+    cloak_store_close(plain);
+    cloak_store_close(again);
+    cloak_store_close(store);
+}
+
 TEST(listing_of_nothing) {
     cloak_error error;
     listing l = {.left = -1};
