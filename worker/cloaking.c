@@ -79,10 +79,12 @@ static cloak_status encode(
             return no_memory(codec->name, error);
         cloak_srgb_carry_ink(photo, rgb, changed.ink);
     }
-    if (codec->fine || cloak_photo_patch(codec->source, codec->source_length, photo, &changed, bytes, length, NULL) != CLOAK_OK) {
-        codec->fine = true;
-        status = cloak_photo_encode(&changed, bytes, length, error);
+    if (!codec->fine) {
+        status = cloak_photo_patch(codec->source, codec->source_length, photo, &changed, bytes, length, error);
+        codec->fine = status == CLOAK_E_USAGE;
     }
+    if (codec->fine)
+        status = cloak_photo_encode(&changed, bytes, length, error);
     if (photo->ink)
         free(changed.ink);
     return status;

@@ -43,8 +43,9 @@ cloak_status cloak_photo_clean(const void *source, size_t source_length, const c
         return *encoded ? cloak_photo_encode(photo, bytes, length, error) : CLOAK_OK;
     }
     if (photo->format == CLOAK_FORMAT_JPEG) {
-        *encoded = cloak_photo_patch(source, source_length, photo, NULL, bytes, length, NULL) != CLOAK_OK;
-        return *encoded ? cloak_photo_encode(photo, bytes, length, error) : CLOAK_OK;
+        const cloak_status status = cloak_photo_patch(source, source_length, photo, NULL, bytes, length, error);
+        *encoded = status == CLOAK_E_USAGE;
+        return *encoded ? cloak_photo_encode(photo, bytes, length, error) : status;
     }
     uint8_t *cleaned = source ? cloak_photo_core(source, source_length, photo, &cleaned_length) : NULL;
     /* Without: what turns it goes away, so that the pixels themselves must turn; or it is no row of parts. */

@@ -18,6 +18,7 @@
 #include <string.h>
 
 #include <jpeglib.h>
+#include <jerror.h>
 #include <turbojpeg.h>
 
 #include "common/base/alloc.h"
@@ -38,6 +39,7 @@ typedef struct {
     unsigned char *out;
     unsigned long out_length;
     uint8_t *changed; /* per 8 × 8 pixels of the upright photo */
+    bool starved;     /* there was no memory */
     uint8_t *row;     /* one row of pixels for the coder, where those of the photo are not as it takes them */
     size_t across, down;
 } Patch;
@@ -202,9 +204,10 @@ static bool run(const uint8_t *source, size_t length, const cloak_photo *photo, 
         jpeg_create_decompress(&patch->fresh);
         jpeg_create_compress(&patch->coder);
         done = patch_blocks(source, length, photo, changed, patch);
-    } else if (patch->coder.dest) {
-        /* libjpeg has moved its buffer and tells where only at the end: here it is */
-        patch->coder.dest->term_destination(&patch->coder);
+    } else {
+        patch->starved = patch->errors.base.msg_code == JERR_OUT_OF_MEMORY;
+        if (patch->coder.dest) /* libjpeg has moved its buffer and tells where only at the end: here it is */
+            patch->coder.dest->term_destination(&patch->coder);
     }
     jpeg_destroy_compress(&patch->coder);
     jpeg_destroy_decompress(&patch->fresh);
@@ -239,12 +242,16 @@ cloak_status cloak_photo_patch(const void *source, size_t source_length, const c
                        ? cloak_jpeg_upright(source, source_length, &own_length)
                        : NULL;
     bool done = false;
-    patch.changed = cloak_try_alloc(patch.across * patch.down);
-    patch.row = cloak_try_alloc((size_t)photo->width * (photo->ink ? 4 : 1));
-    if (own && patch.changed && patch.row) {
-        memset(patch.changed, 0, patch.across * patch.down);
-        if (changed)
+    if (changed) {
+        patch.changed = cloak_try_alloc(patch.across * patch.down);
+        patch.row = cloak_try_alloc((size_t)photo->width * (photo->ink ? 4 : 1));
+        patch.starved = !patch.changed || !patch.row;
+    }
+    if (own && !patch.starved) {
+        if (changed) {
+            memset(patch.changed, 0, patch.across * patch.down);
             compare(photo, changed, &patch);
+        }
         done = run(own, own_length, photo, changed, &patch);
     }
     uint8_t *weeded = done ? cloak_weed(CLOAK_FORMAT_JPEG, patch.out, patch.out_length, &weeded_length) : NULL;
@@ -255,6 +262,8 @@ cloak_status cloak_photo_patch(const void *source, size_t source_length, const c
     free(patch.row);
     free(patch.coded);
     free(patch.out);
+    if (!weeded && (done || patch.starved))
+        return cloak_fail(error, CLOAK_E_TRANSIENT, "the photo needs more memory than is free");
     if (!weeded)
         return cloak_fail(error, CLOAK_E_USAGE, "this photo's blocks cannot be replaced one by one");
     *bytes = weeded;

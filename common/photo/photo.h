@@ -122,7 +122,7 @@ CLOAK_MUST_CHECK cloak_status cloak_photo_encode(
 /* Other pixels (those of `changed`, which is else like `photo`) over the photo's own JPEG: blocks of which no pixel
  * differs keep their coefficients to the bit, the others are coded with the file's own tables and subsampling.
  * `changed` NULL: none, and nothing but pixels and colours is left. `source` are the bytes that `photo` was decoded from, or their core. CLOAK_E_USAGE where that cannot be done: no JPEG, one that
- * is stored on its side and whose sides are no whole number of blocks. `*bytes` is a new block (free()). Any thread. */
+ * is stored on its side and whose sides are no whole number of blocks; CLOAK_E_TRANSIENT without memory. `*bytes` is a new block (free()). Any thread. */
 CLOAK_MUST_CHECK cloak_status cloak_photo_patch(const void *source, size_t source_length,
     const cloak_photo *photo, const cloak_photo *changed, void **bytes, size_t *length, cloak_error *error);
 

@@ -93,11 +93,12 @@ def photos(folder):
     for name, options in (("phone.heic", ["-t", "16"]), ("web.avif", ["-A"])):
         subprocess.run(["heif-enc", "-q", "60", *options, folder / "alpha.png", "-o", folder / name], check=True,
             capture_output=True, timeout=120)
+    small.crop((0, 0, small.width - 3, small.height - 5)).save(folder / "ragged.jpg", quality=80)
     second = folder / "second.jpg"
     small.save(second, quality=30)
     subprocess.run(["exiftool", "-q", "-m", "-overwrite_original", "-n", "-Orientation=6", "-Artist=A", "-GPSLatitude=48",
         "-GPSLatitudeRef=N", "-DateTimeOriginal=2024:05:06 07:08:09", f"-ThumbnailImage<={second}", "-XMP-dc:Subject=Anna",
-        "-XMP-mwg-rs:RegionName=Anna", "-IPTC:CopyrightNotice=A", folder / "fine.jpg", folder / "alpha.png",
+        "-XMP-mwg-rs:RegionName=Anna", "-IPTC:CopyrightNotice=A", folder / "fine.jpg", folder / "ragged.jpg", folder / "alpha.png",
         folder / "lossy.webp", folder / "lossless.webp", folder / "raw.tif", folder / "phone.heic", folder / "web.avif"],
         check=True, timeout=120)
 

@@ -1,6 +1,9 @@
 /* Other pixels over a JPEG's own blocks: what has not changed keeps its coefficients, what has is coded as the
  * file is; and files whose blocks cannot be replaced are refused. */
 #include <stdio.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <jpeglib.h>
 
@@ -260,6 +263,41 @@ TEST(turned_without_loss_where_blocks_allow) {
         free(exif.data);
         free(file.data);
     }
+}
+
+/* For want of memory no photo is coded anew: it is tried again. */
+TEST(want_of_memory_is_no_unusual_make) {
+#ifdef __SANITIZE_ADDRESS__
+    check_skip("under sanitizers memory cannot be limited");
+#else
+    bytes file = make_jpeg((kind){2000, 1600, 75, 2, false, false, 0, false});
+    cloak_photo photo = decode(file);
+    const pid_t child = fork();
+    CHECK(child >= 0);
+    if (child == 0) { /* the coefficients are 9 MiB */
+        unsigned long pages = 0;
+        FILE *now = fopen("/proc/self/statm", "r");
+        void *out = NULL;
+        size_t length = 0;
+        bool encoded = false;
+        if (!now || fscanf(now, "%lu", &pages) != 1)
+            _exit(1);
+        fclose(now);
+        const rlim_t most = pages * (rlim_t)sysconf(_SC_PAGESIZE) + (4 << 20);
+        if (setrlimit(RLIMIT_AS, &(struct rlimit){most, most}) != 0)
+            _exit(2);
+        if (cloak_photo_patch(file.data, file.length, &photo, &photo, &out, &length, &error) != CLOAK_E_TRANSIENT)
+            _exit(3);
+        if (cloak_photo_clean(file.data, file.length, &photo, &out, &length, &encoded, &error) != CLOAK_E_TRANSIENT)
+            _exit(4);
+        _exit(0);
+    }
+    int status = 0;
+    CHECK_INT(waitpid(child, &status, 0), child);
+    CHECK_INT(status, 0);
+    cloak_photo_free(&photo);
+    free(file.data);
+#endif
 }
 
 static void check_refused(bytes file) {
