@@ -15,11 +15,12 @@ class Faults:
       "spoil"           pass on with a body whose middle byte is another one
       "hang"            pass nothing on and wait until the proxy is closed
       (status, headers, body)   answer this, and pass nothing on
-    `seen` lists (method, path, headers) of all requests.
+    `seen` lists (method, path, headers) of all requests, `connections` counts what they came over.
     """
 
     def __init__(self, port, rule=None, certificate=None):
         self.port, self.rule, self.seen = port, rule or (lambda *_: None), []
+        self.connections = 0
         self.closing, self.lock = threading.Event(), threading.Lock()
         faults = self
 
@@ -37,6 +38,10 @@ class Faults:
 
         class Server(http.server.ThreadingHTTPServer):
             daemon_threads = True
+
+            def process_request(self, *request):
+                faults.connections += 1
+                super().process_request(*request)
 
             def handle_error(self, *_): # a client that went away
                 pass
