@@ -11,6 +11,12 @@ import sys
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 import fleet  # noqa: E402
 
+try:
+    from PIL import Image
+except ImportError as missing:
+    print(f"skipped: {missing}", file=sys.stderr)
+    sys.exit(77)
+
 PHOTOS = 6
 
 # Hands all on to the real reader, but breaks of files that hold a mark, as a library might.
@@ -110,6 +116,22 @@ class Intake(fleet.Case):
         self.assertFalse(pathlib.Path(f"/proc/{found[0]}").exists())
         status = self.place.cloak("status", self.id, "--json", env=self.env).json
         self.assertEqual((status["waiting"], status["dead"]), (PHOTOS, 0))
+
+    def test_a_photo_that_takes_too_long_to_read(self):
+        """A minute of the processor, which here is a tenth of a second, is all that a photo gets; its neighbours have theirs."""
+        if fleet.ASAN:
+            self.skipTest("under sanitizers a small photo takes as long")
+        Image.frombytes("L", (7000, 7000), random.Random(5).randbytes(49000000)).save(self.album / "slow.png", compress_level=1)
+        self.place.cloak("submit", self.album, self.out, env=self.env)
+        reader = self.folder / "reader"
+        reader.write_text(f"#!/bin/sh\nLD_PRELOAD={fleet.BIN}/wrong_hurry.so exec {fleet.BIN}/cloak-intake\n")
+        reader.chmod(0o755)
+        worker = self.place.start_stub_worker(self.redis.url, "w", 0, CLOAK_INTAKE=str(reader))
+        watch = self.place.cloak("watch", self.id, "--json", env=self.env)
+        self.assertEqual((watch.json["delivered"], watch.json["dead"]), (PHOTOS, 1))
+        self.assertIn("slow.png takes too long to read", self.place.cloak("status", self.id, "--dead", env=self.env).out)
+        worker.signal(signal.SIGTERM)
+        self.assertEqual(worker.wait().code, 0)
 
     def test_what_the_machine_lacks_is_no_photos_fault(self):
         """A reader that does not start, for want of rights or of a library, kills no photo."""
