@@ -71,6 +71,16 @@ char *cloak_findings_text(const cloak_target_set *set, const cloak_findings *fin
     return text;
 }
 
+char *cloak_target_set_seconds_text(const cloak_target_set *set, const double *seconds) {
+    char *text = cloak_format("%s:%.3g", cloak_model_describe(set->own).name, seconds[0]);
+    for (size_t i = 0; i < set->count; i++) {
+        char *longer = cloak_format("%s,%s:%.3g", text, cloak_model_describe(set->others[i]).name, seconds[1 + i]);
+        free(text);
+        text = longer;
+    }
+    return text;
+}
+
 float cloak_findings_best(const cloak_findings *findings) {
     float best = 0;
     for (size_t i = 0; i < findings->all.count; i++)

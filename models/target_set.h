@@ -35,6 +35,9 @@ CLOAK_MUST_CHECK cloak_status cloak_target_set_detect(const cloak_target_set *se
  * there is none. */
 char *cloak_findings_text(const cloak_target_set *set, const cloak_findings *findings);
 
+/* What each member took, our own first, in a new string: "face:1.93,yunet:0.12". `seconds` has 1 + count of them. */
+char *cloak_target_set_seconds_text(const cloak_target_set *set, const double *seconds);
+
 /* The highest score of all. */
 float cloak_findings_best(const cloak_findings *findings);
 

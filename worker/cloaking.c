@@ -210,9 +210,9 @@ static cloak_attack_params params_for(const cloak_target_set *targets,
     return params;
 }
 
-/* One round: attacks from where the last one stopped (`warm`), and keeps the attempt if it is the best so far. */
+/* One round: attacks from where the last one stopped (`warm`), adds up what `looks` took, and keeps the attempt if it is the best so far. */
 static cloak_status attempt_round(const cloak_target_set *targets, const cloak_attack_params *params, int round,
-    Codec *codec, cloak_attack_result *warm, cloak_stages *stages, cloak_cloaking *best, cloak_error *error) {
+    Codec *codec, cloak_attack_result *warm, double *looks, cloak_stages *stages, cloak_cloaking *best, cloak_error *error) {
     cloak_record *record = stages->record;
     cloak_image image = {codec->seen, codec->photo->width, codec->photo->height};
     cloak_attack_result result = {0};
@@ -223,6 +223,8 @@ static cloak_status attempt_round(const cloak_target_set *targets, const cloak_a
         return status;
     record->steps += result.steps;
     record->restarts += result.restarts;
+    for (size_t i = 0; i <= targets->count; i++)
+        looks[i] += result.look_seconds[i];
     record->encoder_rounds = round;
     record->grid_width = result.grid_width;
     record->grid_height = result.grid_height;
@@ -246,6 +248,7 @@ cloak_status cloak_cloaking_run(const cloak_target_set *targets, const cloak_sou
         .source_length = source->length, .intake = source->intake, .owner = source->owner};
     cloak_attack_result warm = {0};
     cloak_cloaking best = {0};
+    double looks[1 + CLOAK_OTHERS_MAX] = {0};
     Survival survival;
     int rounds = (int)settings->encoder_rounds;
     cloak_status status =
@@ -255,7 +258,7 @@ cloak_status cloak_cloaking_run(const cloak_target_set *targets, const cloak_sou
         cloak_attack_params params = params_for(targets, settings, before, &survival, round, &codec);
         params.stop = stop;
         params.stop_context = stop_context;
-        status = attempt_round(targets, &params, round, &codec, &warm, stages, &best, error);
+        status = attempt_round(targets, &params, round, &codec, &warm, looks, stages, &best, error);
         if (status == CLOAK_OK && best.found.all.count == 0)
             break;
         if (round == rounds && !codec.fine) { /* as many again, with the whole photo coded finely */
@@ -264,6 +267,9 @@ cloak_status cloak_cloaking_run(const cloak_target_set *targets, const cloak_sou
         }
     }
     cloak_attack_result_free(&warm);
+    char *text = cloak_target_set_seconds_text(targets, looks);
+    cloak_record_set(&record->seconds_looks, text);
+    free(text);
     if (status == CLOAK_OK)
         *cloaking = best;
     else

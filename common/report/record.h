@@ -94,6 +94,8 @@
         " 0 when it finds nothing")                                                                \
     X(STRING, targets_after, "targets_after", "0…1",                                               \
         "The same on the decoded delivered bytes")                                                 \
+    X(STRING, seconds_looks, "seconds_looks", "s",                                                 \
+        "Of `seconds_attack`, what looking took each detector, ours first, as `face:1.93,yunet:0.12`")   \
     X(STRING, survival, "survival", "0…1",                                                         \
         "For each change of `survive`, simulated on the decoded delivered pixels: the highest "    \
         "face score left, by any detector, as `jpeg75:0,x0.6:0.31`; 0 when there is none")                          \

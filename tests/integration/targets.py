@@ -100,6 +100,11 @@ class Targets(fleet.Case):
         mark = self.targets("--json").json["targets"][0]["mark"]
         for receipt in fleet.receipts(out).values():
             self.assertEqual(receipt["targets"], f"{NAME}@{mark}")
+            looks = dict(part.split(":") for part in receipt["seconds_looks"].split(","))
+            self.assertEqual(list(looks)[1:], [NAME])
+            self.assertEqual(list(looks)[0], receipt["model"])
+            self.assertTrue(all(float(s) > 0 for s in looks.values()), looks)
+            self.assertLess(sum(map(float, looks.values())), 1.01 * receipt["seconds_attack"]) # three digits each
             before, after = (float(receipt[key].removeprefix(f"{NAME}:"))
                              for key in ("targets_before", "targets_after"))
             self.assertGreater(before, 0.3)
