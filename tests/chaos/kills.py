@@ -18,7 +18,7 @@ import time
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 import fleet  # noqa: E402
 
-PHOTOS, KILLS = 60, 10
+PHOTOS, KILLS = 40, 10
 # Two workers with one thread each: the shape of the run is the same on every machine, and the
 # bytes with it.
 RUN = fleet.FAST + ["--workers", "2", "--threads", "1", "--json"]
@@ -34,7 +34,7 @@ def role(command):
 
 class Kills(fleet.Case):
     def make_album(self):
-        """60 photos in three folders."""
+        """Photos in three folders."""
         faces = sorted((fleet.sample_album() / "portraits").rglob("*.jpg"),
             key=lambda p: p.stat().st_size)[:PHOTOS]
         more = sorted((fleet.sample_album() / "others").rglob("*.jpg"), key=lambda p: p.stat().st_size)
