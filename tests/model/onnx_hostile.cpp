@@ -270,7 +270,13 @@ int main() {
     mangle("m.json", cascade, rounds / 2);
     write_file("m.json", cascade);
     mangle("m.onnx", cascade_model(0).SerializeAsString(), rounds / 2);
-    printf("%ld loaded, %ld refused\n", loaded, refused);
+    rusage used = {};
+    getrusage(RUSAGE_SELF, &used);
+    printf("%ld loaded, %ld refused; %ld MiB at most\n", loaded, refused, used.ru_maxrss >> 10);
+#ifndef __SANITIZE_ADDRESS__ /* which keeps what was freed */
+    if (used.ru_maxrss >> 10 > 1024)
+        die("broken files took more than 1 GiB");
+#endif
     for (const char *name : {"/m.json", "/m.onnx"})
         unlink((folder + name).c_str());
     rmdir(path);
