@@ -64,11 +64,14 @@ cloak_status cloak_place_look(
         cloak_place_close(place);
         return status;
     }
-    const char *from = cloak_store_place(place->source);
-    if (follow_links)
-        status = cloak_store_follow_links(place->source, cloak_store_place(place->destination), error);
+    const char *from = cloak_store_place(place->source), *to = cloak_store_place(place->destination);
+    follow_links = follow_links || cloak_store_follows(place->source);
+    if (cloak_store_follows(place->destination))
+        status = cloak_fail(error, CLOAK_E_USAGE, "nothing is written through links: name the output %s as it is", to);
+    else if (follow_links)
+        status = cloak_store_follow_links(place->source, cloak_store_is_folder(place->destination) ? to : NULL, error);
     place->source_url = cloak_strdup(follow_links ? cloak_store_address(place->source) : from);
-    place->destination_url = cloak_strdup(cloak_store_place(place->destination));
+    place->destination_url = cloak_strdup(to);
     if (status == CLOAK_OK && cloak_store_is_folder(place->source))
         status = check_source(from, error);
     if (status == CLOAK_OK)

@@ -82,6 +82,8 @@ static cloak_status encode(
     if (!codec->fine) {
         status = cloak_photo_patch(codec->source, codec->source_length, photo, &changed, bytes, length, error);
         codec->fine = status == CLOAK_E_USAGE;
+        if (status == CLOAK_E_TRANSIENT)
+            status = no_memory(codec->name, error);
     }
     if (codec->fine)
         status = cloak_photo_encode(&changed, bytes, length, error);

@@ -123,6 +123,8 @@ static cloak_status pass_through(const cloak_pipeline *pipeline, const cloak_job
     cloak_stages_enter(pipeline->stages, CLOAK_STAGE_ENCODE);
     cloak_status status = cloak_photo_clean(work->core, work->core_length, &work->photo,
         &work->result.bytes, &work->result.length, &work->result.fine, error);
+    if (status == CLOAK_E_TRANSIENT)
+        status = no_memory(work, error);
     if (status != CLOAK_OK)
         return status;
     /* these are the source's coded pixels still: they are decoded where the source was */

@@ -74,10 +74,10 @@ static cloak_status folder_open(cloak_store *store, const char *url, cloak_error
     return CLOAK_OK;
 }
 
-static cloak_status refuse_outside(const char *key, const char *place, cloak_error *error) {
+static cloak_status refuse_outside(const char *key, const char *place, const char *advice, cloak_error *error) {
     char *shown = cloak_text_brief(key), *where = cloak_text_brief(place);
     cloak_fail(error, CLOAK_E_PERMANENT,
-        "%s leads out of %s through a symbolic link: put the file itself there, or ask for --follow-links", shown, where);
+        "%s leads out of %s through a symbolic link: %s", shown, where, advice);
     free(where);
     free(shown);
     return CLOAK_E_PERMANENT;
@@ -91,10 +91,20 @@ static cloak_status find_object(
     free(joined);
     if (!store->follows && !cloak_path_inside(absolute, store->place)) {
         free(absolute);
-        return refuse_outside(key, store->place, error);
+        return refuse_outside(key, store->place, "put the file itself there, or submit with --follow-links", error);
     }
     *path = absolute;
     return CLOAK_OK;
+}
+
+/* What fails for want of the file, where links may lead to what only other machines have. */
+static cloak_status or_elsewhere(const cloak_store *store, const char *path, const char *key, cloak_status status, cloak_error *error) {
+    if (status != CLOAK_E_PERMANENT || !store->follows || access(path, F_OK) == 0 || errno != ENOENT)
+        return status;
+    char *shown = cloak_text_brief(key);
+    cloak_fail(error, CLOAK_E_TRANSIENT, "%s is not there: it was removed, or a link leads to what is not on this machine", shown);
+    free(shown);
+    return CLOAK_E_TRANSIENT;
 }
 
 static cloak_status folder_get(cloak_store *store, const char *key, size_t limit, void **bytes,
@@ -102,10 +112,12 @@ static cloak_status folder_get(cloak_store *store, const char *key, size_t limit
     char *path = NULL;
     cloak_status status = find_object(store, key, &path, error);
     if (status == CLOAK_OK)
-        status = cloak_file_read(path, limit, bytes, length, error);
+        status = or_elsewhere(store, path, key, cloak_file_read(path, limit, bytes, length, error), error);
     free(path);
     return status;
 }
+
+static const char no_way[] = "nothing is written there";
 
 /* Resolves the folder only: a link in the object's own place is replaced, not followed. `like` may be NULL. */
 static cloak_status put_like(cloak_store *store, const char *key, const void *bytes, size_t length, const struct stat *like,
@@ -116,7 +128,7 @@ static cloak_status put_like(cloak_store *store, const char *key, const void *by
     char *path = cloak_path_join(absolute, strrchr(joined, '/') + 1);
     cloak_status status = cloak_path_inside(absolute, store->place)
                               ? cloak_file_write_like(path, bytes, length, like, error)
-                              : refuse_outside(key, store->place, error);
+                              : refuse_outside(key, store->place, no_way, error);
     free(path);
     free(absolute);
     free(folder);
@@ -173,7 +185,7 @@ static cloak_status folder_remove(cloak_store *store, const char *key, cloak_err
     char *path = cloak_path_join(absolute, strrchr(joined, '/') + 1);
     cloak_status status = CLOAK_OK;
     if (!cloak_path_inside(absolute, store->place))
-        status = refuse_outside(key, store->place, error);
+        status = refuse_outside(key, store->place, no_way, error);
     else if (unlink(path) != 0 && errno != ENOENT) {
         char *shown = cloak_text_brief(path);
         status = cloak_fail(error, CLOAK_E_PERMANENT, "cannot remove %s: %s", shown, strerror(errno));

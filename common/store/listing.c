@@ -145,7 +145,11 @@ static bool is_new(const walk *w, const struct stat *info) {
     level *entry = cloak_alloc(sizeof *entry);
     *entry = (level){NULL, info->st_dev, info->st_ino, 0};
     level **found = tsearch(entry, w->entered, by_number);
-    if (found && *found == entry)
+    if (!found) {
+        fprintf(stderr, "cloak: out of memory\n");
+        abort();
+    }
+    if (*found == entry)
         return true;
     free(entry);
     return false;
@@ -158,9 +162,11 @@ static cloak_status follow_to_folder(const walk *w, const char *target, const st
     for (const level *l = above; l; l = l->above)
         if (l->device == info->st_dev && l->number == info->st_ino)
             return report(w, key, "a symbolic link to a folder that it lies in");
-    if (apart && (cloak_path_inside(target, apart) || cloak_path_inside(apart, target)))
-        return report(w, key, "a symbolic link to the output, or to a folder with it");
-    if (!is_new(w, info))
+    if (cloak_path_inside(w->store->place, target))
+        return report(w, key, "a symbolic link to a folder that it lies in");
+    if (apart && cloak_path_inside(apart, target))
+        return report(w, key, "a symbolic link to a folder with the output in it");
+    if (above->depth < MAX_DEPTH && !is_new(w, info))
         return report(w, key, "a symbolic link to a folder that another one has led to");
     return enter(w, AT_FDCWD, target, key, above);
 }
@@ -177,6 +183,8 @@ static cloak_status visit_link(const walk *w, const char *key, const level *abov
         status = report_errno(w, key, "a symbolic link that cannot be followed");
     else if (!w->store->follows && !cloak_path_inside(target, w->store->place))
         status = report(w, key, "a symbolic link that leads out of the album");
+    else if (w->store->apart && cloak_path_inside(target, w->store->apart))
+        status = report(w, key, "a symbolic link into the output");
     else if (S_ISDIR(info.st_mode))
         status = follow_to_folder(w, target, &info, key, above);
     else if (!S_ISREG(info.st_mode))

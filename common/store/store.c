@@ -163,6 +163,10 @@ cloak_status cloak_store_follow_links(cloak_store *store, const char *apart, clo
     return CLOAK_OK;
 }
 
+bool cloak_store_follows(const cloak_store *store) {
+    return store->follows;
+}
+
 bool cloak_store_is_folder(const cloak_store *store) {
     return store->backend == &cloak_store_folder;
 }

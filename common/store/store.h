@@ -1,6 +1,7 @@
 /* Where photos come from and go to: one interface, one backend per kind of place.
  *
- * A store is opened from a URL: a plain path or "file:///…" is a folder, "s3://bucket/folder" a part
+ * A store is opened from a URL: a plain path or "file:///…" is a folder (with "?links=follow" behind it one of which links are
+ * followed wherever they lead; a folder that is so named writes %3F), "s3://bucket/folder" a part
  * of a bucket (s3/place.h says where that is, s3/credentials.h with whose keys). Keys are relative paths
  * in raw bytes without a leading '/', without empty, "." or ".." parts. A store is used by one
  * thread at a time; different stores by different threads.
@@ -98,10 +99,15 @@ CLOAK_MUST_CHECK cloak_status cloak_store_sweep(cloak_store *store, double secon
 bool cloak_store_reachable(const cloak_store *store);
 
 /* From now on links may lead out of the folder, and links to folders are entered when listing: each folder that links lead
- * to once, none that holds the link itself, none that `apart` (an absolute path; NULL for nowhere) lies in or that lies in it.
+ * to through one of them (it may be visited once more as the folder it is), none that the link or the store lies in, none with `apart` in it (an
+ * absolute path; NULL for nowhere), and nothing in `apart`. An object that is not there is then CLOAK_E_TRANSIENT: what a link leads to
+ * may be there elsewhere.
  * Writing goes on as before. cloak_store_address then tells that links are followed, and whoever opens that
  * follows them. A bucket is CLOAK_E_USAGE. */
 CLOAK_MUST_CHECK cloak_status cloak_store_follow_links(cloak_store *store, const char *apart, cloak_error *error);
+
+/* Whether they are followed. */
+bool cloak_store_follows(const cloak_store *store);
 
 /* The place as people read it, and as cloak_store_open takes it: the absolute path of a folder, or "s3://bucket/folder"
  * without a slash at its end. Borrowed, lives with the store. */

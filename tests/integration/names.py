@@ -128,6 +128,13 @@ class Folders(Unusual):
         self.assert_delivered(out, self.delivered + NOT_UTF8 + [b"out.jpg", b"folder.jpg/x.jpg"])
         receipt = json.loads((out / "out.jpg.cloak.json").read_text())
         self.assertTrue(receipt["source"].endswith("/album?links=follow"), receipt["source"])
+        within = self.folder / "within"
+        within.mkdir()
+        (within / "here").symlink_to(self.album)
+        look = self.place.cloak("submit", f"file://{within}?links=follow", "s3://nowhere/out", "--dry-run", "--json",
+            env=fleet.environment(CLOAK_REDIS=self.redis.url, AWS_ACCESS_KEY_ID="a", AWS_SECRET_ACCESS_KEY="b"), preexec=lambda: os.chdir(self.album))
+        self.assertEqual(look.json["photos"], submit.json["total"])
+        self.assert_code(self.place.cloak("submit", self.album, f"file://{out}?links=follow", env=fleet.environment(CLOAK_REDIS=self.redis.url)), 2)
         plain = self.place.cloak("submit", self.album, out, "--steps", "4", env=fleet.environment(CLOAK_REDIS=self.redis.url))
         self.assert_code(plain, 2)
         self.assertIn("another album", plain.err)

@@ -67,8 +67,8 @@ class Proxy(Case):
 
     def test_trouble_names_the_proxy(self):
         closed = fleet.free_port()
-        for proxy, says in ((f"http://127.0.0.1:{closed}", f"port {closed}"), (f"http://me:wrong@127.0.0.1:{self.port}", "401; a proxy asks"),
-                (f"http://127.0.0.1:{self.port}", "407; a proxy asks")):
+        for proxy, says in ((f"http://127.0.0.1:{closed}", f"port {closed}"), (f"http://me:wrong@127.0.0.1:{self.port}", "401; the server, or a proxy before it, wants"),
+                (f"http://127.0.0.1:{self.port}", "407; the proxy wants")):
             code, _, err = self.tool(self.place_url, "get", "a.jpg", env=environment(http_proxy=proxy, no_proxy=None))
             self.assertEqual(code, 1)
             self.assertIn(says, err)

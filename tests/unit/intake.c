@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "common/base/alloc.h"
 #include "common/base/file.h"
@@ -18,17 +19,25 @@ static bool never(void *context) {
     return false;
 }
 
+/* What the reader makes once it has a photo. */
+static const char *taken(void) {
+    static char *path;
+    if (!path)
+        path = cloak_path_join(check_folder(), "taken");
+    return path;
+}
+
 static bool soon(void *context) {
     (void)context;
-    return ++looks > 3;
+    return access(taken(), F_OK) == 0 && ++looks > 3;
 }
 
 /* A reader that is ready, takes a photo and thinks about it for ever. */
 static void start_silent_reader(void) {
     char *path = cloak_path_join(check_folder(), "silent");
     char *script = cloak_format("#!/usr/bin/python3 -I\nimport socket, time\nworker = socket.socket(fileno=3)\n"
-                                "worker.send(bytes(%zu))\nworker.recv(65536)\ntime.sleep(1000)\n",
-        sizeof(cloak_intake_answer));
+                                "worker.send(bytes(%zu))\nworker.recv(65536)\nopen('%s', 'w')\ntime.sleep(1000)\n",
+        sizeof(cloak_intake_answer), taken());
     cloak_error error;
     CHECK_OK(cloak_file_write(path, script, strlen(script), &error));
     CHECK_INT(chmod(path, 0700), 0);
@@ -61,5 +70,6 @@ TEST(a_silent_reader_is_given_up) {
 TEST(a_stop_is_heard) {
     cloak_error error;
     start_silent_reader();
+    (void)!unlink(taken());
     CHECK_INT(read_photo(1000, soon, &error), CLOAK_E_INTERRUPTED);
 }

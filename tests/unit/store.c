@@ -266,26 +266,28 @@ TEST(links_are_followed_where_asked) {
     write_file(in_folder("knot/a/file"), "1");
     write_file(in_folder("knot-outside/file"), "22");
     write_file(in_folder("knot-outside/inner/file"), "333");
-    write_file(in_folder("knot-out/file"), "4444");
+    write_file(in_folder("knot-out/photos/file"), "4444");
     const char *const links[][2] = {{"../knot-outside/file", "link-file"}, {"../knot-outside", "link-out"}, {"../knot-outside", "link-twice"},
-        {"a", "link-inside"}, {".", "link-self"}, {"../..", "a/link-above"}, {"../knot-out", "link-output"},
+        {"a", "link-inside"}, {".", "link-self"}, {"../..", "a/link-above"}, {"../knot-out/photos", "link-output"}, {"../knot-out/photos/file", "link-output-file"}, {"../knot-out", "link-over"},
         {"../../knot", "../knot-outside/inner/link-back"}, {"nowhere", "link-nowhere"}};
     for (size_t i = 0; i < sizeof links / sizeof *links; i++) {
         char *at = cloak_path_join(in_folder("knot"), links[i][1]);
         CHECK_INT(symlink(links[i][0], at), 0);
         free(at);
     }
-    CHECK_OK(cloak_store_follow_links(store, in_folder("knot-out"), &error));
+    CHECK_OK(cloak_store_follow_links(store, in_folder("knot-out/photos"), &error));
     static const char all[] = "a/file=1\n"
-        "a/link-above!a symbolic link to the output, or to a folder with it\n"
+        "a/link-above!a symbolic link to a folder that it lies in\n"
         "link-file=2\n"
         "link-inside/file=1\n"
-        "link-inside/link-above!a symbolic link to the output, or to a folder with it\n"
+        "link-inside/link-above!a symbolic link to a folder that it lies in\n"
         "link-nowhere!a symbolic link to nothing\n"
         "link-out/file=2\n"
         "link-out/inner/file=3\n"
         "link-out/inner/link-back!a symbolic link to a folder that it lies in\n"
-        "link-output!a symbolic link to the output, or to a folder with it\n"
+        "link-output!a symbolic link into the output\n"
+        "link-output-file!a symbolic link into the output\n"
+        "link-over!a symbolic link to a folder with the output in it\n"
         "link-self!a symbolic link to a folder that it lies in\n"
         "link-twice!a symbolic link to a folder that another one has led to\n";
     for (int i = 0; i < 2; i++) { /* what is remembered of one walk is forgotten by the next */
@@ -299,6 +301,7 @@ TEST(links_are_followed_where_asked) {
     CHECK_OK(cloak_store_get(again, "link-out/inner/file", 100, &bytes, &length, &error));
     CHECK_INT(length, 3);
     free(bytes);
+    CHECK_INT(cloak_store_get(again, "link-nowhere", 100, &bytes, &length, &error), CLOAK_E_TRANSIENT);
     CHECK_INT(cloak_store_put(again, "link-out/file", "5", 1, &error), CLOAK_E_PERMANENT);
     CHECK_OK(cloak_store_open(cloak_store_place(store), &plain, &error));
     CHECK_INT(cloak_store_get(plain, "link-out/inner/file", 100, &bytes, &length, &error), CLOAK_E_PERMANENT);

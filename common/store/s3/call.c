@@ -123,7 +123,8 @@ static char *advise(const cloak_s3 *s3, const char *code, long status) {
         if (strcmp(advice[i].code, code) == 0)
             return cloak_strdup(advice[i].text);
     if (status == 407 || (status == 401 && !*code))
-        return cloak_strdup("; a proxy asks who you are: see the name and password in http_proxy or https_proxy");
+        return cloak_format("; %s a name and a password: see http_proxy and https_proxy",
+            status == 407 ? "the proxy wants" : "the server, or a proxy before it, wants");
     if (status >= 300 && status < 400)
         return cloak_strdup("; the bucket is elsewhere: set AWS_REGION or AWS_ENDPOINT_URL_S3");
     return cloak_strdup("");
