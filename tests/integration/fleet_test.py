@@ -33,7 +33,8 @@ class Fleet(fleet.Case):
         return str(uuid.UUID(result.out.strip()))
 
     def worker(self, name, *options):
-        return self.place.start_worker(self.redis.url, name, *options)
+        """The real worker with a model that sleeps a second, which is enough for all but the tests that say so."""
+        return self.place.start_stub_worker(self.redis.url, name, 1, *options, CLOAK_STUB_SEES_ALL="1")
 
     def status(self, album):
         result = self.cloak("status", album, "--json")
@@ -132,7 +133,7 @@ class Fleet(fleet.Case):
         self.assertEqual(again.json, {"album": album, "total": 4, "skipped": 0})
         self.assertEqual(self.status(album)["total"], 4, "submitted twice")
         watch = self.place.start_cloak("watch", album, "--json", env=self.env)
-        workers = [self.worker("one"), self.worker("two")]
+        workers = [self.place.start_worker(self.redis.url, name) for name in ("one", "two")]  # with the real model
         ended = watch.wait()
         status = self.status(album)
         self.assert_code(ended, 3 if status["residual"] else 0)
