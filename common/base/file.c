@@ -142,6 +142,13 @@ static void take_owner_and_mode(int fd, const struct stat *like) {
     (void)!fchmod(fd, like->st_mode & 0664);
 }
 
+/* Whether a name stands for this open file. Over a network a file system may carry out a renaming whose answer gets lost, and
+ * find nothing to rename when it is asked again. */
+static bool is_at(int fd, const char *path) {
+    struct stat ours, there;
+    return fstat(fd, &ours) == 0 && lstat(path, &there) == 0 && ours.st_dev == there.st_dev && ours.st_ino == there.st_ino;
+}
+
 cloak_status cloak_file_write(const char *path, const void *bytes, size_t length, cloak_error *error) {
     return cloak_file_write_like(path, bytes, length, NULL, error);
 }
@@ -166,7 +173,7 @@ cloak_status cloak_file_write_like(
         status = fail_errno(error, "write", path);
         goto remove;
     }
-    if (rename(temporary, path) != 0) {
+    if (rename(temporary, path) != 0 && !(errno == ENOENT && is_at(fd, path))) {
         status = fail_errno(error, "write", path);
         goto remove;
     }
