@@ -80,7 +80,7 @@ static cloak_status encode(
         cloak_srgb_carry_ink(photo, rgb, changed.ink);
     }
     if (!codec->fine) {
-        status = cloak_photo_patch(codec->source, codec->source_length, photo, &changed, bytes, length, error);
+        status = cloak_photo_patch(codec->source, codec->source_length, photo, &changed, bytes, length, NULL);
         codec->fine = status == CLOAK_E_USAGE;
         if (status == CLOAK_E_TRANSIENT)
             status = no_memory(codec->name, error);

@@ -43,8 +43,10 @@ cloak_status cloak_photo_clean(const void *source, size_t source_length, const c
         return *encoded ? cloak_photo_encode(photo, bytes, length, error) : CLOAK_OK;
     }
     if (photo->format == CLOAK_FORMAT_JPEG) {
-        const cloak_status status = cloak_photo_patch(source, source_length, photo, NULL, bytes, length, error);
+        const cloak_status status = cloak_photo_patch(source, source_length, photo, NULL, bytes, length, NULL);
         *encoded = status == CLOAK_E_USAGE;
+        if (status == CLOAK_E_TRANSIENT)
+            return cloak_fail(error, status, "the photo needs more memory than is free");
         return *encoded ? cloak_photo_encode(photo, bytes, length, error) : status;
     }
     uint8_t *cleaned = source ? cloak_photo_core(source, source_length, photo, &cleaned_length) : NULL;

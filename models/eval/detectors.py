@@ -115,13 +115,13 @@ class Ours(Detector):
 
     def __init__(self, library=None, weights=None):
         super().__init__()
-        self.library = library or os.path.join(TREE, "build/release/models/libcloak_model.so")
+        self.shared_object = library or os.path.join(TREE, "build/release/models/libcloak_model.so")
         self.weights = weights or os.path.join(
             TREE, "models/weights/face-mbv2-fpn96-head512.safetensors")
 
     def missing(self):
         """None, or which of library and weights is not there."""
-        for path in (self.library, self.weights):
+        for path in (self.shared_object, self.weights):
             if not os.path.exists(path):
                 return f"{path}: not there; build first, or name it with --library and --weights"
         return None
@@ -130,7 +130,7 @@ class Ours(Detector):
         """The model shim, as the parity tests load it."""
         sys.path.insert(0, os.path.join(TREE, "tests/parity"))
         import shim
-        return shim.Model(self.library, self.weights, threads=1)
+        return shim.Model(self.shared_object, self.weights, threads=1)
 
     def run(self, rgb):
         """One look."""

@@ -46,7 +46,7 @@ def options():
     parser.add_argument("--cloak-options", default="", metavar="WORDS", help="more words for every `cloak run`")
     parser.add_argument("--timeout", type=int, default=3600, help="seconds that one row may take (3600)")
     parser.add_argument("--detectors-dir", help="folder with yunet*.onnx and version-RFB-320.onnx")
-    parser.add_argument("--library", help="libcloak_model.so (the tree's release build)")
+    parser.add_argument("--library", dest="shared_object", help="libcloak_model.so (the tree's release build)")
     parser.add_argument("--weights", help="our detector's weights (models/weights)")
     parser.add_argument("--columns", help="only these detectors, comma-separated")
     parser.add_argument("--json", action="store_true", help="the results as one JSON line at the end")
@@ -258,7 +258,7 @@ def make_rows(args, names):
 def measured(args):
     """The whole matrix as one dict."""
     wanted = [name.strip() for name in args.columns.split(",")] if args.columns else None
-    able, left_out = detectors.gather(args.detectors_dir, args.library, args.weights, wanted)
+    able, left_out = detectors.gather(args.detectors_dir, args.shared_object, args.weights, wanted)
     if not able:
         raise ValueError(NONE_RAN + "; ".join(f"{name}: {why}" for name, why in left_out.items()))
     photos = pick(args)
