@@ -7,10 +7,10 @@
 #include <unistd.h>
 
 #include "common/base/alloc.h"
+#include "common/base/computing.h"
 #include "common/base/install.h"
 #include "common/base/log.h"
 #include "common/base/options.h"
-#include "common/base/waiting.h"
 #include "common/http/http.h"
 #include "common/photo/photo.h"
 #include "common/report/gpu.h"
@@ -73,7 +73,7 @@ static int fail(const cloak_error *error) {
 }
 
 int main(int argc, char **argv) {
-    cloak_wait_without_spinning(argv);
+    cloak_begin_computing(argv);
     Options o = {.redis = "redis://127.0.0.1:6379/0", .queue = "default", .device = "cpu",
         .log_level = "info", .lease = 30, .drain = 10, .patience = 60};
     const cloak_option table[] = {

@@ -5,8 +5,8 @@
 #include <unistd.h>
 
 #include "common/base/alloc.h"
+#include "common/base/computing.h"
 #include "common/base/install.h"
-#include "common/base/waiting.h"
 #include "dispatcher/eval/set.h"
 #include "dispatcher/verbs.h"
 
@@ -34,7 +34,7 @@ static int transfer(int argc, char **argv) {
 }
 
 int main(int argc, char **argv) {
-    cloak_wait_without_spinning(argv);
+    cloak_begin_computing(argv);
     if (strcmp(argv[0], "doctor") == 0)
         return cloak_verb_doctor(argc, argv);
     if (strcmp(argv[0], "targets") == 0)

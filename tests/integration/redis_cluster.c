@@ -45,7 +45,7 @@ static bool start_cluster(server *nodes[NODES]) {
             .options = {"--cluster-enabled", "yes", "--cluster-port", ports[i]}});
         if (!nodes[i])
             return false;
-        char first[8], last[8];
+        char first[12], last[12];
         snprintf(first, sizeof first, "%d", i * SLOTS / NODES);
         snprintf(last, sizeof last, "%d", (i + 1) * SLOTS / NODES - 1);
         CHECK(tell(nodes[i], 4, (const char *[]){"CLUSTER", "ADDSLOTSRANGE", first, last}, NULL, 0));
@@ -92,7 +92,7 @@ TEST(every_node_leads_to_the_queue) {
         return;
     int held[NODES] = {0};
     for (int i = 0; i < 8; i++) {
-        char name[16], id[CLOAK_ALBUM_ID_SIZE], *key;
+        char name[24], id[CLOAK_ALBUM_ID_SIZE], *key;
         snprintf(name, sizeof name, "queue%d", i);
         cloak_queue *queue = submit(server_url(nodes[i % NODES]), name, id);
         claim_and_finish(queue, id);

@@ -1,0 +1,30 @@
+/* DESIGN. Threads that spin while they wait cost a busy machine a tenfold: two workers of two threads
+ * on two cores took 30 s for a photo, with sleeping waits 3.6 s. The OpenMP library reads its settings
+ * when it is loaded, so the environment is set and the program started anew.
+ *
+ * An attack allocates and frees the same few hundred MiB of maps at every step. What malloc gives back
+ * to the system it gets again as pages to be cleared, one fault each: 46,000 a second. With the memory
+ * kept, an attack spends half as long in the kernel (8 steps on one photo, 2 cores of an AMD EPYC,
+ * 2026-11-28: 1.8 and .9 s of processor time; 4.9 and 4.4 s of looking, medians of four). */
+#include "common/base/computing.h"
+
+#include <malloc.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+enum { MIB = 1 << 20 };
+
+static void keep_freed_memory(void) {
+    if (getenv("MALLOC_TRIM_THRESHOLD_") || getenv("MALLOC_MMAP_THRESHOLD_"))
+        return;
+    mallopt(M_MMAP_THRESHOLD, 32 * MIB); /* the most that glibc takes */
+    mallopt(M_TRIM_THRESHOLD, 256 * MIB);
+    mallopt(M_TOP_PAD, 64 * MIB);
+}
+
+void cloak_begin_computing(char **argv) {
+    if (!getenv("OMP_WAIT_POLICY") && !getenv("GOMP_SPINCOUNT") &&
+        setenv("OMP_WAIT_POLICY", "passive", 1) == 0)
+        execv("/proc/self/exe", argv); /* where this fails, it is only slower */
+    keep_freed_memory();
+}

@@ -1,0 +1,13 @@
+/* What a process that computes asks of its libraries before it does anything else. */
+#ifndef CLOAK_BASE_COMPUTING_H
+#define CLOAK_BASE_COMPUTING_H
+
+/* For the first line of a program that computes, with main's `argv`; it may start the program anew,
+ * once.
+ *
+ * Makes the threads of OpenMP sleep while they wait, unless the environment says how they should
+ * (OMP_WAIT_POLICY, GOMP_SPINCOUNT), and memory that was freed stay with the process, up to 256 MiB
+ * of it, unless the environment says otherwise (MALLOC_TRIM_THRESHOLD_, MALLOC_MMAP_THRESHOLD_). */
+void cloak_begin_computing(char **argv);
+
+#endif
