@@ -15,8 +15,11 @@
 enum { MIB = 1 << 20 };
 
 static void keep_freed_memory(void) {
-    if (getenv("MALLOC_TRIM_THRESHOLD_") || getenv("MALLOC_MMAP_THRESHOLD_"))
-        return;
+    const char *const theirs[] = {
+        "MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "MALLOC_TOP_PAD_", "GLIBC_TUNABLES"};
+    for (size_t i = 0; i < sizeof theirs / sizeof *theirs; i++)
+        if (getenv(theirs[i]))
+            return;
     mallopt(M_MMAP_THRESHOLD, 32 * MIB); /* the most that glibc takes */
     mallopt(M_TRIM_THRESHOLD, 256 * MIB);
     mallopt(M_TOP_PAD, 64 * MIB);

@@ -6,8 +6,9 @@
  * once.
  *
  * Makes the threads of OpenMP sleep while they wait, unless the environment says how they should
- * (OMP_WAIT_POLICY, GOMP_SPINCOUNT), and memory that was freed stay with the process, up to 256 MiB
- * of it, unless the environment says otherwise (MALLOC_TRIM_THRESHOLD_, MALLOC_MMAP_THRESHOLD_). */
+ * (OMP_WAIT_POLICY, GOMP_SPINCOUNT). Makes blocks below 32 MiB that are freed stay with the process
+ * until 256 MiB lie free at the heap's top, unless the environment says anything of that
+ * (MALLOC_TRIM_THRESHOLD_, MALLOC_MMAP_THRESHOLD_, MALLOC_TOP_PAD_, GLIBC_TUNABLES). */
 void cloak_begin_computing(char **argv);
 
 #endif

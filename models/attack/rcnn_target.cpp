@@ -87,7 +87,7 @@ Look RcnnTarget::look(const torch::Tensor &input, const InputShape &shape, int p
     torch::Tensor leaf = loss ? input.detach().requires_grad_() : input;
     Dense dense = detector_.dense(leaf, precision);
     Proposals proposals = detector_.propose(dense, size);
-    Verdict verdict = detector_.judge(proposals, size, precision);
+    Verdict verdict = detector_.judge(dense, proposals, size, precision);
     const float sx = float(photo_width) / float(size.width),
                 sy = float(photo_height) / float(size.height);
     for (const Detection &d : verdict.detections)

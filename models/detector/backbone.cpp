@@ -1,6 +1,8 @@
 /* Body and feature pyramid; see the header. Parameter names are torchvision's. */
 #include "models/detector/backbone.h"
 
+#include <stdexcept>
+
 #include <ATen/ATen.h>
 
 namespace cloak {
@@ -19,11 +21,21 @@ Backbone::Backbone(const Weights &weights, const DetectorConfig &config)
     }
 }
 
-std::vector<torch::Tensor> Backbone::operator()(const torch::Tensor &input) const {
+int64_t Backbone::early_channels() const {
+    for (const Block &block : body_)
+        if (block.early)
+            return block.outputs();
+    throw std::runtime_error("box_refine: only the backbone mobilenet_v2 has it");
+}
+
+std::vector<torch::Tensor> Backbone::operator()(
+    const torch::Tensor &input, torch::Tensor *early) const {
     std::vector<torch::Tensor> bottom, maps(5);
     torch::Tensor x = input.contiguous(at::MemoryFormat::ChannelsLast);
     for (const Block &block : body_) {
         x = block(x);
+        if (block.early && early)
+            *early = x.detach();
         if (block.feeds_pyramid)
             bottom.push_back(x);
     }

@@ -17,8 +17,12 @@ class Backbone {
 
     /* From the padded, normalised input (1 × 3 × H × W, multiples of 32) to five feature maps at
      * strides 4, 8, 16, 32 and 64, each of config.fpn_channels, in the input's type. Differentiable
-     * in the input. */
-    std::vector<torch::Tensor> operator()(const torch::Tensor &input) const;
+     * in the input. `early` (or NULL) becomes the body's last map of stride 2, where it keeps one. */
+    std::vector<torch::Tensor> operator()(
+        const torch::Tensor &input, torch::Tensor *early = nullptr) const;
+
+    /* Throws std::runtime_error when the body keeps no map of stride 2. */
+    int64_t early_channels() const;
 
   private:
     Body body_;

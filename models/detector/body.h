@@ -19,6 +19,7 @@ struct Block {
     bool relu = false;            /* and the sum rectified; */
     bool max_pool = false;        /* 3 × 3 places to their greatest, stride 2 */
     bool feeds_pyramid = false;
+    bool early = false; /* its output is the body's last map of stride 2 */
 
     torch::Tensor operator()(const torch::Tensor &x) const;
 

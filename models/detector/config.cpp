@@ -86,6 +86,8 @@ DetectorConfig parse_config(const Metadata &metadata) {
     config.box_nms = number(metadata, "box_nms", 0, 1);
     if (metadata.count("box_vote"))
         config.box_vote = number(metadata, "box_vote", 0, 1);
+    if (metadata.count("box_refine"))
+        config.box_refine = number(metadata, "box_refine", 0, 1);
     if (metadata.count("rpn_min_size"))
         config.rpn_min_size = number(metadata, "rpn_min_size", 1e-3, 64);
     config.rpn_nms = number(metadata, "rpn_nms", 0, 1);

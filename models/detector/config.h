@@ -18,6 +18,7 @@ struct DetectorConfig {
     float score_threshold = 0, box_nms = 0, rpn_nms = 0;
     float rpn_min_size = 1e-3f; /* least side of a proposal in input pixels, once it is clipped */
     float box_vote = 0; /* least IoU of candidates that place a detection; 0: no voting */
+    float box_refine = 0; /* how far detections follow the refinement, at most 1; 0: there is none */
     int max_detections = 0, rpn_pre_nms = 0, rpn_post_nms = 0;
 };
 

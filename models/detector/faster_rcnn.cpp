@@ -8,14 +8,14 @@
 #include <ATen/ATen.h>
 
 #include "models/detector/boxes.h"
+#include "models/detector/pooling.h"
 #include "models/detector/vote.h"
 #include "models/kernels/nms.h"
-#include "models/kernels/roi_align.h"
 
 namespace cloak {
 
 namespace {
-constexpr int bins = 7, samples = 2, pooled_levels = 4;
+constexpr int bins = 7, pooled_levels = 4;
 const float rpn_weights[4] = {1, 1, 1, 1}, head_weights[4] = {10, 10, 5, 5};
 } // namespace
 
@@ -52,6 +52,9 @@ void FasterRcnn::load_heads(const Weights &weights) {
     fc7_ = load_linear(weights, box + "head.fc7", fc6_.outputs(), any_size);
     score_ = load_linear(weights, box + "predictor.cls_score", fc7_.outputs(), 2);
     box_ = load_linear(weights, box + "predictor.bbox_pred", fc7_.outputs(), 8);
+    if (config_.box_refine > 0)
+        refinement_ = std::make_unique<Refinement>(
+            weights, channels, backbone_->early_channels(), config_.box_refine);
 }
 
 void FasterRcnn::load_anchors() {
@@ -85,7 +88,8 @@ InputSize FasterRcnn::input_size(int width, int height, float bounds) const {
 
 Dense FasterRcnn::dense(const torch::Tensor &input, Precision precision) const {
     Dense dense;
-    std::vector<torch::Tensor> maps = (*backbone_)(input.to(computed_in(precision)));
+    std::vector<torch::Tensor> maps = (*backbone_)(
+        input.to(computed_in(precision)), refinement_ ? &dense.early : nullptr);
     for (const torch::Tensor &map : maps) {
         torch::Tensor hidden = rpn_conv_(map);
         dense.objectness.push_back(rpn_objectness_(hidden));
@@ -137,13 +141,6 @@ static void level_candidates(const torch::Tensor &objectness, const torch::Tenso
     }
 }
 
-/* The pyramid level a box is pooled from (equation 1 of the FPN paper), 0 for stride 4. */
-static int pooling_level(const float *box) {
-    float side = std::sqrt((box[2] - box[0]) * (box[3] - box[1]));
-    int level = int(std::floor(4.0f + std::log2(side / 224.0f) + 1e-6f));
-    return std::min(std::max(level, 2), 5) - 2;
-}
-
 Proposals FasterRcnn::propose(const Dense &dense, const InputSize &size) const {
     torch::NoGradGuard no_grad;
     std::vector<Candidate> candidates;
@@ -175,10 +172,8 @@ Proposals FasterRcnn::propose(const Dense &dense, const InputSize &size) const {
         proposals.level_count.push_back(count);
         if (!count)
             continue;
-        torch::Tensor map = dense.features[size_t(level)].to(torch::kFloat32);
-        map = map.permute({0, 2, 3, 1}).contiguous();
-        cloak_roi_align_forward(map.data_ptr<float>(), channels, int(map.size(1)), int(map.size(2)),
-            &proposals.boxes[size_t(before) * 4], count, 0.25f / float(1 << level), bins, samples,
+        pool_boxes(dense.features[size_t(level)], &proposals.boxes[size_t(before) * 4], count,
+            4 << level, bins,
             proposals.pooled.data_ptr<float>() + int64_t(before) * channels * bins * bins);
     }
     return proposals;
@@ -208,8 +203,8 @@ torch::Tensor FasterRcnn::margins_backward(
     return fc6_.backward(grad).view(pooled.sizes());
 }
 
-Verdict FasterRcnn::judge(
-    const Proposals &proposals, const InputSize &size, Precision precision) const {
+Verdict FasterRcnn::judge(const Dense &dense, const Proposals &proposals, const InputSize &size,
+    Precision precision) const {
     torch::NoGradGuard no_grad;
     Verdict verdict;
     torch::Tensor deltas;
@@ -235,13 +230,17 @@ Verdict FasterRcnn::judge(
     std::vector<int32_t> kept(size_t(config_.max_detections));
     int n = cloak_nms(boxes.data(), scores.data(), nullptr, int(scores.size()), config_.box_nms,
         config_.max_detections, kept.data());
-    const bool votes = config_.box_vote > 0;
-    if (votes)
+    if (config_.box_vote > 0)
         placed = vote_boxes(boxes, scores, kept.data(), n, config_.box_vote);
+    else
+        for (int k = 0; k < n; k++)
+            placed.insert(placed.end(), &boxes[size_t(kept[size_t(k)]) * 4],
+                &boxes[size_t(kept[size_t(k)]) * 4] + 4);
+    if (refinement_)
+        (*refinement_)(dense.features, dense.early, float(size.width), float(size.height), placed);
     for (int k = 0; k < n; k++) {
-        const size_t at = size_t(kept[size_t(k)]);
-        const float *b = votes ? &placed[size_t(k) * 4] : &boxes[at * 4];
-        verdict.detections.push_back({b[0], b[1], b[2], b[3], scores[at]});
+        const float *box = &placed[size_t(k) * 4], score = scores[size_t(kept[size_t(k)])];
+        verdict.detections.push_back({box[0], box[1], box[2], box[3], score});
     }
     return verdict;
 }
@@ -249,7 +248,6 @@ Verdict FasterRcnn::judge(
 std::vector<torch::Tensor> FasterRcnn::pool_backward(const Proposals &proposals,
     const std::vector<int> &rows, const torch::Tensor &grad_pooled, const Dense &dense) const {
     std::vector<torch::Tensor> grads(pooled_levels);
-    const int channels = config_.fpn_channels;
     torch::Tensor grad = grad_pooled.contiguous();
     size_t next = 0;
     int end = 0;
@@ -263,11 +261,9 @@ std::vector<torch::Tensor> FasterRcnn::pool_backward(const Proposals &proposals,
         if (next == first)
             continue;
         const torch::Tensor &map = dense.features[size_t(level)];
-        torch::Tensor to = torch::zeros({1, map.size(2), map.size(3), channels});
-        cloak_roi_align_backward(grad.data_ptr<float>() + int64_t(first) * channels * bins * bins,
-            channels, int(map.size(2)), int(map.size(3)), boxes.data(), int(next - first),
-            0.25f / float(1 << level), bins, samples, to.data_ptr<float>());
-        grads[size_t(level)] = to.permute({0, 3, 1, 2}).to(map.scalar_type());
+        grads[size_t(level)] = pool_boxes_backward(map, boxes.data(), int(next - first), 4 << level,
+            bins, grad.data_ptr<float>() + int64_t(first) * map.size(1) * bins * bins)
+                                   .to(map.scalar_type());
     }
     return grads;
 }

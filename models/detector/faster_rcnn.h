@@ -12,6 +12,7 @@
 #include "models/detector/backbone.h"
 #include "models/detector/config.h"
 #include "models/detector/precision.h"
+#include "models/detector/refine.h"
 
 namespace cloak {
 
@@ -30,6 +31,7 @@ struct Dense {
     std::vector<torch::Tensor> features;   /* four maps for pooling, strides 4 … 32 */
     std::vector<torch::Tensor> objectness; /* five levels, 1 × anchors × h × w, logits */
     std::vector<torch::Tensor> deltas;     /* five levels, 1 × 4·anchors × h × w */
+    torch::Tensor early;                   /* the body's map of stride 2, if boxes are refined */
 };
 
 /* Boxes that the second stage looks at, and what it pools for them. */
@@ -76,8 +78,8 @@ class FasterRcnn {
         const torch::Tensor &pooled, const torch::Tensor &weights, float leak) const;
 
     /* Margins of all proposals and the final detections. No gradients. */
-    Verdict judge(
-        const Proposals &proposals, const InputSize &size, Precision precision) const;
+    Verdict judge(const Dense &dense, const Proposals &proposals, const InputSize &size,
+        Precision precision) const;
 
     /* Gradient of the four pooled maps (like them, zero where no RoI reads) from the gradient of the
      * pooled RoIs `rows` of `proposals`. Undefined tensors stand for levels without RoIs. */
@@ -96,6 +98,7 @@ class FasterRcnn {
     Conv rpn_conv_, rpn_objectness_, rpn_deltas_;
     std::vector<std::vector<float>> anchors_; /* by level: anchors × 4, centred on 0 */
     Linear fc6_, fc7_, score_, box_;
+    std::unique_ptr<Refinement> refinement_; /* of models that have one */
 };
 
 } // namespace cloak

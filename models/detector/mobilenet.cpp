@@ -11,6 +11,7 @@ constexpr int block_count = 18;
 bool halves(int block) {
     return block == 0 || block == 2 || block == 4 || block == 7 || block == 14;
 }
+constexpr int last_of_stride_2 = 1;
 bool feeds_pyramid(int block) {
     return block == 3 || block == 6 || block == 13 || block == 17;
 }
@@ -35,6 +36,7 @@ Block load_inverted_residual(const Weights &weights, int i, int64_t inputs) {
         conv + std::to_string(next + 2), {width, any_size, 1}));
     block.residual = stride == 1 && block.outputs() == inputs;
     block.feeds_pyramid = feeds_pyramid(i);
+    block.early = i == last_of_stride_2;
     return block;
 }
 

@@ -12,6 +12,7 @@ import json
 import os
 import sys
 
+import refine
 import weights_file
 
 
@@ -38,7 +39,8 @@ def main():
     try:
         first, _ = weights_file.read(args.first)
         second, metadata = weights_file.read(args.second)
-        tensors = average(first, second, args.share)
+        metadata = refine.plain(metadata)  # a refinement belongs to the detector it was trained on
+        tensors = average(refine.without(first), refine.without(second), args.share)
         metadata["training"] += f"; averaged with an earlier model, share {args.share:g}"
         weights_file.write(args.out, tensors, metadata)
         with open(os.path.splitext(args.out)[0] + ".json", "w") as file:

@@ -4,9 +4,9 @@
     convert.py to-torchvision MODEL.safetensors OUT.pth
     convert.py from-torchvision CHECKPOINT.pth ARCHITECTURE.json OUT.safetensors [--half]
 
-The tensors' names are the same on both sides, so nothing is computed, folded or left out: only the
-counters of batch norms, which inference never reads, are dropped, and names of torchvision before
-0.14 are brought up to date. What does not fit the architecture is refused. ARCHITECTURE.json has
+The tensors' names are the same on both sides, so nothing is computed or folded: only the counters of
+batch norms, which inference never reads, and what refines boxes (refine.py) are dropped, and names of
+torchvision before 0.14 are brought up to date. What does not fit the architecture is refused. ARCHITECTURE.json has
 the keys described in models/weights/README.md.
 """
 import argparse
@@ -17,6 +17,7 @@ import sys
 import torch
 
 import detector
+import refine
 import weights_file
 
 # Names that torchvision changed in 0.14.
@@ -56,9 +57,12 @@ def check(tensors, architecture, source):
 
 
 def to_torchvision(source, target):
-    """Writes the model file's tensors, in fp32, as a state_dict of torchvision's FasterRCNN."""
-    tensors, _ = weights_file.read(source)
-    check(tensors, detector.read_architecture(source), source)
+    """Writes the model file's tensors, in fp32, as a state_dict of torchvision's FasterRCNN.
+
+    Without what refines its boxes, of which torchvision knows nothing.
+    """
+    tensors = refine.without(weights_file.read(source)[0])
+    check(tensors, refine.plain(detector.read_architecture(source)), source)
     temporary = f"{target}.part"
     torch.save({name: value.float() for name, value in tensors.items()}, temporary)
     os.replace(temporary, target)
@@ -66,8 +70,8 @@ def to_torchvision(source, target):
 
 def from_torchvision(source, architecture, target, half=False):
     """Writes a state_dict as a model file: fp32, or fp16 where the caller accepts the rounding."""
-    metadata = detector.read_architecture(architecture)
-    tensors = read_checkpoint(source)
+    metadata = refine.plain(detector.read_architecture(architecture))
+    tensors = refine.without(read_checkpoint(source))
     check(tensors, metadata, source)
     kind = torch.float16 if half else torch.float32
     tensors = {name: value.to(kind) for name, value in tensors.items()}

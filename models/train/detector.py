@@ -19,6 +19,7 @@ from torchvision.models.detection.rpn import AnchorGenerator
 from torchvision.ops import MultiScaleRoIAlign
 from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
 
+import refine
 import vote
 import weights_file
 
@@ -82,6 +83,8 @@ def build(architecture, width=256, size=None, classes=2):
     model.rpn.min_size = float(architecture.get("rpn_min_size", model.rpn.min_size))
     if float(architecture.get("box_vote", 0)) > 0:
         vote.install(model.roi_heads, float(architecture["box_vote"]))
+    if float(architecture.get("box_refine", 0)) > 0:
+        refine.install(model, float(architecture["box_refine"]))
     return model
 
 
@@ -142,6 +145,8 @@ def load_weights(model, tensors, source):
     the model keeps its random start. Raises ValueError that names `source` and the tensors.
     """
     tensors = {name: value.float() for name, value in exported(tensors).items()}
+    if not hasattr(model, "refinement"):
+        tensors = refine.without(tensors)
     whole = any(name.startswith("roi_heads.") for name in tensors)
     if not whole:
         tensors = _backbone_names(tensors)

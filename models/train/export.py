@@ -13,6 +13,7 @@ import sys
 
 import checkpoint
 import detector
+import refine
 
 
 def main():
@@ -33,7 +34,8 @@ def main():
         if state is None:
             raise ValueError(f"{args.checkpoint}: no checkpoint there")
         if args.architecture:
-            state["architecture"] = json.dumps(detector.read_architecture(args.architecture))
+            state["architecture"] = json.dumps(
+                refine.plain(detector.read_architecture(args.architecture)))
         if args.score_shift:
             checkpoint.shift_scores(state, args.score_shift)
         checkpoint.export(state, args.out, args.name, args.single)

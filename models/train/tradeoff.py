@@ -23,6 +23,7 @@ import torch
 import detector
 import evaluate
 import labels
+import refine
 import weights_file
 
 
@@ -31,7 +32,7 @@ class Variant:
 
     def __init__(self, name, architecture, width, size=None, first_level=0, **changes):
         self.name, self.first_level = name, first_level
-        architecture = {**architecture, **changes}
+        architecture = refine.plain({**architecture, **changes})
         long_side = size or int(architecture["input_max"])
         self.model = detector.build(architecture, width).eval()
         detector.freeze_norms(self.model.backbone.body)

@@ -25,6 +25,7 @@ import checkpoint
 import detector
 import labels
 import losses
+import refine
 import weights_file
 
 # What a run cannot change when it resumes, because its samples would no longer be the same.
@@ -104,9 +105,9 @@ class Run:
 
     def __init__(self, args):
         self.args = args
-        self.architecture = detector.read_architecture(args.architecture)
+        self.architecture = refine.plain(detector.read_architecture(args.architecture))
         torch.manual_seed(args.seed)  # the random start of what --init does not give
-        tensors = weights_file.read(args.init)[0] if args.init else {}
+        tensors = refine.without(weights_file.read(args.init)[0]) if args.init else {}
         width = args.head or detector.head_width(tensors)
         if any(name.startswith("roi_heads.") for name in tensors):
             tensors = detector.widen_head(tensors, width)

@@ -44,6 +44,10 @@ class EvalAttack(fleet.Case):
         # a portrait is smaller than the input: no grid to overdrive
         names = ("momentum", "decay", "leak", "objectness", "surest-most")
         few = ("--eps", "3/255", "--steps", "3")
+        if fleet.ASAN:  # at half the size three steps achieve nothing that could differ
+            for name in (*names, "patience", "gentle", "masking"):
+                self.report(*few, "--without", name)
+            return
 
         def trace(*options):
             report = self.report(*few, *options)

@@ -44,8 +44,9 @@ HEIGHTS = {  # COCO's ranges include both ends, ours only the lower one
     "30+": (30, math.inf),
 }
 # Our detections enter the curve by bins of their score (ap.h). Where few faces are left, this alone
-# moves AP by 0.001 (10-30 px on the WIDER photos); the report's four decimals move recall.
-AP_TOLERANCE, BAND_AP_TOLERANCE, RECALL_TOLERANCE = 1e-3, 2e-3, 1e-4
+# moves AP: by 0.0047 for the sample album's 30 faces of 30-50 px at IoU 0.7, where COCOeval says 0.3285, and
+# the same as we, 0.3238, when it is given the bins for scores. The report's four decimals move recall.
+AP_TOLERANCE, BAND_AP_TOLERANCE, RECALL_TOLERANCE = 1e-3, 6e-3, 1e-4
 SVG = "{http://www.w3.org/2000/svg}"
 
 

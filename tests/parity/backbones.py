@@ -120,6 +120,8 @@ def check_refusals(library, folder, good):
     surplus = body + "layer2.2.conv1.weight"
     refused(surplus, {surplus: tensors[body + "layer2.1.conv1.weight"]})
     refused("anchor_sizes", {}, anchor_sizes=[[]] * 5)
+    refused('bad value for "box_refine"', {}, box_refine=1.5)
+    refused("mobilenet_v2", {}, box_refine=0.5)
 
 
 def main(library, probe, weights):
