@@ -54,10 +54,9 @@ torch::Tensor RcnnTarget::differentiate(const torch::Tensor &input, const Dense 
             sum += double(slopes.back());
         }
     if (!rows.empty()) {
-        torch::Tensor index = torch::tensor(std::vector<int64_t>(rows.begin(), rows.end()));
         torch::Tensor weights = torch::tensor(slopes).mul_(float(double(rows.size()) / sum));
-        torch::Tensor grad = detector_.margins_backward(
-            proposals.pooled.index_select(0, index), weights, loss.leak ? head_leak : 0);
+        torch::Tensor grad =
+            detector_.margins_backward(verdict, rows, weights, loss.leak ? head_leak : 0);
         std::vector<torch::Tensor> maps = detector_.pool_backward(proposals, rows, grad, dense);
         for (size_t level = 0; level < maps.size(); level++)
             if (maps[level].defined()) {

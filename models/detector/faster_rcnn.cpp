@@ -119,10 +119,14 @@ static void level_candidates(const torch::Tensor &objectness, const torch::Tenso
     std::iota(order.begin(), order.end(), 0);
     auto logit = [=](int i) { return o[(i % per_place) * area + i / per_place]; };
     const size_t keep = std::min(order.size(), size_t(limit));
-    std::partial_sort(order.begin(), order.begin() + int64_t(keep), order.end(), [&](int a, int b) {
+    auto better = [&logit](int a, int b) {
         float x = logit(a), y = logit(b);
         return x > y || (x == y && a < b);
-    });
+    };
+    const auto end = order.begin() + int64_t(keep);
+    if (keep > 0)
+        std::nth_element(order.begin(), end - 1, order.end(), better);
+    std::sort(order.begin(), end, better);
     for (size_t k = 0; k < keep; k++) {
         int i = order[k], a = i % per_place, place = i / per_place;
         float x = float(place % w * stride_x), y = float(place / w * stride_y);
@@ -179,41 +183,26 @@ Proposals FasterRcnn::propose(const Dense &dense, const InputSize &size) const {
     return proposals;
 }
 
+/* Margins and hidden layers of pooled RoIs into the verdict; returns their box deltas. */
 torch::Tensor FasterRcnn::head(
-    const torch::Tensor &pooled, Precision precision, torch::Tensor *box_deltas) const {
-    torch::Tensor x = at::relu(fc6_(pooled.flatten(1).to(computed_in(precision))));
-    x = at::relu(fc7_(x)).to(torch::kFloat32); /* the last layers are small, and read by hand */
-    *box_deltas = box_(x);
+    const torch::Tensor &pooled, Precision precision, Verdict *verdict) const {
+    verdict->hidden6 = at::relu(fc6_(pooled.flatten(1).to(computed_in(precision))));
+    verdict->hidden7 = at::relu(fc7_(verdict->hidden6));
+    torch::Tensor x = verdict->hidden7.to(torch::kFloat32); /* the last layers are small, and read by hand */
     torch::Tensor scores = score_(x);
-    return scores.select(1, 1) - scores.select(1, 0);
-}
-
-torch::Tensor FasterRcnn::margins_backward(
-    const torch::Tensor &pooled, const torch::Tensor &weights, float leak) const {
-    torch::NoGradGuard no_grad;
-    torch::Tensor hidden6 = at::relu(fc6_(pooled.flatten(1)));
-    torch::Tensor alive7 = fc7_(hidden6).gt(0);
-    auto slopes = [leak](const torch::Tensor &alive) {
-        return alive.to(torch::kFloat32).mul_(1 - leak).add_(leak);
-    };
-    const torch::Tensor by_class = score_.weight.exact.flatten(1);
-    torch::Tensor direction = (by_class.select(0, 1) - by_class.select(0, 0)).unsqueeze(0);
-    torch::Tensor grad = weights.unsqueeze(1).mul(direction).mul_(slopes(alive7));
-    grad = fc7_.backward(grad).mul_(slopes(hidden6.gt(0)));
-    return fc6_.backward(grad).view(pooled.sizes());
+    verdict->margin = (scores.select(1, 1) - scores.select(1, 0)).contiguous();
+    return box_(x).contiguous();
 }
 
 Verdict FasterRcnn::judge(const Dense &dense, const Proposals &proposals, const InputSize &size,
     Precision precision) const {
     torch::NoGradGuard no_grad;
     Verdict verdict;
-    torch::Tensor deltas;
     if (proposals.count() == 0) { /* a photo so narrow that every anchor is clipped to a sliver */
         verdict.margin = torch::empty({0});
         return verdict;
     }
-    verdict.margin = head(proposals.pooled, precision, &deltas).contiguous();
-    deltas = deltas.contiguous();
+    const torch::Tensor deltas = head(proposals.pooled, precision, &verdict);
     const float *m = verdict.margin.data_ptr<float>(), *d = deltas.data_ptr<float>();
     std::vector<float> boxes, scores, placed;
     for (int i = 0; i < proposals.count(); i++) {
@@ -243,6 +232,20 @@ Verdict FasterRcnn::judge(const Dense &dense, const Proposals &proposals, const 
         verdict.detections.push_back({box[0], box[1], box[2], box[3], score});
     }
     return verdict;
+}
+
+torch::Tensor FasterRcnn::margins_backward(const Verdict &verdict, const std::vector<int> &rows,
+    const torch::Tensor &weights, float leak) const {
+    torch::NoGradGuard no_grad;
+    const torch::Tensor index = torch::tensor(std::vector<int64_t>(rows.begin(), rows.end()));
+    auto slopes = [&index, leak](const torch::Tensor &hidden) {
+        return hidden.index_select(0, index).gt(0).to(torch::kFloat32).mul_(1 - leak).add_(leak);
+    };
+    const torch::Tensor by_class = score_.weight.exact.flatten(1);
+    torch::Tensor direction = (by_class.select(0, 1) - by_class.select(0, 0)).unsqueeze(0);
+    torch::Tensor grad = weights.unsqueeze(1).mul(direction).mul_(slopes(verdict.hidden7));
+    grad = fc7_.backward(grad).mul_(slopes(verdict.hidden6));
+    return fc6_.backward(grad).view({int64_t(rows.size()), config_.fpn_channels, bins, bins});
 }
 
 std::vector<torch::Tensor> FasterRcnn::pool_backward(const Proposals &proposals,

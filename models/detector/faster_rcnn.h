@@ -46,7 +46,8 @@ struct Proposals {
 
 /* The head's verdict on the proposals. */
 struct Verdict {
-    torch::Tensor margin; /* n: face logit minus background logit */
+    torch::Tensor margin;           /* n: face logit minus background logit */
+    torch::Tensor hidden6, hidden7; /* n × units: the box head's hidden layers, rectified */
     std::vector<Detection> detections;
 };
 
@@ -72,14 +73,14 @@ class FasterRcnn {
     /* Proposals by test-time rules, pooled. No gradients. */
     Proposals propose(const Dense &dense, const InputSize &size) const;
 
-    /* Gradient with respect to pooled RoIs of the sum of weights[i] × margin[i]. Where a hidden
-     * unit is off, `leak` (0 … 1) of the gradient passes nevertheless; 0 is the true gradient. */
-    torch::Tensor margins_backward(
-        const torch::Tensor &pooled, const torch::Tensor &weights, float leak) const;
-
     /* Margins of all proposals and the final detections. No gradients. */
     Verdict judge(const Dense &dense, const Proposals &proposals, const InputSize &size,
         Precision precision) const;
+
+    /* Gradient with respect to the pooled RoIs `rows` of the sum of weights[i] × margin[rows[i]]. Where a
+     * hidden unit is off, `leak` (0 … 1) of the gradient passes nevertheless; 0 is the true gradient. */
+    torch::Tensor margins_backward(const Verdict &verdict, const std::vector<int> &rows,
+        const torch::Tensor &weights, float leak) const;
 
     /* Gradient of the four pooled maps (like them, zero where no RoI reads) from the gradient of the
      * pooled RoIs `rows` of `proposals`. Undefined tensors stand for levels without RoIs. */
@@ -87,8 +88,7 @@ class FasterRcnn {
         const std::vector<int> &rows, const torch::Tensor &grad_pooled, const Dense &dense) const;
 
   private:
-    torch::Tensor head(
-        const torch::Tensor &pooled, Precision precision, torch::Tensor *box_deltas) const;
+    torch::Tensor head(const torch::Tensor &pooled, Precision precision, Verdict *verdict) const;
     void load_anchors();
     void load_heads(const Weights &weights);
 

@@ -1,12 +1,14 @@
 /* Layers; see the header. Parameter names are torchvision's. */
 #include "models/detector/layers.h"
 
+#include <cstring>
 #include <stdexcept>
 
 #include <ATen/ATen.h>
 #include <torch/csrc/autograd/custom_function.h>
 
 #include "models/kernels/gate.h"
+#include "models/kernels/places.h"
 
 namespace cloak {
 
@@ -48,6 +50,46 @@ torch::Tensor convolve(const Conv &conv, const torch::Tensor &x) {
     return y;
 }
 
+/* Rows as the places of an image of one column, and back. */
+torch::Tensor as_image(const torch::Tensor &rows) {
+    return rows.contiguous().view({1, rows.size(0), 1, rows.size(1)}).permute({0, 3, 1, 2});
+}
+
+torch::Tensor as_rows(const torch::Tensor &image) {
+    return image.permute({0, 2, 3, 1}).reshape({image.size(2), image.size(1)});
+}
+
+/* Places are looked for one by one up to this share of a map; above it the whole map costs less. */
+constexpr int64_t few = 4;
+/* Their number is rounded up to a multiple, lest oneDNN prepare a kernel for each. */
+constexpr int64_t places_at_once = 64;
+
+/* A convolution's gradient by way of the places to which a gradient came; undefined if they are many.
+ * In float whatever the type: it is little. */
+torch::Tensor backward_from_few(const Conv &conv, const torch::Tensor &grad) {
+    const torch::Tensor plain = grad.to(torch::kFloat32);
+    const int64_t outputs = grad.size(1), height = grad.size(2), width = grad.size(3);
+    const int64_t kernel = conv.weight.exact.size(2), inputs = conv.weight.exact.size(1);
+    std::vector<int32_t> places(size_t(height * width / few));
+    const float *from = plain.data_ptr<float>();
+    const int64_t count = cloak_find_places(
+        from, height * width, int(outputs), int64_t(places.size()), places.data());
+    if (count > int64_t(places.size()))
+        return torch::Tensor();
+    torch::Tensor to = torch::zeros({1, height, width, inputs});
+    if (count > 0) {
+        const int64_t rows = (count + places_at_once - 1) / places_at_once * places_at_once;
+        torch::Tensor packed = torch::zeros({rows, outputs});
+        for (int64_t i = 0; i < count; i++)
+            std::memcpy(packed.data_ptr<float>() + i * outputs, from + places[size_t(i)] * outputs,
+                size_t(outputs) * sizeof(float));
+        const torch::Tensor taps = as_rows(multiply(as_image(packed), conv.taps, torch::Tensor()));
+        cloak_add_windows(taps.data_ptr<float>(), places.data(), count, int(kernel), int(height),
+            int(width), int(inputs), to.data_ptr<float>());
+    }
+    return to.permute({0, 3, 1, 2}).to(grad.scalar_type());
+}
+
 /* The gradient of a convolution and its activation in one node of the graph, with respect to what
  * went in and nothing else. */
 struct ConvNode : torch::autograd::Function<ConvNode> {
@@ -72,6 +114,11 @@ struct ConvNode : torch::autograd::Function<ConvNode> {
         if (conv.activation != Conv::none)
             grad = gate(grad, saved[1].contiguous(at::MemoryFormat::ChannelsLast),
                 conv.activation == Conv::relu6);
+        if (conv.taps.defined()) {
+            torch::Tensor to = backward_from_few(conv, grad);
+            if (to.defined())
+                return {to, torch::Tensor()};
+        }
         torch::Tensor to = std::get<0>(at::convolution_backward(grad, x, conv.weight.like(x),
             at::OptionalIntArrayRef(), conv.stride, conv.padding, conv.dilation, false, {0, 0},
             conv.groups, {true, false, false}));
@@ -106,15 +153,6 @@ Conv load_weight(const Weights &weights, const std::string &prefix, const ConvSh
     return conv;
 }
 
-/* Rows as the places of an image of one column, and back. */
-torch::Tensor as_image(const torch::Tensor &rows) {
-    return rows.contiguous().view({1, rows.size(0), 1, rows.size(1)}).permute({0, 3, 1, 2});
-}
-
-torch::Tensor as_rows(const torch::Tensor &image) {
-    return image.permute({0, 2, 3, 1}).reshape({image.size(2), image.size(1)});
-}
-
 } // namespace
 
 torch::Tensor Conv::operator()(const torch::Tensor &x) const {
@@ -128,6 +166,7 @@ Conv load_conv(const Weights &weights, const std::string &prefix, const ConvShap
     Conv conv = load_weight(weights, prefix, shape, &weight);
     conv.weight = weight;
     conv.bias = weights.at(prefix + ".bias", {conv.outputs()});
+    conv.taps = weight.permute({2, 3, 1, 0}).reshape({-1, conv.outputs(), 1, 1});
     return conv;
 }
 

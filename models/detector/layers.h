@@ -41,6 +41,7 @@ struct Conv {
     Pair stride = {1, 1}, padding = {0, 0}, dilation = {1, 1};
     int64_t groups = 1;
     Activation activation = none;
+    torch::Tensor taps; /* kernel × kernel × inputs by outputs, where gradients are zero nearly everywhere */
 
     torch::Tensor operator()(const torch::Tensor &x) const;
 
@@ -57,7 +58,8 @@ struct ConvShape {
     bool depthwise = false;
 };
 
-/* The convolution `prefix`.weight/.bias without batch norm. */
+/* The convolution `prefix`.weight/.bias without batch norm: a layer of the pyramid or of what proposes
+ * boxes, to which a gradient comes from few places. */
 Conv load_conv(const Weights &weights, const std::string &prefix, const ConvShape &shape);
 
 /* The convolution `conv`.weight with the batch norm `norm`.weight/.bias/.running_* behind it. */

@@ -1,16 +1,22 @@
 /* Gates; see the header. */
 #include "models/kernels/gate.h"
 
-#include <cmath>
+#include <cstring>
 
+/* Numbers that are not negative are ordered as their bits are. Compilers make vectors of this; of a choice between
+ * floats they make branches, which took 13 of 100 parts of an attack's time. */
 void gate_float(const float *grad, const float *result, bool six, int64_t count, float *out) {
-    const float top = six ? 6.0f : HUGE_VALF;
+    const int32_t top = six ? 0x40c00000 : 0x7f800000; /* 6; infinity */
 #pragma omp parallel for simd
-    for (int64_t i = 0; i < count; i++)
-        out[i] = (result[i] > 0) & (result[i] < top) ? grad[i] : 0.0f;
+    for (int64_t i = 0; i < count; i++) {
+        int32_t bits, value;
+        std::memcpy(&bits, &result[i], sizeof bits);
+        std::memcpy(&value, &grad[i], sizeof value);
+        value &= -int32_t((bits > 0) & (bits < top));
+        std::memcpy(&out[i], &value, sizeof value);
+    }
 }
 
-/* Numbers that are not negative are ordered as their bits are. */
 void gate_bfloat16(
     const uint16_t *grad, const uint16_t *result, bool six, int64_t count, uint16_t *out) {
     const uint16_t top = six ? 0x40c0 : 0x7f80; /* 6; infinity */

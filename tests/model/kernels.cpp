@@ -4,6 +4,7 @@
 #include "models/kernels/gate.h"
 #include "models/kernels/jpeg.h"
 #include "models/kernels/nms.h"
+#include "models/kernels/places.h"
 #include "models/kernels/resample.h"
 #include "models/kernels/roi_align.h"
 #include "models/kernels/separable.h"
@@ -312,6 +313,45 @@ static void gates_pass_where_the_rectifier_did() {
     CHECK(out[2] == 0 && out[3] == 4);
 }
 
+/* Adding the windows of the places that are not zero is adding the windows of all. */
+static void few_places_stand_for_all(int kernel) {
+    const int height = 5, width = 7, channels = 40, area = height * width, window = kernel * kernel;
+    std::vector<float> map(size_t(area * channels), -0.0f), weights = noise(size_t(window * channels));
+    const std::vector<int32_t> filled = {0, 6, 17, 18, 34};
+    for (int32_t place : filled)
+        map[size_t(place * channels + place)] = float(place + 1);
+    std::vector<int32_t> found(6);
+    CHECK(cloak_find_places(map.data(), area, channels, 4, found.data()) == 5);
+    CHECK(cloak_find_places(map.data(), area, channels, 6, found.data()) == 5);
+    found.resize(5);
+    CHECK(found == filled);
+
+    /* One filter: what a place holds, times the weights. */
+    auto held = [&](int place) {
+        float sum = 0;
+        for (int c = 0; c < channels; c++)
+            sum += map[size_t(place * channels + c)];
+        return sum;
+    };
+    std::vector<float> taps, few(size_t(area * channels), 1.0f), all = few;
+    for (int32_t place : found)
+        for (float weight : weights)
+            taps.push_back(held(place) * weight);
+    cloak_add_windows(taps.data(), found.data(), 5, kernel, height, width, channels, few.data());
+    for (int y = 0; y < height; y++)
+        for (int x = 0; x < width; x++)
+            for (int k = 0; k < window; k++) {
+                const int fy = y - (k / kernel - kernel / 2), fx = x - (k % kernel - kernel / 2);
+                if (fy < 0 || fy >= height || fx < 0 || fx >= width)
+                    continue;
+                for (int c = 0; c < channels; c++)
+                    all[size_t((y * width + x) * channels + c)] +=
+                        held(fy * width + fx) * weights[size_t(k * channels + c)];
+            }
+    for (size_t i = 0; i < all.size(); i++)
+        CHECK(std::fabs(few[i] - all[i]) < 1e-4f);
+}
+
 int main() {
     the_loop_sees_what_is_delivered(101, 67, 64, 43, 64, 43);  /* larger than the input */
     the_loop_sees_what_is_delivered(50, 40, 50, 40, 128, 102); /* smaller */
@@ -335,6 +375,8 @@ int main() {
     nms_keeps_the_best_of_each_heap();
     votes_place_a_box();
     gates_pass_where_the_rectifier_did();
+    few_places_stand_for_all(3);
+    few_places_stand_for_all(1);
     std::puts("kernel tests passed");
     return 0;
 }

@@ -4,7 +4,7 @@
     backbones.py LIBRARY PROBE WEIGHTS
 
 Detections on real photos as in torchvision_parity.py; the backbone's feature maps and the gradient
-of a random weighted sum of them, within 1e-4; two steps of the attack; files that do
+of a random weighted sum of them, at all places and at one in fifty, within 1e-4; two steps of the attack; files that do
 not fit, which must be refused at load with a text that names the tensor. WEIGHTS is a
 MobileNetV2's. Ends with 77 when there are no photos.
 """
@@ -52,18 +52,21 @@ def check_backbone(probe, path, photo):
     with torch.no_grad():
         expected = list(model.backbone(images).values())
     torch.manual_seed(1)
-    seeds = [torch.randn_like(level) for level in expected]
     leaf = images.contiguous(memory_format=torch.channels_last).requires_grad_()
     folded = detector.freeze_norms(model.backbone).to(memory_format=torch.channels_last)
     folded = list(folded(leaf).values())
-    (slope,) = torch.autograd.grad(folded, leaf, seeds)
-    maps, gradient = run_probe(probe, path, images, flat(seeds))
-    forward = ((maps - flat(expected)).norm() / flat(expected).norm()).item()
-    backward = ((gradient - slope).norm() / slope.norm()).item()
-    print(f"{os.path.basename(path):28} relative difference of the maps {forward:.2e}, "
-          f"of the gradient {backward:.2e}")
-    most = (gradient - slope).abs().flatten().kthvalue(int(gradient.numel() * .9)).values
-    assert forward <= TOLERANCE and most <= TOLERANCE * slope.abs().median() and backward <= KINKS
+    for share in (1, 0.02):  # few places go another way in the pyramid
+        seeds = [torch.randn_like(level) * (torch.rand(level.shape[2:]) < share)
+                 for level in expected]
+        (slope,) = torch.autograd.grad(folded, leaf, seeds, retain_graph=True)
+        maps, gradient = run_probe(probe, path, images, flat(seeds))
+        forward = ((maps - flat(expected)).norm() / flat(expected).norm()).item()
+        backward = ((gradient - slope).norm() / slope.norm()).item()
+        print(f"{os.path.basename(path):28} relative difference of the maps {forward:.2e}, "
+              f"of the gradient at {share} of the places {backward:.2e}")
+        most = (gradient - slope).abs().flatten().kthvalue(int(gradient.numel() * .9)).values
+        assert forward <= TOLERANCE and backward <= KINKS
+        assert most <= TOLERANCE * slope.abs().median()
 
 
 def check_attack(model, photo):
