@@ -34,7 +34,7 @@ SANITIZER = re.compile(r"ERROR: (Address|Leak)Sanitizer|runtime error: ")
 
 def environment(**changes):
     env = {k: v for k, v in os.environ.items() if not k.startswith("CLOAK_")}
-    env.setdefault("OMP_WAIT_POLICY", "passive")
+    env.setdefault("OMP_WAIT_POLICY", "passive")  # several workers share these cores: no spinning at all
     env["CLOAK_TARGETS"] = os.devnull + ".targets"  # whatever this user has installed is not the tests'
     if ASAN and "CLOAK_MODEL" in os.environ:  # the one that looks at its photos smaller
         env["CLOAK_MODEL"] = os.environ["CLOAK_MODEL"]

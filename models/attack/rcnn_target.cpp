@@ -9,7 +9,8 @@
  *
  * Only RoIs with an active hinge are differentiated: few dozen of a thousand. The second stage is
  * differentiated by hand down to the pyramid (box head with leaking units, our own RoIAlign), the
- * dense part by autograd.
+ * dense part by autograd, its pyramid and what proposes by the few places that a gradient comes from
+ * (detector/layers.cpp).
  */
 #include "models/attack/rcnn_target.h"
 

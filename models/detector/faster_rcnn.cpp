@@ -117,10 +117,14 @@ static void level_candidates(const torch::Tensor &objectness, const torch::Tenso
     const float *o = objectness.data_ptr<float>(), *d = deltas.data_ptr<float>();
     std::vector<int> order(size_t(area * per_place)); /* in torchvision's order: y, x, anchor */
     std::iota(order.begin(), order.end(), 0);
-    auto logit = [=](int i) { return o[(i % per_place) * area + i / per_place]; };
+    std::vector<float> logits(order.size(), -HUGE_VALF);
+    for (int a = 0; a < per_place; a++)
+        for (int place = 0; place < area; place++)
+            if (float logit = o[a * area + place]; logit == logit) /* sorting wants an order */
+                logits[size_t(place * per_place + a)] = logit;
     const size_t keep = std::min(order.size(), size_t(limit));
-    auto better = [&logit](int a, int b) {
-        float x = logit(a), y = logit(b);
+    auto better = [&logits](int a, int b) {
+        const float x = logits[size_t(a)], y = logits[size_t(b)];
         return x > y || (x == y && a < b);
     };
     const auto end = order.begin() + int64_t(keep);
@@ -139,7 +143,7 @@ static void level_candidates(const torch::Tensor &objectness, const torch::Tenso
         clip_box(c.box, float(size.width), float(size.height));
         if (c.box[2] - c.box[0] < min_size || c.box[3] - c.box[1] < min_size)
             continue;
-        c.score = 1.0f / (1.0f + std::exp(-logit(i)));
+        c.score = 1.0f / (1.0f + std::exp(-logits[size_t(i)]));
         c.level = level;
         out.push_back(c);
     }
@@ -188,7 +192,8 @@ torch::Tensor FasterRcnn::head(
     const torch::Tensor &pooled, Precision precision, Verdict *verdict) const {
     verdict->hidden6 = at::relu(fc6_(pooled.flatten(1).to(computed_in(precision))));
     verdict->hidden7 = at::relu(fc7_(verdict->hidden6));
-    torch::Tensor x = verdict->hidden7.to(torch::kFloat32); /* the last layers are small, and read by hand */
+    /* The last layers are small, and read by hand. */
+    torch::Tensor x = verdict->hidden7.to(torch::kFloat32);
     torch::Tensor scores = score_(x);
     verdict->margin = (scores.select(1, 1) - scores.select(1, 0)).contiguous();
     return box_(x).contiguous();

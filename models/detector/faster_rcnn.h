@@ -46,8 +46,10 @@ struct Proposals {
 
 /* The head's verdict on the proposals. */
 struct Verdict {
-    torch::Tensor margin;           /* n: face logit minus background logit */
-    torch::Tensor hidden6, hidden7; /* n × units: the box head's hidden layers, rectified */
+    torch::Tensor margin; /* n: face logit minus background logit */
+    /* n × units: the box head's hidden layers, rectified, in what they were computed in; undefined
+     * where n is 0. */
+    torch::Tensor hidden6, hidden7;
     std::vector<Detection> detections;
 };
 
@@ -78,7 +80,7 @@ class FasterRcnn {
         Precision precision) const;
 
     /* Gradient with respect to the pooled RoIs `rows` of the sum of weights[i] × margin[rows[i]]. Where a
-     * hidden unit is off, `leak` (0 … 1) of the gradient passes nevertheless; 0 is the true gradient. */
+     * hidden unit was off in that verdict, `leak` (0 … 1) of the gradient passes nevertheless; 0 is the true gradient. */
     torch::Tensor margins_backward(const Verdict &verdict, const std::vector<int> &rows,
         const torch::Tensor &weights, float leak) const;
 

@@ -3,7 +3,8 @@
  *
  * Tensors are channels-last: oneDNN then reads them as they are. Float is what a verdict is passed
  * on; bfloat16 is for finding one's way: on processors that multiply it (AVX512-BF16), layers take it
- * as well and are faster. A layer computes in the type of what it is given.
+ * as well and are faster. A layer computes in the type of what it is given, but for gradients that
+ * come from few places: those are in float.
  *
  * The load functions check what they read against what the architecture says and throw
  * std::runtime_error that names the tensor, so that a file that does not fit fails at load and not
@@ -32,7 +33,7 @@ struct Parameter {
 };
 
 /* A convolution with what follows it. The activation changes the convolution's own output in place:
- * the convolution's gradient reads its weight, and the activation's gradient its result,
+ * the convolution's gradient reads its weight or taps, and the activation's gradient its result,
  * so nothing that a backward pass needs is lost. Differentiable in `x` alone. */
 struct Conv {
     enum Activation { none, relu, relu6 };
@@ -41,7 +42,9 @@ struct Conv {
     Pair stride = {1, 1}, padding = {0, 0}, dilation = {1, 1};
     int64_t groups = 1;
     Activation activation = none;
-    torch::Tensor taps; /* kernel × kernel × inputs by outputs, where gradients are zero nearly everywhere */
+    /* The weight as kernel·kernel·inputs × outputs × 1 × 1, for gradients that come from few places;
+     * undefined where they come from all. */
+    torch::Tensor taps;
 
     torch::Tensor operator()(const torch::Tensor &x) const;
 
@@ -58,8 +61,8 @@ struct ConvShape {
     bool depthwise = false;
 };
 
-/* The convolution `prefix`.weight/.bias without batch norm: a layer of the pyramid or of what proposes
- * boxes, to which a gradient comes from few places. */
+/* The convolution `prefix`.weight/.bias without batch norm: a layer of the pyramid or of what
+ * proposes boxes, to which a gradient comes from few places. One image at a time. */
 Conv load_conv(const Weights &weights, const std::string &prefix, const ConvShape &shape);
 
 /* The convolution `conv`.weight with the batch norm `norm`.weight/.bias/.running_* behind it. */

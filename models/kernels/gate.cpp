@@ -3,8 +3,8 @@
 
 #include <cstring>
 
-/* Numbers that are not negative are ordered as their bits are. Compilers make vectors of this; of a choice between
- * floats they make branches, which took 13 of 100 parts of an attack's time. */
+/* Numbers that are not negative are ordered as their bits are. GCC 12 makes vectors of this; of a
+ * choice between floats it made branches, which took 13 of 100 parts of an attack's time. */
 void gate_float(const float *grad, const float *result, bool six, int64_t count, float *out) {
     const int32_t top = six ? 0x40c00000 : 0x7f800000; /* 6; infinity */
 #pragma omp parallel for simd

@@ -35,7 +35,7 @@ int64_t cloak_find_places(
 
 void cloak_add_windows(const float *taps, const int32_t *places, int64_t count, int kernel,
     int height, int width, int channels, float *map) {
-    constexpr int block = 32;
+    constexpr int block = 16;
     const int reach = kernel / 2;
 #pragma omp parallel for
     for (int first = 0; first < channels; first += block) {

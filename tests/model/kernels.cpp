@@ -320,9 +320,12 @@ static void few_places_stand_for_all(int kernel) {
     const std::vector<int32_t> filled = {0, 6, 17, 18, 34};
     for (int32_t place : filled)
         map[size_t(place * channels + place)] = float(place + 1);
-    std::vector<int32_t> found(6);
-    CHECK(cloak_find_places(map.data(), area, channels, 4, found.data()) == 5);
-    CHECK(cloak_find_places(map.data(), area, channels, 6, found.data()) == 5);
+    std::vector<int32_t> found(6, -1);
+    CHECK(cloak_find_places(map.data(), area, channels, 0, nullptr) == 1);
+    CHECK(cloak_find_places(map.data(), area, channels, 3, found.data()) == 4);
+    CHECK(found[2] == 17 && found[3] == -1);
+    CHECK(cloak_find_places(map.data(), area, channels, 5, found.data()) == 5);
+    CHECK(cloak_find_places(map.data(), area, channels, 6, found.data()) == 5 && found[5] == -1);
     found.resize(5);
     CHECK(found == filled);
 

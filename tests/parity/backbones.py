@@ -4,9 +4,10 @@
     backbones.py LIBRARY PROBE WEIGHTS
 
 Detections on real photos as in torchvision_parity.py; the backbone's feature maps and the gradient
-of a random weighted sum of them, at all places and at one in fifty, within 1e-4; two steps of the attack; files that do
-not fit, which must be refused at load with a text that names the tensor. WEIGHTS is a
-MobileNetV2's. Ends with 77 when there are no photos.
+of a random weighted sum of them, at all places and at one in fifty, within 1e-4; the gradient of
+single convolutions that goes by places; two steps of the attack; files that do not fit, which must
+be refused at load with a text that names the tensor. WEIGHTS is a MobileNetV2's. Ends with 77 when
+there are no photos.
 """
 import ctypes as c
 import os
@@ -69,6 +70,31 @@ def check_backbone(probe, path, photo):
         assert most <= TOLERANCE * slope.abs().median()
 
 
+def check_places(probe):
+    """A convolution's gradient from no, few and many places is torch's."""
+    run = c.CDLL(probe).cloak_probe_conv
+    run.restype = c.c_bool
+    torch.manual_seed(2)
+    for kernel in (1, 3):
+        for height, width in ((1, 1), (1, 3), (5, 7), (60, 80)):
+            quarter = height * width // 4
+            for filled in {0, 1, quarter, quarter + 1, height * width}:
+                x = torch.randn(1, 24, height, width, requires_grad=True)
+                weight = torch.randn(40, 24, kernel, kernel)
+                seeds = torch.randn(1, 40, height * width)
+                seeds[:, :, torch.randperm(height * width)[filled:]] = 0
+                seeds = seeds.view(1, 40, height, width)
+                y = torch.relu(torch.nn.functional.conv2d(x, weight, padding=kernel // 2))
+                (slope,) = torch.autograd.grad(y, x, seeds)
+                gradient, error = torch.empty_like(x), c.create_string_buffer(768)
+                sizes = (c.c_int64 * 5)(24, 40, kernel, height, width)
+                fine = run(sizes, *(c.c_void_p(tensor.data_ptr())
+                                    for tensor in (x, weight, seeds, gradient)), error)
+                assert fine, error.value.decode()
+                assert torch.allclose(gradient, slope, rtol=1e-4, atol=1e-4), \
+                    f"{kernel} x {kernel}, {height} x {width}, {filled} places"
+
+
 def check_attack(model, photo):
     """Two steps of the attack take away from what is found."""
     before = model.detect(photo)
@@ -128,6 +154,7 @@ def check_refusals(library, folder, good):
 
 
 def main(library, probe, weights):
+    check_places(probe)
     paths = photos(3)
     array, photo = read_photo(paths[0])
     check_backbone(probe, weights, photo)

@@ -1,5 +1,5 @@
-/* Seams for parity tests, callable from Python: the backbone alone, forwards and backwards, and an ONNX
- * graph alone. The C interface of the model has no way to ask for either. */
+/* Seams for parity tests, callable from Python: the backbone alone, forwards and backwards, a
+ * convolution of it, and an ONNX graph alone. The C interface of the model has no way to ask for them. */
 #include <cstring>
 
 #include <ATen/ATen.h>
@@ -31,6 +31,32 @@ extern "C" bool cloak_probe_backbone(const char *path, const float *input, int h
         weighted.push_back(seed);
     }
     const torch::Tensor slope = torch::autograd::grad(levels, {leaf}, weighted)[0].contiguous();
+    memcpy(gradient, slope.data_ptr(), slope.nbytes());
+    return true;
+} catch (const std::exception &problem) {
+    snprintf(error, 768, "%s", problem.what());
+    return false;
+}
+
+/* The gradient of the sum of seeds × relu(convolution) of the pyramid's kind. `sizes`: inputs, outputs,
+ * kernel, height, width. `x`: inputs × height × width, and so `gradient`; `weight`: outputs × inputs ×
+ * kernel × kernel, without bias; `seeds`: outputs × height × width. Returns false with the reason in
+ * `error`. */
+extern "C" bool cloak_probe_conv(const int64_t sizes[5], float *x, float *weight, float *seeds,
+    float *gradient, char error[768]) try {
+    const int64_t inputs = sizes[0], outputs = sizes[1], kernel = sizes[2];
+    cloak::Weights weights;
+    weights.tensors["it.weight"] = at::from_blob(weight, {outputs, inputs, kernel, kernel}).clone();
+    weights.tensors["it.bias"] = torch::zeros({outputs});
+    const cloak::Conv conv =
+        cloak::load_conv(weights, "it", {inputs, outputs, kernel, 1, cloak::Conv::relu});
+    torch::AutoGradMode with_gradients(true);
+    auto image = [sizes](float *values, int64_t channels) {
+        return at::from_blob(values, {1, channels, sizes[3], sizes[4]}).clone();
+    };
+    torch::Tensor leaf = image(x, inputs).requires_grad_();
+    const torch::Tensor slope =
+        torch::autograd::grad({conv(leaf)}, {leaf}, {image(seeds, outputs)})[0].contiguous();
     memcpy(gradient, slope.data_ptr(), slope.nbytes());
     return true;
 } catch (const std::exception &problem) {
