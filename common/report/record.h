@@ -1,6 +1,6 @@
 /* The job record: what is known about one photo's way through the fleet, in one versioned schema.
- * The same JSON goes into the queue's log stream, the receipt beside the delivered photo, the log
- * and the API. docs/job-record.md describes it for readers; its table is made from the one below.
+ * The same JSON goes into the queue's log stream, the receipt beside the delivered photo and the API;
+ * the log has a part of it. docs/job-record.md describes it for readers; its table is made from the one below.
  *
  * A record is a plain struct. Every field can be absent: a string that is NULL, a real that is NaN,
  * an integer that is CLOAK_RECORD_NO_INT, a boolean that is CLOAK_RECORD_NO_BOOL (so write
