@@ -1,8 +1,8 @@
 /* DESIGN. Threads that spin while they wait cost a busy machine a tenfold: two workers of two threads
  * on two cores took 30 s for a photo, with sleeping waits 3.6 s. Sleeping at once has its price where
  * a worker has its cores to itself: a step has hundreds of parallel loops, and each wakes the others
- * again. So they spin for a moment first, 3,000 times: an attack took 4.4 s alone instead of 5.0, and
- * two side by side 8.0 s each instead of 7.5; with 30,000 spins it is 4.1 and 17.5 s (medians, 2 cores
+ * again. So they spin for a moment first, 3,000 times: an attack took 4.5 s alone instead of 5.0, and
+ * two side by side 8.4 s each instead of 7.6; with 30,000 spins it is 4.1 and 17.6 s (medians, 2 cores
  * of an AMD EPYC, 2026-11-28). libgomp counts; other libraries know only the policy, and sleep, as does
  * libgomp where a process has more threads than cores. The OpenMP library reads its settings when it is
  * loaded, so the environment is set and the program started anew.
