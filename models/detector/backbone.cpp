@@ -14,10 +14,10 @@ Backbone::Backbone(const Weights &weights, const DetectorConfig &config)
         if (!block.feeds_pyramid)
             continue;
         const std::string level = std::to_string(inner_.size()) + ".0";
-        inner_.push_back(load_conv(
-            weights, "backbone.fpn.inner_blocks." + level, {block.outputs(), channels, 1}));
-        layer_.push_back(
-            load_conv(weights, "backbone.fpn.layer_blocks." + level, {channels, channels, 3}));
+        inner_.push_back(load_conv(weights, "backbone.fpn.inner_blocks." + level,
+            {block.outputs(), channels, 1}, Passes::both));
+        layer_.push_back(load_conv(weights, "backbone.fpn.layer_blocks." + level,
+            {channels, channels, 3}, Passes::both));
     }
 }
 

@@ -43,15 +43,17 @@ FasterRcnn::FasterRcnn(const std::string &path, int detail) {
 
 void FasterRcnn::load_heads(const Weights &weights) {
     const int64_t channels = config_.fpn_channels, per_place = int64_t(anchors_[0].size() / 4);
-    rpn_conv_ = load_conv(weights, "rpn.head.conv.0.0", {channels, any_size, 3, 1, Conv::relu});
+    rpn_conv_ = load_conv(weights, "rpn.head.conv.0.0", {channels, any_size, 3, 1, Conv::relu},
+        Passes::both);
     const int64_t width = rpn_conv_.outputs();
-    rpn_objectness_ = load_conv(weights, "rpn.head.cls_logits", {width, per_place, 1});
-    rpn_deltas_ = load_conv(weights, "rpn.head.bbox_pred", {width, 4 * per_place, 1});
+    rpn_objectness_ = load_conv(weights, "rpn.head.cls_logits", {width, per_place, 1}, Passes::both);
+    rpn_deltas_ =
+        load_conv(weights, "rpn.head.bbox_pred", {width, 4 * per_place, 1}, Passes::forward);
     const std::string box = "roi_heads.box_";
-    fc6_ = load_linear(weights, box + "head.fc6", channels * bins * bins, any_size);
-    fc7_ = load_linear(weights, box + "head.fc7", fc6_.outputs(), any_size);
-    score_ = load_linear(weights, box + "predictor.cls_score", fc7_.outputs(), 2);
-    box_ = load_linear(weights, box + "predictor.bbox_pred", fc7_.outputs(), 8);
+    fc6_ = load_linear(weights, box + "head.fc6", channels * bins * bins, any_size, Passes::both);
+    fc7_ = load_linear(weights, box + "head.fc7", fc6_.outputs(), any_size, Passes::both);
+    score_ = load_linear(weights, box + "predictor.cls_score", fc7_.outputs(), 2, Passes::forward);
+    box_ = load_linear(weights, box + "predictor.bbox_pred", fc7_.outputs(), 8, Passes::forward);
     if (config_.box_refine > 0)
         refinement_ = std::make_unique<Refinement>(
             weights, channels, backbone_->early_channels(), config_.box_refine);

@@ -145,6 +145,11 @@ struct ConvNode : torch::autograd::Function<ConvNode> {
     }
 };
 
+/* See Conv::taps. */
+torch::Tensor taps_of(const torch::Tensor &weight) {
+    return weight.permute({2, 3, 1, 0}).reshape({-1, weight.size(0), 1, 1}).contiguous();
+}
+
 /* The convolution of this shape with `prefix`.weight, its bias still undefined. */
 Conv load_weight(const Weights &weights, const std::string &prefix, const ConvShape &shape,
     torch::Tensor *weight) {
@@ -166,13 +171,14 @@ torch::Tensor Conv::operator()(const torch::Tensor &x) const {
     return convolve(*this, x);
 }
 
-Conv load_conv(const Weights &weights, const std::string &prefix, const ConvShape &shape) {
+Conv load_conv(const Weights &weights, const std::string &prefix, const ConvShape &shape,
+    Passes passes) {
     torch::Tensor weight;
     Conv conv = load_weight(weights, prefix, shape, &weight);
     conv.weight = weight;
     conv.bias = weights.at(prefix + ".bias", {conv.outputs()});
-    if (shape.stride == 1 && !shape.depthwise)
-        conv.taps = weight.permute({2, 3, 1, 0}).reshape({-1, conv.outputs(), 1, 1}).contiguous();
+    if (passes == Passes::both && shape.stride == 1 && !shape.depthwise)
+        conv.taps = taps_of(weight);
     return conv;
 }
 
@@ -196,15 +202,16 @@ torch::Tensor Linear::operator()(const torch::Tensor &x) const {
 }
 
 torch::Tensor Linear::backward(const torch::Tensor &grad) const {
-    return as_rows(multiply(as_image(grad), transposed, torch::Tensor()));
+    return as_rows(multiply(as_image(grad), taps, torch::Tensor()));
 }
 
-Linear load_linear(
-    const Weights &weights, const std::string &prefix, int64_t inputs, int64_t outputs) {
+Linear load_linear(const Weights &weights, const std::string &prefix, int64_t inputs,
+    int64_t outputs, Passes passes) {
     Linear linear;
     const torch::Tensor weight = weights.at(prefix + ".weight", {outputs, inputs});
     linear.weight = weight.view({weight.size(0), weight.size(1), 1, 1});
-    linear.transposed = weight.t().contiguous().view({weight.size(1), weight.size(0), 1, 1});
+    if (passes == Passes::both)
+        linear.taps = taps_of(linear.weight.exact);
     linear.bias = weights.at(prefix + ".bias", {linear.outputs()});
     return linear;
 }

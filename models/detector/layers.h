@@ -32,6 +32,9 @@ struct Parameter {
     }
 };
 
+/* Which passes a layer is there for. */
+enum class Passes { forward, both };
+
 /* A convolution with what follows it. The activation changes the convolution's own output in place:
  * the convolution's gradient reads its weight or taps, and the activation's gradient its result,
  * so nothing that a backward pass needs is lost. Differentiable in `x` alone. */
@@ -42,8 +45,8 @@ struct Conv {
     Pair stride = {1, 1}, padding = {0, 0}, dilation = {1, 1};
     int64_t groups = 1;
     Activation activation = none;
-    /* The weight as kernel·kernel·inputs × outputs × 1 × 1, for gradients that come from few places;
-     * undefined where they come from all. */
+    /* The weight as what a gradient's places are convolved with, kernel·kernel·inputs × outputs × 1 × 1,
+     * in float: for gradients that come from few places; undefined where they come from all. */
     torch::Tensor taps;
 
     torch::Tensor operator()(const torch::Tensor &x) const;
@@ -62,8 +65,9 @@ struct ConvShape {
 };
 
 /* The convolution `prefix`.weight/.bias without batch norm: a layer of the pyramid or of what
- * proposes boxes, to which a gradient comes from few places. One image at a time. */
-Conv load_conv(const Weights &weights, const std::string &prefix, const ConvShape &shape);
+ * proposes boxes, to which a gradient comes from few places, if any. One image at a time. */
+Conv load_conv(const Weights &weights, const std::string &prefix, const ConvShape &shape,
+    Passes passes);
 
 /* The convolution `conv`.weight with the batch norm `norm`.weight/.bias/.running_* behind it. */
 Conv load_folded(const Weights &weights, const std::string &conv, const std::string &norm,
@@ -73,7 +77,7 @@ Conv load_folded(const Weights &weights, const std::string &conv, const std::str
  * of 1 × 1, so that no BLAS with threads of its own stands beside oneDNN. No autograd. */
 struct Linear {
     Parameter weight, bias;
-    torch::Tensor transposed; /* for the gradient, which is taken in float alone */
+    torch::Tensor taps; /* as Conv's; undefined without a backward pass */
 
     torch::Tensor operator()(const torch::Tensor &x) const;
 
@@ -86,8 +90,8 @@ struct Linear {
 };
 
 /* The layer `prefix`.weight/.bias; `outputs` may be any_size. */
-Linear load_linear(
-    const Weights &weights, const std::string &prefix, int64_t inputs, int64_t outputs);
+Linear load_linear(const Weights &weights, const std::string &prefix, int64_t inputs,
+    int64_t outputs, Passes passes);
 
 } // namespace cloak
 #endif

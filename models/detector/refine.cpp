@@ -16,11 +16,10 @@ constexpr float wider = 1.4f; /* what is pooled, by the box's size: its edges ar
 constexpr float least_side = 1e-2f;
 const float delta_weights[4] = {10, 10, 5, 5};
 
-Linear load_forward_only(
+Linear load_float(
     const Weights &weights, const std::string &name, int64_t inputs, int64_t outputs) {
-    Linear linear = load_linear(weights, "refinement." + name, inputs, outputs);
-    linear.transposed = torch::Tensor(); /* it has no backward pass, */
-    linear.weight.brief = linear.bias.brief = torch::Tensor(); /* and computes in float */
+    Linear linear = load_linear(weights, "refinement." + name, inputs, outputs, Passes::forward);
+    linear.weight.brief = linear.bias.brief = torch::Tensor(); /* it computes in float */
     return linear;
 }
 } // namespace
@@ -29,9 +28,9 @@ Refinement::Refinement(
     const Weights &weights, int64_t channels, int64_t early_channels, float share)
     : share_(share) {
     const int64_t inputs = channels * bins * bins + early_channels * early_bins * early_bins;
-    fc6_ = load_forward_only(weights, "fc6", inputs, any_size);
-    fc7_ = load_forward_only(weights, "fc7", fc6_.outputs(), any_size);
-    deltas_ = load_forward_only(weights, "bbox_pred", fc7_.outputs(), 4);
+    fc6_ = load_float(weights, "fc6", inputs, any_size);
+    fc7_ = load_float(weights, "fc7", fc6_.outputs(), any_size);
+    deltas_ = load_float(weights, "bbox_pred", fc7_.outputs(), 4);
 }
 
 /* The boxes, wider. */
