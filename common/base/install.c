@@ -30,13 +30,13 @@ char *cloak_install_program(const char *name) {
     return cloak_strdup(name);
 }
 
-/* The first of two places, seen from the running program, that is there; else the third. */
+/* The first of two places, seen from the running program, that is there; else the third. The first may be NULL. */
 static char *first_of(const char *installed, const char *in_tree, const char *otherwise) {
     const char *const places[] = {installed, in_tree};
     char *folder = own_folder();
     for (int i = 0; folder && i < 2; i++) {
-        char *path = cloak_path_join(folder, places[i]);
-        if (access(path, R_OK) == 0) {
+        char *path = places[i] ? cloak_path_join(folder, places[i]) : NULL;
+        if (path && access(path, R_OK) == 0) {
             free(folder);
             return path;
         }
@@ -57,8 +57,7 @@ char *cloak_install_known_targets(void) {
 }
 
 char *cloak_install_transfer_script(void) {
-    return first_of("../share/cloakfleet/eval/transfer.py", "../../../models/eval/transfer.py",
-        "models/eval/transfer.py");
+    return first_of(NULL, "../../../models/eval/transfer.py", "models/eval/transfer.py");
 }
 
 char *cloak_install_targets(void) {

@@ -6,7 +6,7 @@
  * be looked up in PATH). Returns a new string (free()). */
 char *cloak_install_program(const char *name);
 
-/* The default model: in the source tree that this was built in, or in ../share/cloakfleet. Returns
+/* The default model: in ../share/cloakfleet, or in the source tree that this was built in. Returns
  * a new string (free()); the file may be missing. */
 char *cloak_install_model(void);
 
@@ -14,7 +14,7 @@ char *cloak_install_model(void);
  * be missing. */
 char *cloak_install_known_targets(void);
 
-/* The script behind `cloak eval transfer`. Returns a new string (free()); the file may be missing. */
+/* The script behind `cloak eval transfer`, which lives in the source tree alone. Returns a new string (free()); the file may be missing. */
 char *cloak_install_transfer_script(void);
 
 /* The folder of the targets that the user has installed: $CLOAK_TARGETS, or cloakfleet/targets in the

@@ -22,7 +22,7 @@ static int transfer(int argc, char **argv) {
     for (int i = 1; i < argc; i++)
         words[i + 2] = argv[i];
     if (access(script, R_OK) != 0)
-        fprintf(stderr, "cloak eval transfer: there is no %s\n", script);
+        fprintf(stderr, "cloak eval transfer: there is no %s; it is run from the source tree\n", script);
     else if (execvp(python, words) != 0)
         fprintf(stderr, "cloak eval transfer: cannot start %s; name a Python with the packages of "
                         "models/eval/requirements.txt in CLOAK_PYTHON\n",
