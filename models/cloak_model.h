@@ -72,9 +72,10 @@ enum {
     CLOAK_WITHOUT_OBJECTNESS = 8,   /* no loss on proposals */
     CLOAK_WITHOUT_SUREST_MOST = 16, /* every proposal that the loss pushes down counts alike */
     CLOAK_WITHOUT_OVERDRIVE = 32,   /* the grid holds no more than the photo may change by */
-    CLOAK_WITHOUT_GENTLE = 128,     /* whole steps from the first on, also where the budget is ample */
-    CLOAK_WITHOUT_MASKING = 256,    /* smooth places may change as much as busy ones */
     CLOAK_WITHOUT_PATIENCE = 64,    /* the region does not grow around what resists */
+    CLOAK_WITHOUT_GENTLE = 128,     /* whole steps from the first on, also where the budget is ample */
+    CLOAK_WITHOUT_MASKING = 256,    /* smooth places may change as much as busy ones, and do not fade */
+    CLOAK_WITHOUT_FADING = 512,     /* with transforms: what nothing pushes any more stays */
 };
 
 enum { CLOAK_OTHERS_MAX = 16 };

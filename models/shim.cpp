@@ -166,6 +166,7 @@ cloak::PgdSettings make_settings(
     settings.overdrive = with(CLOAK_WITHOUT_OVERDRIVE);
     settings.gentle = with(CLOAK_WITHOUT_GENTLE);
     settings.masking = with(CLOAK_WITHOUT_MASKING);
+    settings.fading = with(CLOAK_WITHOUT_FADING);
     settings.patience = with(CLOAK_WITHOUT_PATIENCE);
     settings.seed = params.seed;
     settings.brief = !params.full_precision && cloak::has_bfloat16();

@@ -10,14 +10,12 @@ namespace cloak {
 
 namespace {
 /* Of a standard deviation of so many levels, in a Gaussian window of this sigma in grid pixels, the
- * budget is whole. 8 photos at 8/255 with eight transforms, 16 at 5/255 without: as many faces
- * hidden, in as many steps, with and without it; the worst face's SSIM .883 instead of .875, .943
- * instead of .938. */
-constexpr float whole_deviation = 12, window = 2, least_share = 0.3f;
+ * budget is whole. */
+constexpr float whole_deviation = 12, window = 2;
 } // namespace
 
 std::vector<float> texture_shares(
-    const uint8_t *rgb, int width, int height, int grid_width, int grid_height) {
+    const uint8_t *rgb, int width, int height, int grid_width, int grid_height, float least) {
     const size_t cells = size_t(grid_width) * size_t(grid_height);
     std::vector<float> luma(cells), square(cells), mean(cells), shares(cells);
     for (int y = 0; y < grid_height; y++)
@@ -34,7 +32,7 @@ std::vector<float> texture_shares(
     separable_apply(along, down, 1, square.data(), grid_width, grid_width, 0, shares.data());
     for (size_t i = 0; i < cells; i++) {
         const float deviation = std::sqrt(std::max(shares[i] - mean[i] * mean[i], 0.0f));
-        shares[i] = std::min(std::max(deviation / whole_deviation, least_share), 1.0f);
+        shares[i] = std::min(std::max(deviation / whole_deviation, least), 1.0f);
     }
     return shares;
 }

@@ -8,11 +8,10 @@
 
 namespace cloak {
 
-/* For each cell of the attack grid a share of the budget, from least_share on smooth places to 1
- * where the photo's own brightness varies by enough levels. `rgb` is interleaved, width × height.
- */
+/* For each cell of the attack grid a share of the budget, from `least` on smooth places to 1 where
+ * the photo's own brightness varies by enough levels. `rgb` is interleaved, width × height. */
 std::vector<float> texture_shares(
-    const uint8_t *rgb, int width, int height, int grid_width, int grid_height);
+    const uint8_t *rgb, int width, int height, int grid_width, int grid_height, float least);
 
 } // namespace cloak
 #endif
