@@ -194,6 +194,9 @@ static cloak_status deliver(const cloak_pipeline *pipeline, const cloak_job *job
     cloak_digest_hex(work->result.bytes, work->result.length, hex);
     cloak_record_set(&record->sha256_out, hex);
     cloak_stages_enter(pipeline->stages, CLOAK_STAGE_PUT);
+    if (!cloak_store_reachable(album->destination)) /* creating it would fill a disk that is not mounted over yet */
+        return cloak_fail(error, CLOAK_E_TRANSIENT, "the output %s cannot be reached from here: is it mounted, and may "
+            "this user read it?", cloak_store_place(album->destination));
     cloak_status status = cloak_store_put_like(
         album->destination, album->source, job->key, work->result.bytes, work->result.length, error);
     if (status != CLOAK_OK)

@@ -15,20 +15,29 @@
 #include "common/base/alloc.h"
 #include "common/base/text.h"
 
-/* Fills the error for `path` from errno. */
-static cloak_status fail_errno(cloak_error *error, const char *what, const char *path) {
-    int saved = errno;
-    bool permanent = saved == ENOENT || saved == EACCES || saved == ENOTDIR || saved == EISDIR ||
-                     saved == ENAMETOOLONG || saved == EPERM || saved == ELOOP ||
-                     saved == ENXIO /* a socket */ || saved == ENODEV;
+/* Fills the error for `path` from errno. `denied` is what it is called when the right is missing. */
+static cloak_status fail_errno(cloak_error *error, cloak_status denied, const char *what, const char *path) {
+    const int saved = errno;
+    const bool is_denied = saved == EACCES || saved == EPERM;
+    const bool permanent = saved == ENOENT || saved == ENOTDIR || saved == EISDIR || saved == ENAMETOOLONG ||
+                           saved == ELOOP || saved == ENXIO /* a socket */ || saved == ENODEV;
+    const cloak_status code = is_denied ? denied : permanent ? CLOAK_E_PERMANENT : CLOAK_E_TRANSIENT;
     char *shown = cloak_text_brief(path);
     const char *advice = saved == ENOSPC || saved == EDQUOT ? " (free some space, then run again)"
-                         : saved == EACCES || saved == EPERM ? " (check its permissions)"
-                                                             : "";
-    cloak_fail(error, permanent ? CLOAK_E_PERMANENT : CLOAK_E_TRANSIENT, "cannot %s %s: %s%s", what,
-        shown, strerror(saved), advice);
+                         : is_denied                        ? " (check its permissions)"
+                                                            : "";
+    cloak_fail(error, code, "cannot %s %s: %s%s", what, shown, strerror(saved), advice);
     free(shown);
-    return permanent ? CLOAK_E_PERMANENT : CLOAK_E_TRANSIENT;
+    return code;
+}
+
+static cloak_status fail_read(cloak_error *error, const char *what, const char *path) {
+    return fail_errno(error, CLOAK_E_PERMANENT, what, path);
+}
+
+/* Who may not write here is no fault of what is written: another machine's user may. */
+static cloak_status fail_write(cloak_error *error, const char *what, const char *path) {
+    return fail_errno(error, CLOAK_E_TRANSIENT, what, path);
 }
 
 static cloak_status fail_text(
@@ -47,9 +56,9 @@ cloak_status cloak_file_read(
     struct stat info;
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (fd < 0)
-        return fail_errno(error, "open", path);
+        return fail_read(error, "open", path);
     if (fstat(fd, &info) != 0) {
-        status = fail_errno(error, "read", path);
+        status = fail_read(error, "read", path);
         goto done;
     }
     if (!S_ISREG(info.st_mode)) {
@@ -73,7 +82,7 @@ cloak_status cloak_file_read(
         if (n < 0 && errno == EINTR)
             continue;
         if (n < 0) {
-            status = fail_errno(error, "read", path);
+            status = fail_read(error, "read", path);
             goto done;
         }
         if (n == 0)
@@ -163,18 +172,18 @@ cloak_status cloak_file_write_like(
         goto done;
     fd = create_temporary(folder, &temporary);
     if (fd < 0) {
-        status = fail_errno(error, "create a file in", folder);
+        status = fail_write(error, "create a file in", folder);
         goto done;
     }
     status = write_all(fd, bytes, length);
     if (status == CLOAK_OK && like)
         take_owner_and_mode(fd, like);
     if (status != CLOAK_OK || fsync(fd) != 0) {
-        status = fail_errno(error, "write", path);
+        status = fail_write(error, "write", path);
         goto remove;
     }
     if (rename(temporary, path) != 0 && !(errno == ENOENT && is_at(fd, path))) {
-        status = fail_errno(error, "write", path);
+        status = fail_write(error, "write", path);
         goto remove;
     }
     if (like) /* not before: by its time a temporary file is told from one that was left behind */
@@ -222,7 +231,7 @@ cloak_status cloak_file_mkdirs(const char *path, cloak_error *error) {
         char kept = *p;
         *p = 0;
         if (make_folder(copy) != 0) {
-            status = fail_errno(error, "create the folder", copy);
+            status = fail_write(error, "create the folder", copy);
             break;
         }
         *p = kept;

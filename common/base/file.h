@@ -17,7 +17,7 @@ CLOAK_MUST_CHECK cloak_status cloak_file_read(
 
 /* Writes `length` bytes under `path` so that a reader, or a crash, sees either the old file or the
  * whole new one: a temporary file beside it, fsync, rename, fsync of the folder. Missing folders
- * are created. On failure nothing is left behind; a full disk and I/O errors are
+ * are created. On failure nothing is left behind; a full disk, I/O errors and a missing right are
  * CLOAK_E_TRANSIENT. Any thread. */
 CLOAK_MUST_CHECK cloak_status cloak_file_write(
     const char *path, const void *bytes, size_t length, cloak_error *error);

@@ -181,6 +181,43 @@ class BadFiles(Album):
         self.assertEqual(list(self.out.iterdir()), [])
 
 
+class OutputOfAnotherMachine(Album):
+    """A worker that may not write there, or does not see the output, loses no photo."""
+
+    def setUp(self):
+        super().setUp()
+        picture().save(self.album / "a.png")
+        self.redis = self.place.redis()
+        self.env = fleet.environment(CLOAK_REDIS=self.redis.url)
+        submitted = self.place.cloak("submit", self.album, self.out, *fleet.FAST, env=self.env)
+        self.assert_code(submitted, 0)
+        self.id = submitted.out.strip()
+
+    def work(self):
+        """Starts a worker under the rights that files' modes give."""
+        return self.place.start("worker", [fleet.BIN / "cloak-stub-worker", "--redis", self.redis.url],
+            fleet.environment(CLOAK_STUB_SECONDS="0.01", CLOAK_STUB_SEES_ALL="1"), obey_modes)
+
+    def assert_fails_and_recovers(self, says, mend):
+        worker = self.work()
+        fleet.wait_until(lambda: "photo_failed" in worker.text(), "a failure")
+        self.assertIn(says, worker.text())
+        self.assertIn('"error_class":"transient"', worker.text())
+        self.assertNotIn("photo_dead", worker.text())
+        mend()
+        self.assert_code(self.place.cloak("watch", self.id, env=self.env), 0)
+        self.assert_delivered(self.out, ["a.png"])
+
+    def test_output_that_this_user_may_not_write(self):
+        self.out.chmod(0o555)
+        self.assert_fails_and_recovers("Permission denied", lambda: self.out.chmod(0o755))
+
+    def test_output_that_is_not_mounted(self):
+        away = self.folder / "away"
+        self.out.rename(away)
+        self.assert_fails_and_recovers("is it mounted", lambda: away.rename(self.out))
+
+
 class OutputInside(Album):
     def test_output_inside_the_album_is_left_out(self):
         self.out = self.album / "cloaked"

@@ -160,7 +160,7 @@ TEST(failed_writes_leave_nothing) {
     CHECK_OK(cloak_file_mkdirs(folder, &error));
 }
 
-TEST(a_folder_without_permission_is_permanent) {
+TEST(a_folder_without_permission_is_transient) {
     if (geteuid() != 0) {
         check_skip("needs root to become someone else");
         return;
@@ -174,7 +174,7 @@ TEST(a_folder_without_permission_is_permanent) {
         char *path = cloak_path_join(folder, "f");
         if (chmod(check_folder(), 0755) != 0 || seteuid(65534) != 0)
             _exit(9);
-        _exit(cloak_file_write(path, "x", 1, &error) == CLOAK_E_PERMANENT &&
+        _exit(cloak_file_write(path, "x", 1, &error) == CLOAK_E_TRANSIENT &&
                       strstr(error.text, "permissions")
                   ? 0
                   : 1);
