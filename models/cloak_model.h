@@ -75,7 +75,7 @@ enum {
     CLOAK_WITHOUT_PATIENCE = 64,    /* the region does not grow around what resists */
     CLOAK_WITHOUT_GENTLE = 128,     /* whole steps from the first on, also where the budget is ample */
     CLOAK_WITHOUT_MASKING = 256,    /* smooth places may change as much as busy ones, and do not fade */
-    CLOAK_WITHOUT_FADING = 512,     /* with transforms: what nothing pushes any more stays */
+    CLOAK_WITHOUT_FADING = 512,     /* with transforms and masking: what nothing pushes stays */
 };
 
 enum { CLOAK_OTHERS_MAX = 16 };

@@ -14,7 +14,8 @@ char *cloak_install_model(void);
  * be missing. */
 char *cloak_install_known_targets(void);
 
-/* The script behind `cloak eval transfer`, which lives in the source tree alone. Returns a new string (free()); the file may be missing. */
+/* The script behind `cloak eval transfer`, which lives in the source tree alone. Returns a new string
+ * (free()); the file may be missing. */
 char *cloak_install_transfer_script(void);
 
 /* The folder of the targets that the user has installed: $CLOAK_TARGETS, or cloakfleet/targets in the

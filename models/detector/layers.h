@@ -46,7 +46,7 @@ struct Conv {
     int64_t groups = 1;
     Activation activation = none;
     /* The weight as what a gradient's places are convolved with, kernel·kernel·inputs × outputs × 1 × 1,
-     * in float: for gradients that come from few places; undefined where they come from all. */
+     * in float: for gradients that come from few places; undefined where they come from all or none. */
     torch::Tensor taps;
 
     torch::Tensor operator()(const torch::Tensor &x) const;

@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""`cmake --install`: the programs work from where they were put, and from where that was moved to."""
+"""`cmake --install`: the programs work from where the folder was moved to, and take nothing from the tree."""
 import os
 import pathlib
 import shutil
@@ -10,23 +10,24 @@ import unittest
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 import fleet  # noqa: E402
 
-UNIT = fleet.ROOT / "deploy/systemd/cloak-worker@.service"
 
 
 class Install(fleet.Case):
     def setUp(self):
         super().setUp()
         first = self.folder / "first"
-        subprocess.run(["cmake", "--install", fleet.BIN.parent, "--prefix", first], check=True, timeout=120,
+        subprocess.run(["cmake", "--install", fleet.BIN.parent, "--prefix", first, "--strip"], check=True, timeout=120,
                        stdout=subprocess.DEVNULL)
         self.place_of_it = self.folder / "moved" / "here"
         self.place_of_it.parent.mkdir()
         first.rename(self.place_of_it)
 
-    def run_it(self, *words):
+    def run_it(self, *words, targets=None):
         """Runs an installed program outside of the source tree, with nothing said of where things are."""
         env = fleet.environment()
         env.pop("CLOAK_MODEL", None)
+        if targets:
+            env["CLOAK_TARGETS"] = str(targets)
         done = subprocess.run([self.place_of_it / "bin" / words[0], *words[1:]], cwd=self.folder, env=env,
                               capture_output=True, text=True, timeout=fleet.PATIENCE)
         return fleet.Result(done.returncode, done.stdout, done.stderr)
@@ -45,8 +46,15 @@ class Install(fleet.Case):
                                 check=True, timeout=60).stdout
         self.assertIn(str(self.place_of_it), os.path.realpath(linked.split("libcloak_model.so => ")[1].split()[0]))
         self.assertNotIn(str(fleet.BIN.parent), linked)
+        (self.folder / "x.onnx").write_text("no ONNX")
+        for name, says in (("yunet", "cannot load"), ("nobody", "no descriptor")):  # descriptors come along
+            added = self.run_it("cloak", "targets", "add", name, self.folder / "x.onnx",
+                                targets=self.folder / "targets")
+            self.assertNotEqual(added.code, 0)
+            self.assertIn(says, added.err)
         weights = list((self.place_of_it / "share/cloakfleet").glob("*.safetensors"))
         self.assertEqual(len(weights), 1)
+        self.assertTrue(os.access(self.place_of_it / "share/cloakfleet/install-packages", os.X_OK))
         weights[0].unlink()
         done = self.run_it("cloak", "doctor", "--json")
         model = [check for check in done.json["checks"] if check["name"] == "model"]
@@ -55,9 +63,12 @@ class Install(fleet.Case):
     def test_the_worker_s_unit_is_one(self):
         if not shutil.which("systemd-analyze"):
             raise unittest.SkipTest("no systemd-analyze on this machine")
-        unit = self.folder / UNIT.name
-        unit.write_text(UNIT.read_text().replace("/usr/local", str(self.place_of_it)))
-        done = subprocess.run(["systemd-analyze", "verify", unit], capture_output=True, text=True, timeout=120)
+        name = "cloak-worker@.service"
+        unit = self.folder / name
+        text = (self.place_of_it / "share/cloakfleet" / name).read_text()
+        unit.write_text(text.replace("/usr/local", str(self.place_of_it)))
+        done = subprocess.run(["systemd-analyze", "verify", "--recursive-errors=no", unit], capture_output=True,
+                              text=True, timeout=120)
         self.assertEqual((done.returncode, done.stderr), (0, ""))
 
 

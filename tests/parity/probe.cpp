@@ -48,8 +48,8 @@ extern "C" bool cloak_probe_conv(const int64_t sizes[5], float *x, float *weight
     cloak::Weights weights;
     weights.tensors["it.weight"] = at::from_blob(weight, {outputs, inputs, kernel, kernel}).clone();
     weights.tensors["it.bias"] = torch::zeros({outputs});
-    const cloak::Conv conv =
-        cloak::load_conv(weights, "it", {inputs, outputs, kernel, 1, cloak::Conv::relu}, cloak::Passes::both);
+    const cloak::Conv conv = cloak::load_conv(weights, "it",
+        {inputs, outputs, kernel, 1, cloak::Conv::relu}, cloak::Passes::both);
     torch::AutoGradMode with_gradients(true);
     auto image = [sizes](float *values, int64_t channels) {
         return at::from_blob(values, {1, channels, sizes[3], sizes[4]}).clone();
