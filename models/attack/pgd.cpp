@@ -63,7 +63,9 @@ constexpr float gentle = 6, gentle_steps = 12, ample_levels = 4, gentle_in_trans
 
 /* With transforms, a look that finds nothing lets the perturbation fade by this share where smoothness shows
  * it, and less where texture hides it: what nothing pushes any more is not kept for having been needed once
- * (less after a success is from Rony et al. 2019). SHARED_FIGURES */
+ * (less after a success is from Rony et al. 2019). 40 photos at 8/255 with eight transforms, with this and a
+ * least share of .2 below: 37.6 dB instead of 35.7, the worst face's SSIM .902 instead of .887; it costs what is
+ * hardest: .157 of the faces are found after 0.6x and JPEG 75 instead of .078. */
 constexpr float fading = 0.08f;
 
 /* What of the budget a smooth place may use (texture.h). 16 photos at 5/255: as many faces hidden, in as many
