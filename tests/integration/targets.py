@@ -40,7 +40,7 @@ class Targets(fleet.Case):
     def test_refuses_what_cannot_be_a_target_and_leaves_nothing(self):
         broken = self.folder / "broken.onnx"
         broken.write_bytes(b"nothing of the kind")
-        self.assertIn("broken.json", self.targets("add", "broken", broken, code=1).err)
+        self.assertIn('no descriptor of "broken"', self.targets("add", "broken", broken, code=2).err)
         shutil.copy(ONNX.with_suffix(".json"), broken.with_suffix(".json"))
         self.assertIn("not an ONNX file", self.targets("add", "broken", broken, code=2).err)
         self.assertIn(f'"{NAME}"', self.targets("add", "other", ONNX, code=2).err)
