@@ -11,7 +11,6 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 import fleet  # noqa: E402
 
 
-
 class Install(fleet.Case):
     def setUp(self):
         super().setUp()
