@@ -184,6 +184,15 @@ static cloak_status cloak_it(const cloak_pipeline *pipeline, const cloak_job *jo
     return CLOAK_OK;
 }
 
+/* An output that is not there is not created: that would fill the disk below a mount that is missing. Asked
+ * before the work, which would be for nothing, and again before the put. */
+static cloak_status find_output(const cloak_album *album, cloak_error *error) {
+    if (cloak_store_reachable(album->destination))
+        return CLOAK_OK;
+    return cloak_fail(error, CLOAK_E_TRANSIENT, "the output %s cannot be reached from here: is it mounted, and may "
+        "this user read it?", cloak_store_place(album->destination));
+}
+
 static cloak_status deliver(const cloak_pipeline *pipeline, const cloak_job *job,
     const cloak_album *album, Work *work, double began, cloak_record *record,
     cloak_error *error) {
@@ -194,11 +203,10 @@ static cloak_status deliver(const cloak_pipeline *pipeline, const cloak_job *job
     cloak_digest_hex(work->result.bytes, work->result.length, hex);
     cloak_record_set(&record->sha256_out, hex);
     cloak_stages_enter(pipeline->stages, CLOAK_STAGE_PUT);
-    if (!cloak_store_reachable(album->destination)) /* creating it would fill a disk that is not mounted over yet */
-        return cloak_fail(error, CLOAK_E_TRANSIENT, "the output %s cannot be reached from here: is it mounted, and may "
-            "this user read it?", cloak_store_place(album->destination));
-    cloak_status status = cloak_store_put_like(
-        album->destination, album->source, job->key, work->result.bytes, work->result.length, error);
+    cloak_status status = find_output(album, error);
+    if (status == CLOAK_OK)
+        status = cloak_store_put_like(
+            album->destination, album->source, job->key, work->result.bytes, work->result.length, error);
     if (status != CLOAK_OK)
         return status;
     cloak_stages_enter(pipeline->stages, CLOAK_STAGE_PUT); /* of the receipt, which states how long the photo took */
@@ -235,7 +243,9 @@ cloak_status cloak_pipeline_run(const cloak_pipeline *pipeline, const cloak_job 
     double began = cloak_now();
     const cloak_truth *truth = album->labels ? cloak_labels_find(album->labels, job->key) : NULL;
     describe(pipeline, job, album, work.name, record);
-    cloak_status status = load(pipeline, job, album, &work, record, error);
+    cloak_status status = find_output(album, error);
+    if (status == CLOAK_OK)
+        status = load(pipeline, job, album, &work, record, error);
     if (status == CLOAK_OK)
         status = cloak_it(pipeline, job, album, truth, &work, record, error);
     if (status == CLOAK_OK)

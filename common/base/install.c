@@ -30,20 +30,22 @@ char *cloak_install_program(const char *name) {
     return cloak_strdup(name);
 }
 
-/* The first of two places, seen from the running program, that is there; else the third. The first may be NULL. */
-static char *first_of(const char *installed, const char *in_tree, const char *otherwise) {
-    const char *const places[] = {installed, in_tree};
-    char *folder = own_folder();
-    for (int i = 0; folder && i < 2; i++) {
-        char *path = places[i] ? cloak_path_join(folder, places[i]) : NULL;
-        if (path && access(path, R_OK) == 0) {
-            free(folder);
-            return path;
-        }
-        free(path);
-    }
+/* A place seen from the running program, where it can be read; else NULL. */
+static char *beside_us(const char *place) {
+    char *folder = own_folder(), *path = folder ? cloak_path_join(folder, place) : NULL;
     free(folder);
-    return cloak_strdup(otherwise);
+    if (path && access(path, R_OK) == 0)
+        return path;
+    free(path);
+    return NULL;
+}
+
+/* The first of two such places that is there, else the third. */
+static char *first_of(const char *installed, const char *in_tree, const char *otherwise) {
+    char *path = beside_us(installed);
+    if (!path)
+        path = beside_us(in_tree);
+    return path ? path : cloak_strdup(otherwise);
 }
 
 char *cloak_install_model(void) {
@@ -57,7 +59,8 @@ char *cloak_install_known_targets(void) {
 }
 
 char *cloak_install_transfer_script(void) {
-    return first_of(NULL, "../../../models/eval/transfer.py", "models/eval/transfer.py");
+    char *path = beside_us("../../../models/eval/transfer.py");
+    return path ? path : cloak_strdup("models/eval/transfer.py");
 }
 
 char *cloak_install_targets(void) {

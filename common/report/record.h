@@ -40,11 +40,12 @@
     X(STRING, key, "key", "",                                                                      \
         "Path of the photo below source and destination, UTF-8; other bytes, control characters "  \
         "and `%` are percent-encoded")                                                             \
-    X(STRING, format, "format", "", "`jpeg`, `png`, `webp`, `heic`, `avif` or `tiff`") \
+    X(STRING, format, "format", "", "`jpeg`, `png`, `webp`, `heic`, `avif` or `tiff`")             \
     X(STRING, source, "source", "URL", "Store the photo came from")                                \
     X(STRING, destination, "destination", "URL", "Store it was delivered to")                      \
     X(STRING, preset, "preset", "", "Name of the preset the settings started from")                \
-    X(REAL, eps, "eps", "fraction of full scale", "Limit on the pattern in any channel, before the file is coded")            \
+    X(REAL, eps, "eps", "fraction of full scale",                                                  \
+        "Limit on the pattern in any channel, before the file is coded")                           \
     X(INT, eps_levels, "eps_levels", "8-bit levels", "The same as whole levels, ⌊255 · eps⌋")      \
     X(INT, max_steps, "max_steps", "steps", "Limit on the steps of the attack")                    \
     X(INT, seed, "seed", "", "Seed of the attack, below 2^53")                                     \
