@@ -36,8 +36,8 @@ def environment(**changes):
     env = {k: v for k, v in os.environ.items() if not k.startswith("CLOAK_")}
     env.setdefault("OMP_WAIT_POLICY", "passive")  # several workers share these cores: no spinning at all
     env["CLOAK_TARGETS"] = os.devnull + ".targets"  # whatever this user has installed is not the tests'
-    if ASAN and "CLOAK_MODEL" in os.environ:  # the one that looks at its photos smaller
-        env["CLOAK_MODEL"] = os.environ["CLOAK_MODEL"]
+    if "CLOAK_TEST_MODEL" in os.environ:  # the one that looks at its photos smaller
+        env["CLOAK_MODEL"] = os.environ["CLOAK_TEST_MODEL"]
     suppressions = ROOT / "tests/lsan.supp"
     if ASAN and suppressions.exists():
         env.setdefault("LSAN_OPTIONS", f"suppressions={suppressions}:print_suppressions=0")

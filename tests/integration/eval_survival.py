@@ -57,7 +57,7 @@ class EvalSurvival(fleet.Case):
         out = self.folder / "out"
         names = ["jpeg75", "x0.75", "x0.6+jpeg75"]
         result = self.place.cloak("run", self.photos, out, "--survive", ",".join(names), "--steps",
-                                  "8", "--threads", "1")
+                                  "8", "--rounds", "0", "--restarts", "0", "--threads", "1")
         self.assertIn(result.code, (0, 3))
         receipts = fleet.receipts(out)
         self.assertEqual(len(receipts), 3)

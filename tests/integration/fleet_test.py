@@ -271,7 +271,7 @@ class Fleet(fleet.Case):
         for program in (
                 self.place.start_cloak("submit", self.album, self.out, "--redis", wrong.url),
                 self.place.start_cloak("status", "--redis", wrong.url),
-                self.place.start_worker(wrong.url, "one")):
+                self.place.start_worker(wrong.url, "one", "--patience", "3")):
             with self.subTest(program.name):
                 result = program.wait()
                 self.assert_code(result, 1)
@@ -289,7 +289,7 @@ class Fleet(fleet.Case):
         for program in (
                 self.place.start_cloak("submit", self.album, self.out, "--redis", url),
                 self.place.start_cloak("watch", str(uuid.uuid4()), "--redis", url),
-                self.place.start_worker(url, "one")):
+                self.place.start_worker(url, "one", "--patience", "3")):
             with self.subTest(program.name):
                 result = program.wait()
                 self.assert_code(result, 1)
