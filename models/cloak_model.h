@@ -76,6 +76,7 @@ enum {
     CLOAK_WITHOUT_GENTLE = 128,     /* whole steps from the first on, also where the budget is ample */
     CLOAK_WITHOUT_MASKING = 256,    /* smooth places may change as much as busy ones, and do not fade */
     CLOAK_WITHOUT_FADING = 512,     /* with transforms and masking: what nothing pushes stays */
+    CLOAK_WITHOUT_CAUTION = 1024,   /* with transforms: what is just below a threshold is not found */
 };
 
 enum { CLOAK_OTHERS_MAX = 16 };
@@ -106,7 +107,8 @@ typedef struct {
                           * bfloat16, looks on the way are in that, and the last is in float */
     const cloak_transform *transforms; /* what the cloak is to survive besides, borrowed for the
                                         * call. Success is then that nothing is found after any of
-                                        * them either, and `found` is what is found after all */
+                                        * them either, nor up to .7 logits below the thresholds (caution),
+                                        * and `found` is what is found so, after all of them */
     size_t transform_count;            /* default 0, at most CLOAK_TRANSFORMS_MAX */
     cloak_model *const *others; /* further models that must find nothing either, on the same grid;
                                  * borrowed for the call, and used by it alone meanwhile */
@@ -124,8 +126,9 @@ typedef struct {
     int max_change;      /* levels by which a photo's pixel changes at most: floor(255·eps) */
     int steps;           /* passes used */
     int restarts;        /* random starts used */
-    bool success;        /* nothing above the threshold is left on the rounded image */
-    float residual_score; /* highest score left, 0 when none is above the threshold */
+    bool success;        /* nothing above the threshold is left on the rounded image; with transforms
+                          * see there */
+    float residual_score; /* highest score left, 0 when none is; with transforms it may be below the threshold */
     cloak_detections found; /* what was left in the loop's best look */
     double look_seconds[1 + CLOAK_OTHERS_MAX]; /* spent on looks of the model, then of each other */
 } cloak_attack_result;

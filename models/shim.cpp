@@ -134,8 +134,8 @@ std::vector<cloak::Found> detect_one(
     for (int which : inputs) {
         cloak::Eye eye(
             *model.target, which, image.width, image.height, image.width, image.height);
-        std::vector<cloak::Found> found = eye.look(
-            scene, transform, cloak::Precision::exact, nullptr, gradient, &has_gradient);
+        std::vector<cloak::Found> found =
+            eye.look(scene, transform, {cloak::Precision::exact}, gradient, &has_gradient);
         all.insert(all.end(), found.begin(), found.end());
     }
     return inputs.size() > 1 ? without_doubles(all) : all;
@@ -167,6 +167,7 @@ cloak::PgdSettings make_settings(
     settings.gentle = with(CLOAK_WITHOUT_GENTLE);
     settings.masking = with(CLOAK_WITHOUT_MASKING);
     settings.fading = with(CLOAK_WITHOUT_FADING);
+    settings.caution = with(CLOAK_WITHOUT_CAUTION);
     settings.patience = with(CLOAK_WITHOUT_PATIENCE);
     settings.seed = params.seed;
     settings.brief = !params.full_precision && cloak::has_bfloat16();

@@ -3,8 +3,8 @@
 
     smaller_model.py MODEL.safetensors SIDE OUT.safetensors
 
-For the sanitizers' build, where a look at 640 px takes seconds: what is tested there is what the code
-does with memory, which is the same at half the size.
+For tests of the way that photos take, not of the attack, and for the sanitizers' build, where a look at 640 px takes
+seconds: what is tested there is what the code does with memory, which is the same at half the size.
 """
 import json
 import struct

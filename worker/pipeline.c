@@ -186,7 +186,8 @@ static cloak_status cloak_it(const cloak_pipeline *pipeline, const cloak_job *jo
 
 /* An output that is not there is not created: that would fill the disk below a mount that is missing. Asked
  * before the work, which would be for nothing, and again before the put. */
-static cloak_status find_output(const cloak_album *album, cloak_error *error) {
+static cloak_status find_output(const cloak_pipeline *pipeline, const cloak_album *album, cloak_error *error) {
+    cloak_stages_enter(pipeline->stages, CLOAK_STAGE_PUT);
     if (cloak_store_reachable(album->destination))
         return CLOAK_OK;
     return cloak_fail(error, CLOAK_E_TRANSIENT, "the output %s cannot be reached from here: is it mounted, and may "
@@ -202,8 +203,7 @@ static cloak_status deliver(const cloak_pipeline *pipeline, const cloak_job *job
     record->bytes_out = (int64_t)work->result.length;
     cloak_digest_hex(work->result.bytes, work->result.length, hex);
     cloak_record_set(&record->sha256_out, hex);
-    cloak_stages_enter(pipeline->stages, CLOAK_STAGE_PUT);
-    cloak_status status = find_output(album, error);
+    cloak_status status = find_output(pipeline, album, error);
     if (status == CLOAK_OK)
         status = cloak_store_put_like(
             album->destination, album->source, job->key, work->result.bytes, work->result.length, error);
@@ -243,7 +243,7 @@ cloak_status cloak_pipeline_run(const cloak_pipeline *pipeline, const cloak_job 
     double began = cloak_now();
     const cloak_truth *truth = album->labels ? cloak_labels_find(album->labels, job->key) : NULL;
     describe(pipeline, job, album, work.name, record);
-    cloak_status status = find_output(album, error);
+    cloak_status status = find_output(pipeline, album, error);
     if (status == CLOAK_OK)
         status = load(pipeline, job, album, &work, record, error);
     if (status == CLOAK_OK)

@@ -33,7 +33,8 @@ static const struct {
     {"leak", CLOAK_WITHOUT_LEAK}, {"objectness", CLOAK_WITHOUT_OBJECTNESS},
     {"surest-most", CLOAK_WITHOUT_SUREST_MOST}, {"overdrive", CLOAK_WITHOUT_OVERDRIVE},
     {"patience", CLOAK_WITHOUT_PATIENCE}, {"gentle", CLOAK_WITHOUT_GENTLE},
-    {"masking", CLOAK_WITHOUT_MASKING}, {"fading", CLOAK_WITHOUT_FADING}};
+    {"masking", CLOAK_WITHOUT_MASKING}, {"fading", CLOAK_WITHOUT_FADING},
+    {"caution", CLOAK_WITHOUT_CAUTION}};
 
 /* Reads an option that is one of two words: `*second` says whether it is that one. */
 static bool read_choice(const char *option, const char *value, const char *first,
@@ -280,7 +281,7 @@ int cloak_eval_attack(int argc, char **argv) {
         {"precision", "mixed|full", NULL, CLOAK_OPTION_TEXT, &precision, 0, 0,
             "full: every look in float, also where bfloat16 is faster"},
         {"without", "NAMES", NULL, CLOAK_OPTION_TEXT, &without, 0, 0,
-            "left out: momentum,decay,leak,objectness,surest-most,overdrive,patience,gentle,masking,fading"},
+            "left out: momentum,decay,leak,objectness,surest-most,overdrive,patience,gentle,masking,fading,caution"},
         {"transforms", "NAMES", NULL, CLOAK_OPTION_TEXT, &names, 0, 0,
             "to survive besides, on the lattice: jpeg75,x0.6,x0.6+jpeg75,view0.75 and their kin, simulated"},
         {"targets", "NAMES", NULL, CLOAK_OPTION_TEXT, &targets, 0, 0,
@@ -298,6 +299,8 @@ int cloak_eval_attack(int argc, char **argv) {
         !read_choice("precision", precision, "mixed", "full", &params.full_precision) ||
         !read_without(without, &params.without))
         return CLOAK_EXIT_USAGE;
+    if (!params.lattice) /* what is left is then the loop's own word, which is to be by the thresholds */
+        params.without |= CLOAK_WITHOUT_CAUTION;
     params.eps = (float)eps;
     params.max_steps = (int)steps;
     params.restarts = (int)restarts;

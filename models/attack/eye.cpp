@@ -33,13 +33,12 @@ Eye::Eye(const Target &target, int which, int width, int height, int grid_width,
       view_(width, height, grid_width, grid_height, shape_.width, shape_.height),
       input_(torch::zeros({1, 3, shape_.padded_height, shape_.padded_width})) {}
 
-Look Eye::look_raw(const Scene &scene, Precision precision, const LossSettings *loss,
-    std::vector<float> &gradient) {
+Look Eye::look_raw(const Scene &scene, const Ask &ask, std::vector<float> &gradient) {
     const int64_t stride = shape_.padded_width, plane = stride * shape_.padded_height;
     view_forward(view_, scene.decoded ? scene.decoded : scene.rgb,
         scene.decoded ? nullptr : scene.delta, scene.bound, scene.lattice, target_.mean(),
         target_.std(), input_.data_ptr<float>(), int(stride), plane);
-    Look seen = target_.look(input_, shape_, view_.width, view_.height, precision, loss);
+    Look seen = target_.look(input_, shape_, view_.width, view_.height, ask);
     if (seen.gradient.defined()) {
         torch::Tensor grad = seen.gradient.contiguous();
         view_backward(
@@ -48,8 +47,8 @@ Look Eye::look_raw(const Scene &scene, Precision precision, const LossSettings *
     return seen;
 }
 
-Look Eye::look_through(const Scene &scene, const cloak_transform &transform, Precision precision,
-    const LossSettings *loss, std::vector<float> &gradient) {
+Look Eye::look_through(const Scene &scene, const cloak_transform &transform, const Ask &ask,
+    std::vector<float> &gradient) {
     photo_.resize(size_t(3) * size_t(view_.width) * size_t(view_.height));
     if (scene.decoded)
         view_photo(view_, scene.decoded, nullptr, 0, true, photo_.data());
@@ -57,7 +56,7 @@ Look Eye::look_through(const Scene &scene, const cloak_transform &transform, Pre
         view_photo(view_, scene.rgb, scene.delta, scene.bound, scene.lattice, photo_.data());
     Passage passage(target_, which_, transform, view_.width, view_.height);
     Look seen = target_.look(passage.forward(photo_.data()), passage.shape(), view_.width,
-        view_.height, precision, loss);
+        view_.height, ask);
     if (seen.gradient.defined()) {
         passage.backward(seen.gradient, photo_.data());
         view_photo_backward(view_, photo_.data(), gradient.data());
@@ -65,13 +64,12 @@ Look Eye::look_through(const Scene &scene, const cloak_transform &transform, Pre
     return seen;
 }
 
-std::vector<Found> Eye::look(const Scene &scene, const cloak_transform &transform,
-    Precision precision, const LossSettings *loss, std::vector<float> &gradient,
-    bool *has_gradient) {
-    if (loss)
+std::vector<Found> Eye::look(const Scene &scene, const cloak_transform &transform, const Ask &ask,
+    std::vector<float> &gradient, bool *has_gradient) {
+    if (ask.loss)
         gradient.resize(size_t(3) * size_t(view_.grid_width) * size_t(view_.grid_height));
-    Look seen = is_raw(transform) ? look_raw(scene, precision, loss, gradient)
-                                  : look_through(scene, transform, precision, loss, gradient);
+    Look seen = is_raw(transform) ? look_raw(scene, ask, gradient)
+                                  : look_through(scene, transform, ask, gradient);
     *has_gradient = false;
     if (!seen.gradient.defined())
         return seen.found;

@@ -31,13 +31,12 @@ class Eye {
     /* `target` is borrowed; `which` of its inputs. Sizes of the photo and of the attack grid. */
     Eye(const Target &target, int which, int width, int height, int grid_width, int grid_height);
 
-    /* Looks at the scene. With `loss`, when something is found and its gradient does not vanish,
+    /* Looks at the scene. With a loss, when something is found and its gradient does not vanish,
      * fills `gradient` with that of the loss with respect to the perturbation (three planes of the
      * grid, scaled to a mean absolute value of 1) and says so in `*has_gradient`. With a decoded
      * file the gradient passes through encoder and decoder as if they were the identity. */
-    std::vector<Found> look(const Scene &scene, const cloak_transform &transform,
-        Precision precision, const LossSettings *loss, std::vector<float> &gradient,
-        bool *has_gradient);
+    std::vector<Found> look(const Scene &scene, const cloak_transform &transform, const Ask &ask,
+        std::vector<float> &gradient, bool *has_gradient);
 
     bool has_brief() const {
         return target_.has_brief();
@@ -48,10 +47,9 @@ class Eye {
     }
 
   private:
-    Look look_raw(const Scene &scene, Precision precision, const LossSettings *loss,
+    Look look_raw(const Scene &scene, const Ask &ask, std::vector<float> &gradient);
+    Look look_through(const Scene &scene, const cloak_transform &transform, const Ask &ask,
         std::vector<float> &gradient);
-    Look look_through(const Scene &scene, const cloak_transform &transform, Precision precision,
-        const LossSettings *loss, std::vector<float> &gradient);
 
     const Target &target_;
     int which_;

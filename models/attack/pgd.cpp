@@ -8,15 +8,13 @@
  * nearly is.
  *
  * Looks on the way are brief (detector/precision.h), the last one is exact: a success is one by the
- * detector that anybody runs.
+ * detector that anybody runs. With transforms it is a little more, by caution, and passed by a sweep
+ * through all of them.
  *
- * A step: each target that finds something contributes its gradient, divided by its mean absolute
- * value so that none dominates; momentum; a step along the sign, with transforms from a perturbation
- * that fades where it is not needed; projection onto the budget, which falls to nothing towards the
- * region's border. The region is laid around what is found on the clean photo
- * and grows around what turns up outside of it, and around what resists.
- * The best perturbation seen (lowest sum of scores: one face may be found in several pieces) is kept
- * for the photos that resist.
+ * Each target that finds something contributes its gradient to a step (perturbation.h), divided by its
+ * mean absolute value so that none dominates. The region is laid around what is found on the clean photo
+ * and grows around what turns up outside of it, and around what resists. The best perturbation seen
+ * (lowest sum of scores: one face may be found in several pieces) is kept for the photos that resist.
  *
  * What breaks it: a target whose gradient vanishes while it still finds something. The step is then
  * taken along the momentum alone, and the bound on steps ends the loop.
@@ -29,64 +27,29 @@
 #include <memory>
 
 #include "models/attack/eye.h"
+#include "models/attack/perturbation.h"
+#include "models/attack/random.h"
 #include "models/attack/region.h"
-#include "models/attack/texture.h"
+#include "models/attack/trials.h"
 
 namespace cloak {
 
 namespace {
-
-constexpr float momentum = 0.75f, first_step = 0.5f, step_decay = 0.97f, last_step = 0.1f;
-
-/* Enlarging from the grid to the photo softens the perturbation to about half; the grid may hold
- * more, and the photo's pixels are bounded afterwards. 20 photos with up to 12 faces (59), eps 0.01, 40
- * steps: recall .119 with twice the bound, .068 with four times. Photos that are easy need none of it and
- * would be changed by more than they have to, so it grows with the steps: 24 photos with up to 12 faces at
- * 5/255, 44.0 dB and 6.8 steps instead of 40.7 dB and 7.2. */
-constexpr float overdrive = 4, overdrive_steps = 12;
-
-/* Steps along the sign use the budget up everywhere in the region at once. Where the budget is ample,
- * a pixel's first steps are in proportion to its gradient instead, and whole from `gentle` times the
- * mean on, which falls to nothing in gentle_steps: most photos are clean before that. 16 photos with up
- * to 12 faces at 5/255: 41.0 dB instead of 38.3 for 7.2 steps instead of 6.6. Below ample_levels it costs
- * faces. With transforms it stays: what one of them pushes hard is not undone by the noise of all others.
- * 8 such photos at 8/255, eight transforms: recall .041 on average instead of .130. With several targets
- * it stays for the same reason, and with diversity: 12 photos, 8/255, 38.0 dB and 8.8 steps instead of 36.2 and
- * 10.6.
- *
- * Where it stays, the mean is the highest so far. What is left at the end is little, and steps of full length
- * against it lift what the other targets or transforms had stopped seeing. 16 photos, four targets at 8/255:
- * 9.7 steps and 38.7 dB instead of 13.9 and 37.1; 6 photos, three transforms: 32.5 steps and 36.6 dB
- * instead of 50.5 and 35.5. */
-constexpr float gentle = 6, gentle_steps = 12, ample_levels = 4, gentle_in_transforms = 8,
-                gentle_jointly = 4;
-
-/* With transforms, a look that finds nothing lets the perturbation fade by this share where smoothness shows
- * it, and less where texture hides it: what nothing pushes any more is not kept for having been needed once
- * (less after a success is from Rony et al. 2019). 40 photos at 8/255 with eight transforms, with this and a
- * least share of .2 below: 37.6 dB instead of 35.7, the worst face's SSIM .902 instead of .887; it costs what is
- * hardest: .157 of the faces are found after 0.6x and JPEG 75 instead of .078. */
-constexpr float fading = 0.08f;
-
-/* What of the budget a smooth place may use (texture.h). 16 photos at 5/255: as many faces hidden, in as many
- * steps, with .3 and without it; the worst face's SSIM .943 instead of .938. */
-constexpr float texture_least = 0.3f, texture_least_in_transforms = 0.2f;
 
 /* From this look of a start on, the region grows around all that is still found, not only around
  * what turns up outside of it: a detection at the region's soft edge, or in a corner of the photo,
  * is out of reach otherwise. A further start, or round with an encoder, begins without. */
 constexpr int patience = 8;
 
-/* A trial where nothing was left is looked at again as often as one where this share was. */
-constexpr float still_urgent = 0.2f;
+/* With transforms, what is so many logits below a target's threshold counts as found: coding lifts scores a
+ * little, and a real resampler is not quite the one in the loop. */
+constexpr float caution = 0.7f;
 
-/* SplitMix64 (Steele et al. 2014): the same stream on every machine. */
-uint64_t next_random(uint64_t &state) {
-    uint64_t z = (state += 0x9e3779b97f4a7c15u);
-    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
-    z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
-    return z ^ (z >> 31);
-}
+/* With transforms, a look that finds nothing lets the perturbation fade by this share where smoothness shows
+ * it, and less where texture hides it: what nothing pushes any more is not kept for having been needed once
+ * (less after a success is from Rony et al. 2019). The more is left through another transform, the less; as
+ * much as this and it stays. */
+constexpr float fading = 0.1f, fading_until = 0.3f;
 
 /* Of several targets, one that finds nothing is not asked again for so many steps: at full weight it
  * would only be in the way of the others. What the rest weigh is what is left of what they found on the
@@ -110,14 +73,6 @@ struct Watch {
     double seconds = 0;   /* that its looks took */
 };
 
-/* A watch and what happens to the photo before it looks. */
-struct Trial {
-    size_t watch;
-    cloak_transform transform;
-    float left = 1; /* sum of scores at its last look, as a share of the clean photo's */
-    int age = 1;    /* steps since then */
-};
-
 class Loop {
   public:
     Loop(const std::vector<const Target *> &targets, const uint8_t *rgb, int width, int height,
@@ -131,7 +86,6 @@ class Loop {
     void start(const int8_t *warm, int attempt);
     void compose();
     void forget();
-    double uniform();
     cloak_transform varied();
     float weight_of(const Watch &watch, float sum) const;
     void look_at(
@@ -141,32 +95,26 @@ class Loop {
     bool confirm(bool want_gradient);
     void widen(int t);
     bool approach(int attempt, int *steps);
-    Trial &most_urgent(size_t watch);
-    bool sweep(int steps);
+    bool sweep(bool want_gradient, int steps);
+    void look_around();
+    float fade() const;
     bool approach_transforms(int attempt, int *steps);
     void keep_best(int steps);
     void settle();
-    float reach_at(int t) const;
-    float gentle_until(int t);
-    float fading_now() const;
-    void step(int t);
     void polish(int steps);
 
-    int width_, height_, grid_width_ = 0, grid_height_ = 0;
-    float highest_mean_ = 0; /* of the momentum's size, in this start */
-    float reach_ = 0; /* bound of the grid's values in levels, once it has grown */
     const uint8_t *rgb_;
     const PgdSettings &settings_;
     std::vector<Watch> watches_;
-    std::vector<Trial> trials_; /* none without transforms */
+    Trials trials_;
+    const bool transformed_; /* by some of which the cloak is to survive: there are trials */
     std::unique_ptr<Region> region_;
-    uint64_t random_;
-    /* Planes of the grid: perturbation, its rounding, momentum, summed gradient, one gradient. */
-    std::vector<float> delta_, rounded_, velocity_, gradient_, part_;
-    std::vector<float> shares_; /* of the budget by texture; empty: whole everywhere */
-    std::vector<int8_t> levels_;
+    std::unique_ptr<Perturbation> perturbation_;
+    Random random_;
+    std::vector<float> gradient_, part_; /* planes of the grid: summed over the looks, and of one */
     std::vector<uint8_t> perturbed_, decoded_;
     std::vector<Found> found_; /* by all targets at this look */
+    float caution_ = 0;   /* of all looks; 0 until the region is laid around what is found without */
     float clean_sum_ = 0; /* of the scores on the clean photo */
     float score_ = 0, sum_ = 0; /* highest score and sum of scores */
     bool varied_ = false; /* some of that at another scale: no measure of the photo as it is */
@@ -177,24 +125,20 @@ class Loop {
 
 Loop::Loop(const std::vector<const Target *> &targets, const uint8_t *rgb, int width, int height,
     const PgdSettings &settings)
-    : width_(width), height_(height), rgb_(rgb), settings_(settings), random_(settings.seed) {
-    attack_grid(*targets.front(), width, height, &grid_width_, &grid_height_);
-    const bool enlarged = grid_width_ < width;
-    reach_ = settings.eps_levels * (settings.overdrive && enlarged ? overdrive : 1);
-    reach_ = std::min(reach_, 127.0f); /* what an int8 holds */
+    : rgb_(rgb), settings_(settings), transformed_(!settings.transforms.empty()),
+      random_(settings.seed) {
+    int grid_width = 0, grid_height = 0;
+    attack_grid(*targets.front(), width, height, &grid_width, &grid_height);
     for (size_t i = 0; i < targets.size(); i++)
         for (int which : distinct_inputs(*targets[i], width, height))
             watch(i, std::make_unique<Eye>(
-                         *targets[i], which, width, height, grid_width_, grid_height_));
+                         *targets[i], which, width, height, grid_width, grid_height));
     best_.look_seconds.assign(targets.size(), 0);
-    region_ = std::make_unique<Region>(grid_width_, grid_height_, width, height, settings.region);
-    const size_t cells = size_t(grid_width_) * size_t(grid_height_) * 3;
-    for (auto *planes : {&delta_, &rounded_, &velocity_, &gradient_, &part_})
-        planes->assign(cells, 0.0f);
-    levels_.assign(cells, 0);
-    if (settings.masking && settings.eps_levels >= ample_levels)
-        shares_ = texture_shares(rgb, width, height, grid_width_, grid_height_,
-            settings.transforms.empty() ? texture_least : texture_least_in_transforms);
+    region_ = std::make_unique<Region>(grid_width, grid_height, width, height, settings.region);
+    perturbation_ = std::make_unique<Perturbation>(rgb, width, height, grid_width, grid_height, settings,
+        watches_.size() == 1 && !transformed_ && settings.diversity <= 0);
+    for (auto *planes : {&gradient_, &part_})
+        planes->assign(size_t(grid_width) * size_t(grid_height) * 3, 0.0f);
     if (settings_.codec) {
         perturbed_.resize(size_t(width) * size_t(height) * 3);
         decoded_.resize(perturbed_.size());
@@ -203,11 +147,8 @@ Loop::Loop(const std::vector<const Target *> &targets, const uint8_t *rgb, int w
 
 /* Adds a watch and what it is to look through. */
 void Loop::watch(size_t target, std::unique_ptr<Eye> eye) {
-    if (!settings_.transforms.empty())
-        trials_.push_back({watches_.size(), cloak_transform_raw()});
-    for (const cloak_transform &transform : settings_.transforms)
-        if (!is_raw(transform))
-            trials_.push_back({watches_.size(), transform});
+    if (transformed_)
+        trials_.add(watches_.size(), settings_.transforms);
     watches_.push_back({target, std::move(eye), false});
 }
 
@@ -223,43 +164,27 @@ void Loop::lay_region() {
     for (const Found &f : found_)
         clean_sum_ += f.score;
     clean_sum_ = std::max(clean_sum_, 0.05f);
+    caution_ = transformed_ && settings_.caution ? caution : 0;
 }
 
 void Loop::start(const int8_t *warm, int attempt) {
-    const size_t plane = size_t(grid_width_) * size_t(grid_height_);
-    std::fill(velocity_.begin(), velocity_.end(), 0.0f);
-    highest_mean_ = 0;
+    trials_.forget();
     for (Watch &watch : watches_)
         watch.brief = settings_.brief && watch.eye->has_brief();
-    for (size_t i = 0; i < plane; i++)
-        for (size_t c = 0; c < 3; c++) {
-            float value = 0;
-            if (attempt > 0)
-                value = next_random(random_) & 1 ? 1.0f : -1.0f;
-            else if (warm)
-                value = float(warm[i * 3 + c]);
-            float bound = attempt > 0 ? reach_ * region_->mask()[i] * 0.5f : reach_;
-            delta_[c * plane + i] = attempt > 0 ? value * bound
-                                                : std::min(std::max(value, -bound), bound);
-        }
+    if (attempt > 0)
+        perturbation_->begin_anywhere(region_->mask(), random_);
+    else
+        perturbation_->begin(warm);
 }
 
 /* Rounds the perturbation, and encodes what it makes of the photo where there is a codec. */
 void Loop::compose() {
-    const size_t plane = size_t(grid_width_) * size_t(grid_height_);
     for (Watch &watch : watches_)
         watch.looked = watch.sure = false;
-#pragma omp parallel for
-    for (size_t i = 0; i < plane; i++)
-        for (size_t c = 0; c < 3; c++) {
-            const float value = delta_[c * plane + i];
-            const float level = settings_.lattice ? std::nearbyint(value) : value;
-            rounded_[c * plane + i] = level;
-            levels_[i * 3 + c] = int8_t(level);
-        }
+    perturbation_->round();
     if (settings_.codec) {
-        view_apply(watches_.front().eye->view(), rgb_, levels_.data(), settings_.eps_levels,
-            perturbed_.data());
+        view_apply(watches_.front().eye->view(), rgb_, perturbation_->levels().data(),
+            settings_.eps_levels, perturbed_.data());
         settings_.codec(perturbed_.data(), decoded_.data());
     }
 }
@@ -271,22 +196,17 @@ void Loop::forget() {
     std::fill(gradient_.begin(), gradient_.end(), 0.0f);
 }
 
-/* From 0 to 1. */
-double Loop::uniform() {
-    return double(next_random(random_) >> 11) * 0x1p-53;
-}
-
 /* How a target is to look on the way: as it is, or at another scale. */
 cloak_transform Loop::varied() {
     cloak_transform seen = cloak_transform_raw();
-    if (settings_.diversity > 0 && uniform() < double(settings_.diversity))
-        seen.view = least_view + (most_view - least_view) * float(uniform());
+    if (settings_.diversity > 0 && random_.uniform() < double(settings_.diversity))
+        seen.view = least_view + (most_view - least_view) * float(random_.uniform());
     return seen;
 }
 
 /* What a target's gradient counts, whose scores' sum is now `sum`. */
 float Loop::weight_of(const Watch &watch, float sum) const {
-    if (watches_.size() == 1 || !trials_.empty())
+    if (watches_.size() == 1 || transformed_)
         return 1;
     return least_weight + (watch.clean_sum > 0 ? std::min(sum / watch.clean_sum, 1.0f) : 0);
 }
@@ -294,12 +214,12 @@ float Loop::weight_of(const Watch &watch, float sum) const {
 /* Adds what one target finds, and its gradient. */
 void Loop::look_at(
     Watch &watch, const cloak_transform &transform, Precision precision, bool want_gradient) {
-    const Scene scene = {rgb_, rounded_.data(), settings_.eps_levels, settings_.lattice,
+    const Scene scene = {rgb_, perturbation_->rounded().data(), settings_.eps_levels, settings_.lattice,
         settings_.codec ? decoded_.data() : nullptr};
     bool has_gradient = false;
     const auto start = std::chrono::steady_clock::now();
-    std::vector<Found> found = watch.eye->look(scene, transform, precision,
-        want_gradient ? &settings_.loss : nullptr, part_, &has_gradient);
+    const Ask ask = {precision, caution_, want_gradient ? &settings_.loss : nullptr};
+    std::vector<Found> found = watch.eye->look(scene, transform, ask, part_, &has_gradient);
     watch.seconds +=
         std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
     found_.insert(found_.end(), found.begin(), found.end());
@@ -375,10 +295,10 @@ void Loop::widen(int t) {
 void Loop::keep_best(int steps) {
     if (sum_ < best_sum_ && !varied_) {
         best_sum_ = sum_;
-        best_delta_ = delta_;
+        best_delta_ = perturbation_->values();
         best_.residual_score = score_;
         if (settings_.lattice)
-            best_.levels = levels_;
+            best_.levels = perturbation_->levels();
         best_.found = found_;
         best_.success = found_.empty();
     }
@@ -387,70 +307,10 @@ void Loop::keep_best(int steps) {
 
 /* What is said of a photo that resists comes from an exact look, too. */
 void Loop::settle() {
-    delta_ = best_delta_;
+    perturbation_->set(best_delta_);
     look_exactly();
     best_sum_ = HUGE_VALF;
     keep_best(best_.steps);
-}
-
-/* The bound of the grid's values at a step. */
-float Loop::reach_at(int t) const {
-    const float least = std::min(settings_.eps_levels, reach_);
-    return least + (reach_ - least) * std::min(float(t) / overdrive_steps, 1.0f);
-}
-
-/* The size of the momentum from which on a step is whole; 0: every step is. */
-float Loop::gentle_until(int t) {
-    const bool fades = trials_.empty() && watches_.size() == 1 && settings_.diversity <= 0;
-    const float share = fades             ? gentle * (1 - float(t) / gentle_steps)
-                        : trials_.empty() ? gentle_jointly
-                                          : gentle_in_transforms;
-    if (share <= 0 || settings_.eps_levels < ample_levels || !settings_.gentle)
-        return 0;
-    const size_t plane = size_t(grid_width_) * size_t(grid_height_);
-    const std::vector<float> &mask = region_->mask();
-    double sum = 0, count = 0;
-    for (size_t i = 0; i < plane; i++)
-        if (mask[i] > 0) {
-            count += 3;
-            for (size_t c = 0; c < 3; c++)
-                sum += double(std::fabs(velocity_[c * plane + i]));
-        }
-    const float mean = count > 0 ? float(sum / count) : 0;
-    highest_mean_ = fades ? mean : std::max(highest_mean_, mean);
-    return share * highest_mean_;
-}
-
-/* The share by which the perturbation fades at this step where no texture hides it. */
-float Loop::fading_now() const {
-    return trials_.empty() || !found_.empty() || !settings_.fading ? 0 : fading;
-}
-
-void Loop::step(int t) {
-    const size_t plane = size_t(grid_width_) * size_t(grid_height_);
-    const float decayed = settings_.decay ? std::pow(step_decay, float(t)) : 1;
-    const float reach = reach_at(t);
-    const float length = reach * std::max(first_step * decayed, last_step);
-    const float kept = settings_.momentum ? momentum : 0;
-    const std::vector<float> &mask = region_->mask();
-#pragma omp parallel for simd
-    for (size_t at = 0; at < velocity_.size(); at++)
-        velocity_[at] = kept * velocity_[at] + gradient_[at];
-    const float whole = gentle_until(t), fades = fading_now();
-#pragma omp parallel for
-    for (size_t i = 0; i < plane; i++) {
-        const float texture = shares_.empty() ? 1 : shares_[i];
-        const float bound = reach * mask[i] * texture, stays = 1 - fades * (1 - texture);
-        for (size_t c = 0; c < 3; c++) {
-            const size_t at = c * plane + i;
-            const float v = velocity_[at];
-            float share = v > 0 ? 1 : v < 0 ? -1 : 0;
-            if (whole > 0)
-                share = std::min(std::max(v / whole, -1.0f), 1.0f);
-            const float move = -length * share;
-            delta_[at] = std::min(std::max(delta_[at] * stays + move, -bound), bound);
-        }
-    }
 }
 
 /* One start's steps, until nobody finds anything in an exact look; true then. */
@@ -466,79 +326,70 @@ bool Loop::approach(int attempt, int *steps) {
             return true;
         if (more) {
             widen(t);
-            step(t);
+            perturbation_->step(t, gradient_, region_->mask(), 0);
             ++*steps;
         }
     }
     return false;
 }
 
-/* What a target is to look through next: where much was left, or nobody has looked for long. */
-Trial &Loop::most_urgent(size_t watch) {
-    Trial *best = nullptr;
-    float most = -1;
-    for (Trial &trial : trials_) {
-        if (trial.watch != watch)
-            continue;
-        const float urgency = (trial.left + still_urgent) * float(trial.age++);
-        if (urgency > most) {
-            most = urgency;
-            best = &trial;
-        }
-    }
-    best->age = 1;
-    return *best;
-}
-
 /* An exact look through every trial, none of them jittered; true when nothing is found. */
-bool Loop::sweep(int steps) {
-    std::vector<Found> all;
-    float sum = 0, score = 0;
+bool Loop::sweep(bool want_gradient, int steps) {
     compose();
+    forget();
     for (Trial &trial : trials_) {
         if (settings_.check_stop)
             settings_.check_stop();
-        forget();
-        look_at(watches_[trial.watch], trial.transform, Precision::exact, false);
-        trial.left = sum_ / clean_sum_;
+        const float before = sum_;
+        look_at(watches_[trial.watch], trial.transform, Precision::exact, want_gradient);
+        trial.left = (sum_ - before) / clean_sum_;
         trial.age = 1;
-        all.insert(all.end(), found_.begin(), found_.end());
-        sum += sum_;
-        score = std::max(score, score_);
     }
-    found_ = all;
-    sum_ = sum;
-    score_ = score;
     keep_best(steps);
     return found_.empty();
 }
 
-/* As `approach`, with one look per target and step, each through the transform that is most urgent,
- * a little off. A sweep passes the verdict once nothing was left at any trial's last look. */
-bool Loop::approach_transforms(int attempt, int *steps) {
+/* The share by which the perturbation fades at this step. */
+float Loop::fade() const {
+    if (!settings_.fading || !found_.empty())
+        return 0;
+    return fading * std::max(0.0f, 1 - trials_.most_left() / fading_until);
+}
+
+/* One look of each target, through the transform that is most urgent, a little off. */
+void Loop::look_around() {
     const Precision precision = settings_.brief ? Precision::brief : Precision::exact;
+    compose();
+    forget();
+    for (size_t i = 0; i < watches_.size(); i++) {
+        Trial &trial = trials_.most_urgent(i);
+        const float before = sum_;
+        const cloak_transform transform =
+            jittered(trial.transform, [this]() { return random_.uniform(); });
+        look_at(watches_[i], transform, precision, true);
+        trial.left = (sum_ - before) / clean_sum_;
+    }
+}
+
+/* As `approach`, with one look per target and step. Once nothing was left at any trial's last look, a sweep
+ * judges what these looks have seen; where it finds something, the next step is along its gradient. */
+bool Loop::approach_transforms(int attempt, int *steps) {
     for (int t = 0; t < settings_.max_steps; t++) {
         if (settings_.check_stop)
             settings_.check_stop();
-        auto clean = [](const Trial &trial) { return trial.left == 0; };
         best_.restarts = attempt;
-        if (std::all_of(trials_.begin(), trials_.end(), clean) && sweep(*steps))
+        const bool quiet = trials_.most_left() == 0;
+        if (!quiet)
+            look_around();
+        else if (sweep(true, *steps))
             return true;
-        compose();
-        forget();
-        for (size_t i = 0; i < watches_.size(); i++) {
-            Trial &trial = most_urgent(i);
-            const float before = sum_;
-            const cloak_transform transform =
-                jittered(trial.transform, [this]() { return uniform(); });
-            look_at(watches_[i], transform, precision, true);
-            trial.left = (sum_ - before) / clean_sum_;
-        }
-        widen(t);
-        step(t);
         ++*steps;
+        if (!quiet && trials_.most_left() == 0)
+            continue;
+        widen(t);
+        perturbation_->step(t, gradient_, region_->mask(), fade());
     }
-    return sweep(*steps);
+    return sweep(false, *steps);
 }
 
 /* Shrinks a success while it stays one: bisects the factor, with exact looks. */
@@ -547,13 +398,14 @@ void Loop::polish(int steps) {
     float fails = 0, holds = 1;
     for (int i = 0; i < settings_.polish; i++) {
         const float factor = (fails + holds) / 2;
-        for (size_t j = 0; j < whole.size(); j++)
-            delta_[j] = whole[j] * factor;
+        std::vector<float> shrunk = whole;
+        for (float &value : shrunk)
+            value *= factor;
+        perturbation_->set(shrunk);
         best_sum_ = HUGE_VALF;
         const PgdResult before = best_;
-        const bool clean =
-            trials_.empty() ? look_exactly() : sweep(steps);
-        if (trials_.empty())
+        const bool clean = transformed_ ? sweep(false, steps) : look_exactly();
+        if (!transformed_)
             keep_best(steps);
         if (!clean)
             best_ = before;
@@ -571,14 +423,12 @@ void Loop::search(const int8_t *warm) {
     }
     for (int attempt = 0; attempt <= settings_.restarts; attempt++) {
         start(warm, attempt);
-        for (Trial &trial : trials_)
-            trial.left = 1;
-        if (trials_.empty() ? approach(attempt, &steps) : approach_transforms(attempt, &steps)) {
+        if (transformed_ ? approach_transforms(attempt, &steps) : approach(attempt, &steps)) {
             polish(steps);
             return;
         }
     }
-    if ((settings_.brief || settings_.diversity > 0 || watches_.size() > 1) && trials_.empty())
+    if ((settings_.brief || settings_.diversity > 0 || watches_.size() > 1) && !transformed_)
         settle();
 }
 

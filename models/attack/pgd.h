@@ -20,7 +20,7 @@ struct PgdSettings {
     float region = 3, diversity = 0;
     LossSettings loss;
     bool momentum = true, decay = true, overdrive = true, patience = true, gentle = true,
-         masking = true, fading = true; /* see cloak_model.h */
+         masking = true, fading = true, caution = true; /* see cloak_model.h */
     uint64_t seed = 0;
     const std::vector<Found> *clean = nullptr; /* what is on the photo, if known; borrowed */
     /* Turns the perturbed photo into what a viewer sees of the encoded file; empty: nothing does.

@@ -40,9 +40,10 @@ InputShape RcnnTarget::input_shape(
 }
 
 torch::Tensor RcnnTarget::differentiate(const torch::Tensor &input, const Dense &dense,
-    const Proposals &proposals, const Verdict &verdict, const LossSettings &loss) const {
+    const Proposals &proposals, const Verdict &verdict, const Ask &ask) const {
+    const LossSettings &loss = *ask.loss;
     const float threshold = detector_.config().score_threshold;
-    const float floor = std::log(threshold / (1 - threshold)) - loss.margin;
+    const float floor = std::log(threshold / (1 - threshold)) - loss.margin - ask.caution;
     std::vector<torch::Tensor> outputs, grads;
     std::vector<int> rows;
     std::vector<float> slopes;
@@ -80,21 +81,21 @@ torch::Tensor RcnnTarget::differentiate(const torch::Tensor &input, const Dense 
 }
 
 Look RcnnTarget::look(const torch::Tensor &input, const InputShape &shape, int photo_width,
-    int photo_height, Precision precision, const LossSettings *loss) const {
+    int photo_height, const Ask &ask) const {
     const InputSize size = {shape.width, shape.height, shape.padded_width, shape.padded_height};
     Look result;
-    torch::AutoGradMode mode(loss != nullptr);
-    torch::Tensor leaf = loss ? input.detach().requires_grad_() : input;
-    Dense dense = detector_.dense(leaf, precision);
+    torch::AutoGradMode mode(ask.loss != nullptr);
+    torch::Tensor leaf = ask.loss ? input.detach().requires_grad_() : input;
+    Dense dense = detector_.dense(leaf, ask.precision);
     Proposals proposals = detector_.propose(dense, size);
-    Verdict verdict = detector_.judge(dense, proposals, size, precision);
+    Verdict verdict = detector_.judge(dense, proposals, size, ask.precision, ask.caution);
     const float sx = float(photo_width) / float(size.width),
                 sy = float(photo_height) / float(size.height);
     for (const Detection &d : verdict.detections)
         result.found.push_back({d.x1 * sx, d.y1 * sy, std::min(d.x2 * sx, float(photo_width)),
             std::min(d.y2 * sy, float(photo_height)), d.score}); /* what was clipped, and rounded */
-    if (loss && !result.found.empty())
-        result.gradient = differentiate(leaf, dense, proposals, verdict, *loss);
+    if (ask.loss && !result.found.empty())
+        result.gradient = differentiate(leaf, dense, proposals, verdict, ask);
     return result;
 }
 

@@ -22,11 +22,11 @@ class RcnnTarget : public Target {
         return detector_.config().std.data();
     }
     Look look(const torch::Tensor &input, const InputShape &shape, int photo_width,
-        int photo_height, Precision precision, const LossSettings *loss) const override;
+        int photo_height, const Ask &ask) const override;
 
   private:
     torch::Tensor differentiate(const torch::Tensor &input, const Dense &dense,
-        const Proposals &proposals, const Verdict &verdict, const LossSettings &loss) const;
+        const Proposals &proposals, const Verdict &verdict, const Ask &ask) const;
 
     const FasterRcnn &detector_;
 };

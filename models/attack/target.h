@@ -22,7 +22,7 @@ struct InputShape {
 
 /* What a target sees in one input. */
 struct Look {
-    std::vector<Found> found; /* above the target's threshold, by falling score */
+    std::vector<Found> found; /* above the target's threshold, or what caution makes of it, by falling score */
     torch::Tensor gradient;   /* of the loss, like the input; undefined when not asked for */
 };
 
@@ -32,6 +32,13 @@ struct LossSettings {
     bool leak = true;        /* its gradient passes in part where the true one vanishes */
     bool objectness = true;  /* it pushes proposals down as well, where there are any */
     bool surest_most = true; /* what is surest counts most; false: all alike */
+};
+
+/* How a target is asked to look. */
+struct Ask {
+    Precision precision;
+    float caution = 0; /* logits below its threshold from which on it already says what it finds */
+    const LossSettings *loss = nullptr; /* borrowed; with it the gradient is wanted as well */
 };
 
 class Target {
@@ -53,10 +60,9 @@ class Target {
     virtual bool has_brief() const = 0;
 
     /* Looks at a padded, normalised input (1 × 3 × padded_height × padded_width, float) of a photo
-     * of the given size. A brief look may be a little wrong; only an exact one is a verdict. With
-     * `loss` (or NULL), and when anything is found, also differentiates the loss made of that. */
+     * of the given size. A brief look may be a little wrong; only an exact one is a verdict. With a loss, and when anything is found, also differentiates the loss made of that. */
     virtual Look look(const torch::Tensor &input, const InputShape &shape, int photo_width,
-        int photo_height, Precision precision, const LossSettings *loss) const = 0;
+        int photo_height, const Ask &ask) const = 0;
 };
 
 } // namespace cloak

@@ -202,7 +202,7 @@ torch::Tensor FasterRcnn::head(
 }
 
 Verdict FasterRcnn::judge(const Dense &dense, const Proposals &proposals, const InputSize &size,
-    Precision precision) const {
+    Precision precision, float caution) const {
     torch::NoGradGuard no_grad;
     Verdict verdict;
     if (proposals.count() == 0) { /* a photo so narrow that every anchor is clipped to a sliver */
@@ -211,10 +211,13 @@ Verdict FasterRcnn::judge(const Dense &dense, const Proposals &proposals, const 
     }
     const torch::Tensor deltas = head(proposals.pooled, precision, &verdict);
     const float *m = verdict.margin.data_ptr<float>(), *d = deltas.data_ptr<float>();
+    float least = config_.score_threshold; /* to the bit, where there is no caution */
+    if (caution > 0)
+        least = 1 / (1 + std::exp(std::log(1 / least - 1) + caution));
     std::vector<float> boxes, scores, placed;
     for (int i = 0; i < proposals.count(); i++) {
         float box[4], score = 1.0f / (1.0f + std::exp(-m[i]));
-        if (!(score > config_.score_threshold))
+        if (!(score > least))
             continue;
         decode_box(&proposals.boxes[size_t(i) * 4], d + i * 8 + 4, head_weights, box);
         clip_box(box, float(size.width), float(size.height));

@@ -75,9 +75,10 @@ class FasterRcnn {
     /* Proposals by test-time rules, pooled. No gradients. */
     Proposals propose(const Dense &dense, const InputSize &size) const;
 
-    /* Margins of all proposals and the final detections. No gradients. */
+    /* Margins of all proposals and the final detections: those above the threshold, or at most
+     * `caution` logits below it. No gradients. */
     Verdict judge(const Dense &dense, const Proposals &proposals, const InputSize &size,
-        Precision precision) const;
+        Precision precision, float caution) const;
 
     /* Gradient with respect to the pooled RoIs `rows` of the sum of weights[i] × margin[rows[i]]. Where a
      * hidden unit was off in that verdict, `leak` (0 … 1) of the gradient passes nevertheless; 0 is the true gradient. */

@@ -220,7 +220,7 @@ std::vector<CascadeBox> CascadeTarget::propose(const torch::Tensor &photo) const
 
 /* What a further stage leaves of boxes; `cuts` becomes what it was asked about and what it said. */
 std::vector<CascadeBox> CascadeTarget::refine(size_t i, const torch::Tensor &photo,
-    const std::vector<CascadeBox> &boxes, Cuts &cuts) const {
+    const std::vector<CascadeBox> &boxes, float caution, Cuts &cuts) const {
     const CascadeStage &stage = descriptor().cascade.stages[i];
     const int width = int(photo.size(3)), height = int(photo.size(2));
     for (const CascadeBox &box : boxes) {
@@ -241,10 +241,10 @@ std::vector<CascadeBox> CascadeTarget::refine(size_t i, const torch::Tensor &pho
         }
     }
     Boxes left;
-    const float least = log_odds(stage.threshold);
+    const bool last = i + 1 == graphs_.size();
+    const float least = log_odds(stage.threshold) - (last ? caution : 0);
     std::copy_if(cuts.boxes.begin(), cuts.boxes.end(), std::back_inserter(left),
         [least](const CascadeBox &box) { return box.odds > least; });
-    const bool last = i + 1 == graphs_.size();
     if (!last)
         left = suppressed(left, stage.nms, max_boxes);
     for (CascadeBox &box : left) {
@@ -255,28 +255,28 @@ std::vector<CascadeBox> CascadeTarget::refine(size_t i, const torch::Tensor &pho
     return last ? without_parts(left, stage.nms) : left;
 }
 
-CascadeTarget::Way CascadeTarget::go(const torch::Tensor &photo) const {
+CascadeTarget::Way CascadeTarget::go(const torch::Tensor &photo, float caution) const {
     torch::NoGradGuard no_grad;
     Way way;
     way.found = propose(photo);
     way.cuts.resize(graphs_.size() - 1);
     for (size_t i = 1; i < graphs_.size(); i++)
-        way.found = refine(i, photo, way.found, way.cuts[i - 1]);
+        way.found = refine(i, photo, way.found, caution, way.cuts[i - 1]);
     return way;
 }
 
 /* The gradient of a further stage's loss with respect to the photo. */
 torch::Tensor CascadeTarget::push(size_t i, const torch::Tensor &photo, const Cuts &cuts,
-    const std::vector<CascadeBox> &faces, const LossSettings &loss) const {
+    const std::vector<CascadeBox> &faces, const Ask &ask) const {
     const CascadeStage &stage = descriptor().cascade.stages[i];
-    const float floor = log_odds(stage.threshold) - loss.margin;
+    const float floor = log_odds(stage.threshold) - ask.loss->margin - ask.caution;
     std::vector<std::array<int, 4>> places;
     std::vector<float> slopes;
     for (size_t k = 0; k < cuts.boxes.size(); k++) {
         const CascadeBox &box = cuts.boxes[k];
         if (box.odds > floor && overlaps_any(box, faces)) {
             places.push_back(cuts.places[k]);
-            slopes.push_back(loss.surest_most ? box.odds - floor : 1);
+            slopes.push_back(ask.loss->surest_most ? box.odds - floor : 1);
         }
     }
     torch::Tensor gradient = torch::zeros_like(photo);
@@ -298,15 +298,15 @@ torch::Tensor CascadeTarget::push(size_t i, const torch::Tensor &photo, const Cu
 }
 
 torch::Tensor CascadeTarget::differentiate(
-    const torch::Tensor &photo, const Way &way, const LossSettings &loss) const {
-    const float floor = log_odds(descriptor().threshold) - loss.margin;
+    const torch::Tensor &photo, const Way &way, const Ask &ask) const {
+    const float floor = log_odds(descriptor().threshold) - ask.loss->margin - ask.caution;
     Boxes faces;
     for (const CascadeBox &box : way.cuts.back().boxes)
         if (box.odds > floor)
             faces.push_back(box);
     torch::Tensor sum = torch::zeros_like(photo);
     for (size_t i = 1; i < graphs_.size(); i++) {
-        const torch::Tensor part = push(i, photo, way.cuts[i - 1], faces, loss);
+        const torch::Tensor part = push(i, photo, way.cuts[i - 1], faces, ask);
         const double size = part.abs().mean().item<double>();
         if (size > 0)
             sum += part / size;
@@ -315,12 +315,12 @@ torch::Tensor CascadeTarget::differentiate(
 }
 
 Look CascadeTarget::look(const torch::Tensor &input, const InputShape &shape, int photo_width,
-    int photo_height, Precision, const LossSettings *loss) const {
+    int photo_height, const Ask &ask) const {
     torch::NoGradGuard no_grad;
     torch::Tensor photo = input.detach().slice(2, 0, shape.height).slice(3, 0, shape.width);
     if (descriptor().bgr)
         photo = photo.flip(1);
-    const Way way = go(photo);
+    const Way way = go(photo, ask.caution);
     const float sx = float(photo_width) / float(shape.width),
                 sy = float(photo_height) / float(shape.height);
     Look result;
@@ -330,9 +330,9 @@ Look CascadeTarget::look(const torch::Tensor &input, const InputShape &shape, in
         if (box[2] > box[0] && box[3] > box[1]) /* a network may say anything of its edges */
             result.found.push_back({box[0], box[1], box[2], box[3], 1 / (1 + std::exp(-f.odds))});
     }
-    if (!loss || result.found.empty())
+    if (!ask.loss || result.found.empty())
         return result;
-    torch::Tensor gradient = differentiate(photo, way, *loss);
+    torch::Tensor gradient = differentiate(photo, way, ask);
     if (descriptor().bgr)
         gradient = gradient.flip(1);
     result.gradient = torch::zeros_like(input);

@@ -28,7 +28,7 @@ class CascadeTarget : public OnnxTarget {
         return false;
     }
     Look look(const torch::Tensor &input, const InputShape &shape, int photo_width,
-        int photo_height, Precision precision, const LossSettings *loss) const override;
+        int photo_height, const Ask &ask) const override;
 
   private:
     /* What a stage says of its input, by location. */
@@ -53,12 +53,12 @@ class CascadeTarget : public OnnxTarget {
     std::vector<CascadeBox> propose_at(double scale, const torch::Tensor &photo) const;
     std::vector<CascadeBox> propose(const torch::Tensor &photo) const;
     std::vector<CascadeBox> refine(size_t stage, const torch::Tensor &photo,
-        const std::vector<CascadeBox> &boxes, Cuts &cuts) const;
-    Way go(const torch::Tensor &photo) const;
+        const std::vector<CascadeBox> &boxes, float caution, Cuts &cuts) const;
+    Way go(const torch::Tensor &photo, float caution) const; /* the last stage's caution; the others only prepare */
     torch::Tensor push(size_t stage, const torch::Tensor &photo, const Cuts &cuts,
-        const std::vector<CascadeBox> &faces, const LossSettings &loss) const;
+        const std::vector<CascadeBox> &faces, const Ask &ask) const;
     torch::Tensor differentiate(
-        const torch::Tensor &photo, const Way &way, const LossSettings &loss) const;
+        const torch::Tensor &photo, const Way &way, const Ask &ask) const;
 
     std::vector<std::unique_ptr<Graph>> graphs_; /* by stage */
 };

@@ -175,7 +175,7 @@ void DenseTarget::try_out() {
     auto look_at_scale = [this](float scale) {
         const InputShape shape = input_shape(96, 64, scale, 0);
         std::vector<Found> found;
-        find(see(torch::zeros({1, 3, shape.padded_height, shape.padded_width}), shape, Precision::exact), shape, 96, 64, found);
+        find(see(torch::zeros({1, 3, shape.padded_height, shape.padded_width}), shape, Precision::exact), shape, 96, 64, 0, found);
     };
     look_at_scale(1);
     if (!descriptor().square)
@@ -246,10 +246,10 @@ std::vector<DenseTarget::Seen> DenseTarget::see(
     return seen;
 }
 
-/* Adds the boxes above the threshold, without doubles. */
+/* Adds the boxes above the threshold, or at most `caution` logits below it, without doubles. */
 void DenseTarget::find(const std::vector<Seen> &seen, const InputShape &shape, int photo_width,
-    int photo_height, std::vector<Found> &found) const {
-    const float least = log_odds(descriptor().threshold);
+    int photo_height, float caution, std::vector<Found> &found) const {
+    const float least = log_odds(descriptor().threshold) - caution;
     std::vector<Found> all;
     for (size_t h = 0; h < heads_.size(); h++) {
         const torch::Tensor odds = seen[h].odds.detach().contiguous();
@@ -290,16 +290,17 @@ void DenseTarget::find(const std::vector<Seen> &seen, const InputShape &shape, i
 }
 
 Look DenseTarget::look(const torch::Tensor &input, const InputShape &shape, int photo_width,
-    int photo_height, Precision precision, const LossSettings *loss) const {
+    int photo_height, const Ask &ask) const {
     Look result;
+    const LossSettings *loss = ask.loss;
     torch::AutoGradMode mode(loss != nullptr);
     torch::Tensor leaf = loss ? input.detach().requires_grad_() : input;
     const std::vector<Seen> seen =
-        see(leaf, shape, descriptor().brief ? precision : Precision::exact);
-    find(seen, shape, photo_width, photo_height, result.found);
+        see(leaf, shape, descriptor().brief ? ask.precision : Precision::exact);
+    find(seen, shape, photo_width, photo_height, ask.caution, result.found);
     if (!loss || result.found.empty())
         return result;
-    const float floor = log_odds(descriptor().threshold) - loss->margin;
+    const float floor = log_odds(descriptor().threshold) - loss->margin - ask.caution;
     std::vector<torch::Tensor> outputs, slopes;
     double sum = 0, count = 0;
     for (const Seen &s : seen) {

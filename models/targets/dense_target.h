@@ -21,7 +21,7 @@ class DenseTarget : public OnnxTarget {
         return descriptor().brief;
     }
     Look look(const torch::Tensor &input, const InputShape &shape, int photo_width,
-        int photo_height, Precision precision, const LossSettings *loss) const override;
+        int photo_height, const Ask &ask) const override;
 
   private:
     /* A head whose outputs are places in what the graph gives. */
@@ -42,7 +42,7 @@ class DenseTarget : public OnnxTarget {
     std::vector<Seen> see(
         const torch::Tensor &input, const InputShape &shape, Precision precision) const;
     void find(const std::vector<Seen> &seen, const InputShape &shape, int photo_width,
-        int photo_height, std::vector<Found> &found) const;
+        int photo_height, float caution, std::vector<Found> &found) const;
 
     std::unique_ptr<Graph> graph_;
     std::vector<Head> heads_;

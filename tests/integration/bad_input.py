@@ -193,13 +193,14 @@ class OutputOfAnotherMachine(Album):
         self.assert_code(submitted, 0)
         self.id = submitted.out.strip()
 
-    def work(self):
+    def work(self, seconds):
         """Starts a worker under the rights that files' modes give."""
         return self.place.start("worker", [fleet.BIN / "cloak-stub-worker", "--redis", self.redis.url],
-            fleet.environment(CLOAK_STUB_SECONDS="0.01", CLOAK_STUB_SEES_ALL="1"), obey_modes)
+            fleet.environment(CLOAK_STUB_SECONDS=seconds, CLOAK_STUB_SEES_ALL="1"), obey_modes)
 
-    def assert_fails_and_recovers(self, says, mend):
-        worker = self.work()
+    def assert_fails_and_recovers(self, says, mend, seconds="0.01", spoil=lambda: None):
+        worker = self.work(seconds)
+        spoil()
         fleet.wait_until(lambda: "photo_failed" in worker.text(), "a failure")
         self.assertIn(says, worker.text())
         self.assertIn('"error_class":"transient"', worker.text())
@@ -216,6 +217,19 @@ class OutputOfAnotherMachine(Album):
         away = self.folder / "away"
         self.out.rename(away)
         self.assert_fails_and_recovers("is it mounted", lambda: away.rename(self.out))
+
+    def test_output_that_goes_away_meanwhile(self):
+        away = self.folder / "away"
+
+        def spoil():
+            status = lambda: self.place.cloak("status", self.id, "--json", env=self.env).json
+            fleet.wait_until(lambda: status()["leased"] == 1, "the photo in work")
+            self.out.rename(away)
+
+        def mend():
+            self.assertFalse(self.out.exists(), "created below the mount")
+            away.rename(self.out)
+        self.assert_fails_and_recovers("is it mounted", mend, "2", spoil)
 
 
 class OutputInside(Album):

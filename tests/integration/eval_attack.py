@@ -45,7 +45,7 @@ class EvalAttack(fleet.Case):
         names = ("momentum", "decay", "leak", "objectness", "surest-most")
         few = ("--eps", "3/255", "--steps", "3")
         if fleet.ASAN:  # at half the size three steps achieve nothing that could differ
-            for name in (*names, "patience", "gentle", "masking", "fading"):
+            for name in (*names, "patience", "gentle", "masking", "fading", "caution"):
                 self.report(*few, "--without", name)
             return
 
@@ -63,9 +63,11 @@ class EvalAttack(fleet.Case):
         for name in ("gentle", "masking"):
             self.assertGreater(trace()[0], trace("--without", name)[0], name)
         self.assertNotEqual(trace("--without", ",".join(names)), trace("--without", "leak"))
-        self.assertEqual(trace("--without", "fading"), trace())  # which is of transforms
-        few = ("--eps", "8/255", "--steps", "12", "--transforms", "x0.6")
-        self.assertGreater(trace()[0], trace("--without", "fading")[0])
+        self.assertEqual(trace("--without", "fading,caution"), trace())  # which are of transforms
+        few = ("--eps", "8/255", "--steps", "16", "--transforms", "jpeg75")
+        whole = trace()[0]
+        self.assertGreater(whole, trace("--without", "fading")[0])
+        self.assertLess(whole, trace("--without", "caution")[0])  # it asks for more
 
     def test_wrong_words_are_refused(self):
         for options, word in ((("--without", "leak,luck"), "'luck'"),

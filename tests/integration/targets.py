@@ -67,7 +67,7 @@ class Targets(fleet.Case):
             self.targets("add", NAME, ONNX, "--sizes", bad, code=2)
         self.assertEqual(sizes(), (256, None))
 
-    def test_a_run_hides_from_it_at_all_its_sizes(self):
+    def test_a_receipt_says_the_worse_of_its_sizes(self):
         """What the receipt says of a target with two sizes is the worse of what it says with each."""
         self.targets("add", NAME, ONNX, "--sizes", "160,96")
         album, best = self.folder / "album", {}
