@@ -60,7 +60,8 @@ class Target {
     virtual bool has_brief() const = 0;
 
     /* Looks at a padded, normalised input (1 × 3 × padded_height × padded_width, float) of a photo
-     * of the given size. A brief look may be a little wrong; only an exact one is a verdict. With a loss, and when anything is found, also differentiates the loss made of that. */
+     * of the given size. A brief look may be a little wrong; only an exact one is a verdict. With a
+     * loss, and when anything is found, also differentiates the loss made of that. */
     virtual Look look(const torch::Tensor &input, const InputShape &shape, int photo_width,
         int photo_height, const Ask &ask) const = 0;
 };
