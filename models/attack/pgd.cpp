@@ -42,7 +42,9 @@ namespace {
 constexpr int patience = 8;
 
 /* With transforms, what is so many logits below a target's threshold counts as found: coding lifts scores a
- * little, and a real resampler is not quite the one in the loop. */
+ * little, and a real resampler is not quite the one in the loop. 40 photos at 8/255, eight transforms: without it
+ * 12 of the photos still showed something after 0.6x and JPEG 75 and 22 with the detector at 0.75x, with it (and the
+ * sweep's gradient, and a least share of .15 instead of .2) 7 and 13. */
 constexpr float caution = 0.7f;
 
 /* With transforms, a look that finds nothing lets the perturbation fade by this share where smoothness shows
