@@ -1,5 +1,6 @@
 #!/usr/bin/python3
 """`cloak eval attack`: its report, what it can be told to leave out, and what it refuses."""
+import functools
 import pathlib
 import sys
 
@@ -49,9 +50,13 @@ class EvalAttack(fleet.Case):
                 self.report(*few, "--without", name)
             return
 
-        def trace(*options):
-            report = self.report(*few, *options)
+        @functools.cache
+        def traced(*options):
+            report = self.report(*options)
             return report["psnr_db"], report["ap"]["after"]
+
+        def trace(*options):
+            return traced(*few, *options)
 
         whole = trace()
         for name in names:
