@@ -60,8 +60,8 @@ cloak_status cloak_target_set_detect(const cloak_target_set *set, const cloak_im
     return status;
 }
 
-/* Adds a model's name and a number to a list of them, which is freed for the longer one. */
-static char *with_number(char *list, const cloak_model *model, int digits, double number) {
+/* Adds a model's name and a number of so many significant digits to a list, which is freed for the longer one. */
+static char *append_number(char *list, const cloak_model *model, int digits, double number) {
     char *longer =
         cloak_format("%s%s%s:%.*g", list, *list ? "," : "", cloak_model_describe(model).name, digits, number);
     free(list);
@@ -71,14 +71,14 @@ static char *with_number(char *list, const cloak_model *model, int digits, doubl
 char *cloak_findings_text(const cloak_target_set *set, const cloak_findings *findings) {
     char *text = cloak_strdup("");
     for (size_t i = 0; i < set->count; i++)
-        text = with_number(text, set->others[i], 4, (double)findings->best[i]);
+        text = append_number(text, set->others[i], 4, (double)findings->best[i]);
     return text;
 }
 
 char *cloak_target_set_seconds_text(const cloak_target_set *set, const double *seconds) {
-    char *text = with_number(cloak_strdup(""), set->own, 3, seconds[0]);
+    char *text = append_number(cloak_strdup(""), set->own, 3, seconds[0]);
     for (size_t i = 0; i < set->count; i++)
-        text = with_number(text, set->others[i], 3, seconds[1 + i]);
+        text = append_number(text, set->others[i], 3, seconds[1 + i]);
     return text;
 }
 

@@ -44,7 +44,7 @@ constexpr int patience = 8;
 /* With transforms, what is so many logits below a target's threshold counts as found: coding lifts scores a
  * little, and a real resampler is not quite the one in the loop. 40 photos at 8/255, eight transforms: without it
  * 12 of the photos still showed something after 0.6x and JPEG 75 and 22 with the detector at 0.75x, with it (and the
- * sweep's gradient, and a least share of .15 instead of .2) 7 and 13. */
+ * sweep's gradient, and smooth places' share of .15 instead of .2, see perturbation.cpp) 7 and 13. */
 constexpr float caution = 0.7f;
 
 /* With transforms, a look that finds nothing lets the perturbation fade by this share where smoothness shows
@@ -97,6 +97,8 @@ class Loop {
     bool confirm(bool want_gradient);
     void widen(int t);
     bool approach(int attempt, int *steps);
+    void look_through(
+        Trial &trial, const cloak_transform &transform, Precision precision, bool want_gradient);
     bool sweep(bool want_gradient, int steps);
     void look_around();
     float fade() const;
@@ -160,6 +162,7 @@ void Loop::lay_region() {
     if (settings_.clean) {
         found_ = *settings_.clean;
     } else { /* delta is zero */
+        compose();
         look_exactly();
     }
     region_->add(found_);
@@ -262,7 +265,6 @@ bool Loop::look(bool want_gradient, bool everyone) {
 }
 
 bool Loop::look_exactly() {
-    compose();
     forget();
     return confirm(false);
 }
@@ -310,6 +312,7 @@ void Loop::keep_best(int steps) {
 /* What is said of a photo that resists comes from an exact look, too. */
 void Loop::settle() {
     perturbation_->set(best_delta_);
+    compose();
     look_exactly();
     best_sum_ = HUGE_VALF;
     keep_best(best_.steps);
@@ -335,17 +338,21 @@ bool Loop::approach(int attempt, int *steps) {
     return false;
 }
 
-/* An exact look through every trial, none of them jittered; true when nothing is found. */
+/* Has a trial's target look, through its transform or one near it. */
+void Loop::look_through(
+    Trial &trial, const cloak_transform &transform, Precision precision, bool want_gradient) {
+    const float before = sum_;
+    look_at(watches_[trial.watch], transform, precision, want_gradient);
+    trial.looked((sum_ - before) / clean_sum_);
+}
+
+/* An exact look through every trial at what is composed, none of them jittered; true when nothing is found. */
 bool Loop::sweep(bool want_gradient, int steps) {
-    compose();
     forget();
     for (Trial &trial : trials_) {
         if (settings_.check_stop)
             settings_.check_stop();
-        const float before = sum_;
-        look_at(watches_[trial.watch], trial.transform, Precision::exact, want_gradient);
-        trial.left = (sum_ - before) / clean_sum_;
-        trial.age = 1;
+        look_through(trial, trial.transform, Precision::exact, want_gradient);
     }
     keep_best(steps);
     return found_.empty();
@@ -365,32 +372,27 @@ void Loop::look_around() {
     forget();
     for (size_t i = 0; i < watches_.size(); i++) {
         Trial &trial = trials_.most_urgent(i);
-        const float before = sum_;
         const cloak_transform transform =
             jittered(trial.transform, [this]() { return random_.uniform(); });
-        look_at(watches_[i], transform, precision, true);
-        trial.left = (sum_ - before) / clean_sum_;
+        look_through(trial, transform, precision, true);
     }
 }
 
 /* As `approach`, with one look per target and step. Once nothing was left at any trial's last look, a sweep
- * judges what these looks have seen; where it finds something, the next step is along its gradient. */
+ * judges what was looked at; where it finds something, the step is along the sweep's gradient instead. */
 bool Loop::approach_transforms(int attempt, int *steps) {
     for (int t = 0; t < settings_.max_steps; t++) {
         if (settings_.check_stop)
             settings_.check_stop();
         best_.restarts = attempt;
-        const bool quiet = trials_.most_left() == 0;
-        if (!quiet)
-            look_around();
-        else if (sweep(true, *steps))
-            return true;
+        look_around();
         ++*steps;
-        if (!quiet && trials_.most_left() == 0)
-            continue;
+        if (trials_.most_left() == 0 && sweep(true, *steps))
+            return true;
         widen(t);
         perturbation_->step(t, gradient_, region_->mask(), fade());
     }
+    compose();
     return sweep(false, *steps);
 }
 
@@ -406,6 +408,7 @@ void Loop::polish(int steps) {
         perturbation_->set(shrunk);
         best_sum_ = HUGE_VALF;
         const PgdResult before = best_;
+        compose();
         const bool clean = transformed_ ? sweep(false, steps) : look_exactly();
         if (!transformed_)
             keep_best(steps);

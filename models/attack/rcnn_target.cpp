@@ -15,7 +15,6 @@
 #include "models/attack/rcnn_target.h"
 
 #include <algorithm>
-#include <cmath>
 
 #include <ATen/ATen.h>
 #include <torch/autograd.h>
@@ -42,8 +41,7 @@ InputShape RcnnTarget::input_shape(
 torch::Tensor RcnnTarget::differentiate(const torch::Tensor &input, const Dense &dense,
     const Proposals &proposals, const Verdict &verdict, const Ask &ask) const {
     const LossSettings &loss = *ask.loss;
-    const float threshold = detector_.config().score_threshold;
-    const float floor = std::log(threshold / (1 - threshold)) - loss.margin - ask.caution;
+    const float floor = ask.loss_floor(detector_.config().score_threshold);
     std::vector<torch::Tensor> outputs, grads;
     std::vector<int> rows;
     std::vector<float> slopes;

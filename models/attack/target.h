@@ -7,6 +7,7 @@
 
 #include <torch/types.h>
 
+#include "models/detector/odds.h"
 #include "models/detector/precision.h"
 
 namespace cloak {
@@ -39,6 +40,11 @@ struct Ask {
     Precision precision;
     float caution = 0; /* logits below its threshold from which on it already says what it finds */
     const LossSettings *loss = nullptr; /* borrowed; with it the gradient is wanted as well */
+
+    /* The log-odds down to which the loss pushes a score that `threshold` judges. Only where there is a loss. */
+    float loss_floor(float threshold) const {
+        return log_odds(threshold) - (loss->margin + caution);
+    }
 };
 
 class Target {

@@ -14,6 +14,11 @@ struct Trial {
     cloak_transform transform;
     float left = 1; /* sum of scores at its last look, as a share of the clean photo's */
     int age = 1;    /* steps since then */
+
+    void looked(float share) {
+        left = share;
+        age = 1;
+    }
 };
 
 class Trials {
@@ -25,13 +30,13 @@ class Trials {
     void forget();
 
     /* What a target is to look through now: where much was left, or nobody has looked for long. Its caller
-     * looks, and writes down what was left. */
+     * looks, and tells it what was left. */
     Trial &most_urgent(size_t watch);
 
     /* The most that was left at any's last look; 0: nothing is found any more. */
     float most_left() const;
 
-    /* For a look through all of them, which writes down what was left at each. */
+    /* For a look through all of them, which tells each what was left. */
     std::vector<Trial>::iterator begin() {
         return trials_.begin();
     }

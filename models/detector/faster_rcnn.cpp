@@ -8,6 +8,7 @@
 #include <ATen/ATen.h>
 
 #include "models/detector/boxes.h"
+#include "models/detector/odds.h"
 #include "models/detector/pooling.h"
 #include "models/detector/vote.h"
 #include "models/kernels/nms.h"
@@ -145,7 +146,7 @@ static void level_candidates(const torch::Tensor &objectness, const torch::Tenso
         clip_box(c.box, float(size.width), float(size.height));
         if (c.box[2] - c.box[0] < min_size || c.box[3] - c.box[1] < min_size)
             continue;
-        c.score = 1.0f / (1.0f + std::exp(-logits[size_t(i)]));
+        c.score = probability_of(logits[size_t(i)]);
         c.level = level;
         out.push_back(c);
     }
@@ -213,10 +214,10 @@ Verdict FasterRcnn::judge(const Dense &dense, const Proposals &proposals, const 
     const float *m = verdict.margin.data_ptr<float>(), *d = deltas.data_ptr<float>();
     float least = config_.score_threshold; /* to the bit, where there is no caution */
     if (caution > 0)
-        least = 1 / (1 + std::exp(std::log(1 / least - 1) + caution));
+        least = probability_of(log_odds(least) - caution);
     std::vector<float> boxes, scores, placed;
     for (int i = 0; i < proposals.count(); i++) {
-        float box[4], score = 1.0f / (1.0f + std::exp(-m[i]));
+        float box[4], score = probability_of(m[i]);
         if (!(score > least))
             continue;
         decode_box(&proposals.boxes[size_t(i) * 4], d + i * 8 + 4, head_weights, box);

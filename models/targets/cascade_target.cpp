@@ -29,6 +29,7 @@
 #include <torch/autograd.h>
 
 #include "models/detector/boxes.h"
+#include "models/detector/odds.h"
 #include "models/kernels/nms.h"
 #include "models/targets/locations.h"
 
@@ -269,7 +270,7 @@ CascadeTarget::Way CascadeTarget::go(const torch::Tensor &photo, float caution) 
 torch::Tensor CascadeTarget::push(size_t i, const torch::Tensor &photo, const Cuts &cuts,
     const std::vector<CascadeBox> &faces, const Ask &ask) const {
     const CascadeStage &stage = descriptor().cascade.stages[i];
-    const float floor = log_odds(stage.threshold) - ask.loss->margin - ask.caution;
+    const float floor = ask.loss_floor(stage.threshold);
     std::vector<std::array<int, 4>> places;
     std::vector<float> slopes;
     for (size_t k = 0; k < cuts.boxes.size(); k++) {
@@ -299,7 +300,7 @@ torch::Tensor CascadeTarget::push(size_t i, const torch::Tensor &photo, const Cu
 
 torch::Tensor CascadeTarget::differentiate(
     const torch::Tensor &photo, const Way &way, const Ask &ask) const {
-    const float floor = log_odds(descriptor().threshold) - ask.loss->margin - ask.caution;
+    const float floor = ask.loss_floor(descriptor().threshold);
     Boxes faces;
     for (const CascadeBox &box : way.cuts.back().boxes)
         if (box.odds > floor)
@@ -328,7 +329,7 @@ Look CascadeTarget::look(const torch::Tensor &input, const InputShape &shape, in
         float box[4] = {f.edge[0] * sx, f.edge[1] * sy, f.edge[2] * sx, f.edge[3] * sy};
         clip_box(box, float(photo_width), float(photo_height));
         if (box[2] > box[0] && box[3] > box[1]) /* a network may say anything of its edges */
-            result.found.push_back({box[0], box[1], box[2], box[3], 1 / (1 + std::exp(-f.odds))});
+            result.found.push_back({box[0], box[1], box[2], box[3], probability_of(f.odds)});
     }
     if (!ask.loss || result.found.empty())
         return result;

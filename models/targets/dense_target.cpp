@@ -20,6 +20,7 @@
 #include <torch/autograd.h>
 
 #include "models/detector/boxes.h"
+#include "models/detector/odds.h"
 #include "models/kernels/nms.h"
 #include "models/targets/locations.h"
 
@@ -264,7 +265,7 @@ void DenseTarget::find(const std::vector<Seen> &seen, const InputShape &shape, i
             const bool inside = std::min(box[2], float(shape.width)) > std::max(box[0], 0.0f) &&
                                 std::min(box[3], float(shape.height)) > std::max(box[1], 0.0f);
             if (inside) /* clipped only after suppression, as detectors' own programs do */
-                all.push_back({box[0], box[1], box[2], box[3], 1 / (1 + std::exp(-o[row]))});
+                all.push_back({box[0], box[1], box[2], box[3], probability_of(o[row])});
         }
     }
     std::stable_sort(all.begin(), all.end(),
@@ -300,7 +301,7 @@ Look DenseTarget::look(const torch::Tensor &input, const InputShape &shape, int 
     find(seen, shape, photo_width, photo_height, ask.caution, result.found);
     if (!loss || result.found.empty())
         return result;
-    const float floor = log_odds(descriptor().threshold) - loss->margin - ask.caution;
+    const float floor = ask.loss_floor(descriptor().threshold);
     std::vector<torch::Tensor> outputs, slopes;
     double sum = 0, count = 0;
     for (const Seen &s : seen) {

@@ -3,7 +3,6 @@
 #ifndef CLOAK_TARGETS_LOCATIONS_H
 #define CLOAK_TARGETS_LOCATIONS_H
 
-#include <cmath>
 #include <string>
 
 #include <torch/types.h>
@@ -11,11 +10,6 @@
 #include "models/targets/descriptor.h"
 
 namespace cloak {
-
-/* The logarithm of the odds of a probability. */
-inline float log_odds(float p) {
-    return std::log(p / (1 - p));
-}
 
 /* A value as locations × columns; in maps there are `sizes` locations at each place. `name` is for the
  * std::runtime_error that is thrown where it cannot be. */

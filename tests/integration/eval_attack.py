@@ -51,12 +51,12 @@ class EvalAttack(fleet.Case):
             return
 
         @functools.cache
-        def traced(*options):
+        def traced(options):
             report = self.report(*options)
             return report["psnr_db"], report["ap"]["after"]
 
         def trace(*options):
-            return traced(*few, *options)
+            return traced((*few, *options))
 
         whole = trace()
         for name in names:

@@ -2,6 +2,7 @@
 #ifndef CLOAK_TESTS_ONNX_MODELS_H
 #define CLOAK_TESTS_ONNX_MODELS_H
 
+#include <algorithm>
 #include <array>
 #include <initializer_list>
 #include <string>
@@ -115,6 +116,34 @@ inline std::string cascade_descriptor(const char *p, const char *r, const char *
            " \"cascade\": {\"least_face\": 20, \"shrink\": 0.709, \"stride\": 2, \"level_nms\": 0.5,"
            " \"stages\": [" +
            stage("p", "12", p) + ", " + stage("r", "24", r) + ", " + stage("o", "48", o) + "]}}";
+}
+
+/* A dense detector of bright places: for each 8 × 8 pixels its logit is 80 times their mean (levels less 127.5, as
+ * shares of 128) less 2, and its box 16 pixels wide and high. */
+inline onnx::ModelProto dense_model() {
+    onnx::ModelProto model;
+    model.set_ir_version(7);
+    model.add_opset_import()->set_version(11);
+    onnx::GraphProto &graph = *model.mutable_graph();
+    graph.set_name("dense");
+    graph.add_input()->set_name("x");
+    std::vector<float> weights(5 * 3 * 64, 0.0f);
+    std::fill_n(weights.begin() + 4 * 3 * 64, 3 * 64, 80.0f / (3 * 64));
+    add_floats(graph, "w", {5, 3, 8, 8}, weights);
+    add_floats(graph, "b", {5}, {1, 1, 1, 1, -2});
+    add_ints(add_node(graph, "Conv", {"x", "w", "b"}, {"y"}), "strides", {8, 8});
+    graph.add_output()->set_name("y");
+    return model;
+}
+
+/* Its descriptor. */
+inline std::string dense_descriptor(const std::string &threshold) {
+    return "{\"format\": \"cloakfleet.target/1\", \"name\": \"dense\", \"licence\": \"ours\","
+           " \"input\": {\"long_side\": 160, \"align\": 8, \"mean\": [127.5, 127.5, 127.5], \"std\": [128, 128, 128]},"
+           " \"threshold\": " + threshold + ", \"heads\": [{\"layout\": \"maps\","
+           " \"score\": [{\"output\": \"y\", \"column\": 4, \"activation\": \"sigmoid\"}],"
+           " \"box\": {\"kind\": \"distance\", \"output\": \"y\"},"
+           " \"anchors\": [{\"stride\": 8}]}]}";
 }
 
 #endif

@@ -392,15 +392,15 @@ TEST(chance_in_transforms_comes_from_the_seed) {
     const cloak_photo *photo = sample();
     if (!photo)
         return;
-    const cloak_transform transform = named("x0.75");
+    const cloak_transform transforms[2] = {named("jpeg75"), named("x0.75")};
     uint8_t *out[3];
     for (size_t i = 0; i < 3; i++) {
         cloak_attack_params params = cloak_attack_default_params();
         cloak_attack_result result;
         params.eps = 8.0f / 255;
-        params.max_steps = 4;
-        params.transforms = &transform;
-        params.transform_count = 1;
+        params.max_steps = 10; /* each is looked through several times */
+        params.transforms = transforms;
+        params.transform_count = 2;
         params.seed = i == 2;
         out[i] = attacked(photo, &params, &result);
         cloak_attack_result_free(&result);

@@ -1,5 +1,6 @@
-/* A cascade as a target, on networks that can be reckoned by hand (onnx_models.h): what it finds, that every stage
- * has a say, where the last one puts the box, and that a cloak defeats it. */
+/* Targets on networks that can be reckoned by hand (onnx_models.h). A cascade: what it finds, that every stage has
+ * a say, where the last one puts the box, and that a cloak defeats it. A cascade and a dense target: with transforms,
+ * what is just below a threshold counts. */
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
@@ -12,6 +13,7 @@
 
 #include "models/cloak_model.h"
 #include "models/detector/boxes.h"
+#include "models/detector/odds.h"
 #include "tests/model/onnx_models.h"
 
 namespace {
@@ -34,10 +36,10 @@ std::vector<uint8_t> picture() {
     return rgb;
 }
 
-cloak_model *load(float shift, const std::string &descriptor) {
-    const std::string path = folder + "/cascade.onnx";
-    std::ofstream(path, std::ios::binary) << cascade_model(shift).SerializeAsString();
-    std::ofstream(folder + "/cascade.json") << descriptor;
+cloak_model *load(const onnx::ModelProto &file, const std::string &descriptor) {
+    const std::string path = folder + "/target.onnx";
+    std::ofstream(path, std::ios::binary) << file.SerializeAsString();
+    std::ofstream(folder + "/target.json") << descriptor;
     cloak_model_params params = cloak_model_default_params();
     params.threads = 1;
     cloak_model *model = nullptr;
@@ -59,7 +61,7 @@ std::vector<cloak_detection> found_by(cloak_model *model, const std::vector<uint
 }
 
 std::vector<cloak_detection> found_with(float shift, const char *p, const char *r, const char *o) {
-    cloak_model *model = load(shift, cascade_descriptor(p, r, o));
+    cloak_model *model = load(cascade_model(shift), cascade_descriptor(p, r, o));
     std::vector<cloak_detection> found = found_by(model, picture());
     cloak_model_free(model);
     return found;
@@ -102,7 +104,7 @@ void the_last_stage_moves_the_box() {
 
 /* Six levels on either side make the square as bright as what is around it. */
 void a_cloak_defeats_it() {
-    cloak_model *model = load(0, cascade_descriptor("0.6", "0.7", "0.7"));
+    cloak_model *model = load(cascade_model(0), cascade_descriptor("0.6", "0.7", "0.7"));
     std::vector<uint8_t> rgb = picture();
     const cloak_image image = {rgb.data(), width, height};
     cloak_attack_params params = cloak_attack_default_params();
@@ -127,10 +129,69 @@ void a_cloak_defeats_it() {
     cloak_model_free(model);
 }
 
+/* A target by its threshold. */
+using Loader = cloak_model *(*)(const std::string &threshold);
+
+cloak_model *load_cascade(const std::string &threshold) {
+    return load(cascade_model(0), cascade_descriptor("0.6", "0.7", threshold.c_str()));
+}
+
+cloak_model *load_dense(const std::string &threshold) {
+    return load(dense_model(), dense_descriptor(threshold));
+}
+
+/* The score of the surest box when the threshold is this one; 0 without any. */
+float surest(Loader load_at, const std::string &threshold, const std::vector<uint8_t> &rgb) {
+    cloak_model *model = load_at(threshold);
+    const std::vector<cloak_detection> found = found_by(model, rgb);
+    cloak_model_free(model);
+    return found.empty() ? 0 : found[0].score;
+}
+
+/* The picture cloaked against a target at a threshold, with one transform in the loop. It starts from no changes instead
+ * of from nothing: where nothing is found and there is no start, it would end at once. */
+std::vector<uint8_t> cloaked_at(Loader load_at, const std::string &threshold, unsigned without) {
+    cloak_model *model = load_at(threshold);
+    std::vector<uint8_t> rgb = picture();
+    const cloak_image image = {rgb.data(), width, height};
+    cloak_attack_params params = cloak_attack_default_params();
+    cloak_transform transforms[CLOAK_TRANSFORMS_MAX];
+    cloak_attack_result warm = {}, result = {};
+    cloak_error error = {};
+    params.eps = 6.0f / 255;
+    params.without = without;
+    params.transforms = transforms;
+    if (cloak_transforms_parse("jpeg95", transforms, &params.transform_count, &error) != CLOAK_OK)
+        die(error.text);
+    cloak_model_grid(model, width, height, &warm.grid_width, &warm.grid_height);
+    std::vector<int8_t> none(size_t(warm.grid_width * warm.grid_height * 3), 0);
+    warm.levels = none.data();
+    if (cloak_model_attack(model, &image, 1, &params, &warm, &result, &error) != CLOAK_OK ||
+        cloak_model_apply(&image, &result, rgb.data(), &error) != CLOAK_OK)
+        die(error.text);
+    cloak_attack_result_free(&result);
+    cloak_model_free(model);
+    return rgb;
+}
+
+/* `above` and `below` are thresholds .66 logits apart, less than the caution of .7, and the square's score is in the middle:
+ * at the upper one nothing is found as it is, and yet it is cloaked until nothing is at the lower one either. */
+void what_is_just_below_the_threshold_counts(const char *name, Loader load_at) {
+    const float score = surest(load_at, "0.7", picture()), odds = cloak::log_odds(score);
+    auto threshold = [odds](float more) { return std::to_string(cloak::probability_of(odds + more)); };
+    const std::string above = threshold(0.33f), below = threshold(-0.33f);
+    if (surest(load_at, above, picture()) > 0 || !(surest(load_at, below, picture()) > 0))
+        die(std::string(name) + ": the thresholds are wrong");
+    if (surest(load_at, below, cloaked_at(load_at, above, 0)) > 0)
+        die(std::string(name) + ": what is just below the threshold stays");
+    if (!(surest(load_at, below, cloaked_at(load_at, above, CLOAK_WITHOUT_CAUTION)) > 0))
+        die(std::string(name) + ": it is defeated without caution, too");
+}
+
 } // namespace
 
 int main() {
-    char path[] = "/tmp/cloak-cascade-XXXXXX";
+    char path[] = "/tmp/cloak-by-hand-XXXXXX";
     if (!mkdtemp(path))
         die("no temporary folder");
     folder = path;
@@ -138,9 +199,11 @@ int main() {
     every_stage_has_a_say();
     the_last_stage_moves_the_box();
     a_cloak_defeats_it();
-    for (const char *name : {"/cascade.json", "/cascade.onnx"})
+    what_is_just_below_the_threshold_counts("cascade", load_cascade);
+    what_is_just_below_the_threshold_counts("dense", load_dense);
+    for (const char *name : {"/target.json", "/target.onnx"})
         unlink((folder + name).c_str());
     rmdir(path);
-    printf("a cascade finds, decides and is defeated\n");
+    printf("targets find, decide and are defeated\n");
     return 0;
 }
