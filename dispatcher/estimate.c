@@ -42,9 +42,9 @@ static cloak_status visit(
     void *context, const char *key, const cloak_store_info *info, const char *problem) {
     Count *count = context;
     cloak_estimate *estimate = count->estimate;
-    if (cloak_survey_leaves_out(count->place->leave_out, count->place->leave_out_count, key))
+    if (cloak_survey_leaves_out(count->place, key))
         return CLOAK_OK;
-    if (problem || cloak_survey_reason(key)) {
+    if (problem || cloak_survey_reason(count->place, key)) {
         estimate->skipped++;
         return CLOAK_OK;
     }

@@ -242,8 +242,7 @@ static cloak_status prepare(Run *run, cloak_error *error) {
         status = cloak_manifest_open(run->place.manifest, run->place.source_url,
             run->place.destination_url, settings, &run->manifest, error);
     if (status == CLOAK_OK)
-        status = cloak_survey_album(run->place.source, &run->manifest, run->place.leave_out,
-            run->place.leave_out_count, error);
+        status = cloak_survey_album(&run->place, &run->manifest, error);
     if (status == CLOAK_OK)
         status = cloak_state_save(run->place.destination, error);
     if (status == CLOAK_OK)

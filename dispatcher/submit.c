@@ -48,8 +48,7 @@ static cloak_status submit(const Options *o, cloak_place *place, cloak_manifest 
         status = cloak_manifest_open(place->manifest, place->source_url, place->destination_url,
             json, manifest, error);
     if (status == CLOAK_OK)
-        status = cloak_survey_album(
-            place->source, manifest, place->leave_out, place->leave_out_count, error);
+        status = cloak_survey_album(place, manifest, error);
     if (status == CLOAK_OK)
         status = cloak_state_save(place->destination, error);
     if (status == CLOAK_OK)

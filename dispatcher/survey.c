@@ -7,26 +7,27 @@
 #include "common/photo/photo.h"
 
 /* A file name has 255 bytes on most file systems, and the receipt adds its ending. */
-enum { MAX_KEY = 4000, MAX_NAME = 255 - (sizeof ".cloak.json" - 1) };
+enum { MAX_KEY = 4000, ENDING = sizeof ".cloak.json" - 1, MAX_NAME = 255 - ENDING };
 
 typedef struct {
+    const cloak_place *place;
     cloak_manifest *manifest;
-    char *const *leave_out;
-    size_t leave_out_count;
     cloak_error *error;
 } Survey;
 
-const char *cloak_survey_reason(const char *key) {
+const char *cloak_survey_reason(const cloak_place *place, const char *key) {
     const char *slash = strrchr(key, '/'), *name = slash ? slash + 1 : key;
     const char *reason = cloak_photo_skip_reason(key);
-    if (!reason && (strlen(key) > MAX_KEY || strlen(name) > MAX_NAME))
+    const size_t length = strlen(key);
+    if (!reason && (length > MAX_KEY || strlen(name) > MAX_NAME ||
+                       length + ENDING > cloak_store_longest_key(place->destination)))
         reason = "its name is too long: its receipt's would not fit";
     return reason;
 }
 
-bool cloak_survey_leaves_out(char *const *leave_out, size_t count, const char *key) {
-    for (size_t i = 0; i < count; i++)
-        if (cloak_path_inside(key, leave_out[i]))
+bool cloak_survey_leaves_out(const cloak_place *place, const char *key) {
+    for (size_t i = 0; i < place->leave_out_count; i++)
+        if (cloak_path_inside(key, place->leave_out[i]))
             return true;
     return false;
 }
@@ -34,9 +35,9 @@ bool cloak_survey_leaves_out(char *const *leave_out, size_t count, const char *k
 static cloak_status visit(
     void *context, const char *key, const cloak_store_info *info, const char *problem) {
     Survey *survey = context;
-    if (cloak_survey_leaves_out(survey->leave_out, survey->leave_out_count, key))
+    if (cloak_survey_leaves_out(survey->place, key))
         return CLOAK_OK;
-    const char *reason = problem ? problem : cloak_survey_reason(key);
+    const char *reason = problem ? problem : cloak_survey_reason(survey->place, key);
     if (reason)
         return cloak_manifest_skip(survey->manifest, key, reason, survey->error);
     const cloak_manifest_photo *known = cloak_manifest_find(survey->manifest, key);
@@ -46,15 +47,14 @@ static cloak_status visit(
         survey->manifest, key, info->size, info->modified_ns, survey->error);
 }
 
-cloak_status cloak_survey_album(cloak_store *source, cloak_manifest *manifest,
-    char *const *leave_out, size_t count, cloak_error *error) {
-    Survey survey = {manifest, leave_out, count, error};
-    for (size_t i = 0; i < count; i++) {
+cloak_status cloak_survey_album(const cloak_place *place, cloak_manifest *manifest, cloak_error *error) {
+    Survey survey = {place, manifest, error};
+    for (size_t i = 0; i < place->leave_out_count; i++) {
         cloak_status status = cloak_manifest_skip(
-            manifest, leave_out[i], "output folder inside the album, left out", error);
+            manifest, place->leave_out[i], "output folder inside the album, left out", error);
         if (status != CLOAK_OK)
             return status;
     }
-    cloak_status status = cloak_store_list(source, visit, &survey, error);
+    cloak_status status = cloak_store_list(place->source, visit, &survey, error);
     return status == CLOAK_OK ? cloak_manifest_sync(manifest, error) : status;
 }

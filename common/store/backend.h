@@ -29,6 +29,7 @@ typedef struct {
     bool (*reachable)(const cloak_store *store);
     cloak_status (*put_if)(cloak_store *store, const char *key, const void *bytes, size_t length, char *version,
         cloak_error *error); /* or NULL */
+    size_t (*longest_key)(const cloak_store *store); /* or NULL: no limit */
 } cloak_store_backend;
 
 struct cloak_store {

@@ -203,4 +203,4 @@ static bool folder_reachable(const cloak_store *store) {
 }
 
 const cloak_store_backend cloak_store_folder = {"file", folder_open, NULL, folder_get, folder_put,
-    folder_stat, cloak_folder_list, folder_remove, cloak_folder_sweep, folder_reachable, NULL};
+    folder_stat, cloak_folder_list, folder_remove, cloak_folder_sweep, folder_reachable, NULL, NULL};

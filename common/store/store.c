@@ -148,6 +148,10 @@ bool cloak_store_reachable(const cloak_store *store) {
     return !store->backend->reachable || store->backend->reachable(store);
 }
 
+size_t cloak_store_longest_key(const cloak_store *store) {
+    return store->backend->longest_key ? store->backend->longest_key(store) : SIZE_MAX;
+}
+
 const char *cloak_store_address(const cloak_store *store) {
     return store->address ? store->address : store->place;
 }

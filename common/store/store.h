@@ -98,6 +98,10 @@ CLOAK_MUST_CHECK cloak_status cloak_store_sweep(cloak_store *store, double secon
  * that seems to be missing says nothing. */
 bool cloak_store_reachable(const cloak_store *store);
 
+/* How many bytes a key may have there: what a server takes, less the place's own name. Of a folder, whose file system
+ * has limits of its own, SIZE_MAX. */
+size_t cloak_store_longest_key(const cloak_store *store);
+
 /* From now on links may lead out of the folder, and links to folders are entered when listing: each folder that links lead
  * to through one of them (it may be visited once more as the folder it is), none that the link or the store lies in, none with `apart` in it (an
  * absolute path; NULL for nowhere), and nothing in `apart`. An object that is not there is then CLOAK_E_TRANSIENT: what a link leads to

@@ -173,6 +173,26 @@ class Albums(Case):
         self.assertIn(again.code, (0, 3), str(again))
         self.assertEqual([p.name for p in back.iterdir() if p.suffix == ".jpg"], ["one.jpg"])
 
+    def test_a_name_whose_receipt_would_not_fit_is_skipped(self):
+        """S3's keys have at most 1,024 bytes, "out/" and ".cloak.json" among them."""
+        album, env = self.folder / "album", environment(CLOAK_REDIS=self.place.redis().url)
+        deep = album / "/".join(["d" * 200] * 4)
+        deep.mkdir(parents=True)
+        fits, not_quite = ("x" * (1024 - 4 - 11 - 804 - 4 + more) + ".jpg" for more in (0, 1))
+        for name in (fits, not_quite):
+            Image.new("RGB", (48, 48), (90, 120, 60)).save(deep / name, "JPEG")
+        out = f"s3://{self.bucket}/out"
+        count = self.place.cloak("submit", album, out, "--dry-run", "--json", env=env)
+        self.assertEqual((count.json["photos"], count.json["skipped"]), (1, 1), str(count))
+        submit = self.place.cloak("submit", album, out, "--steps", "4", "--json", env=env)
+        self.assertEqual((submit.json["total"], submit.json["skipped"]), (1, 1), str(submit))
+        worker = self.place.start_stub_worker(env["CLOAK_REDIS"], "w", 0, CLOAK_STUB_SEES_ALL="1",
+            **{k: v for k, v in env.items() if k.startswith(("AWS_", "no_proxy"))})
+        self.assert_code(self.place.cloak("watch", submit.json["album"], env=env), 0)
+        worker.signal(signal.SIGTERM)
+        self.assertEqual(worker.wait().code, 0)
+        self.assertIn(f"out/{(deep / fits).relative_to(album)}.cloak.json", self.keys())
+
     def test_a_worker_without_keys_kills_no_photo(self):
         """It fails, rests, and another delivers them all."""
         keys = self.tiny(6, "in")

@@ -44,8 +44,15 @@ static void s3_close(cloak_store *store) {
     free(s3);
 }
 
-static cloak_status check_key(const cloak_s3 *s3, const char *key, cloak_error *error) {
-    if (strlen(s3->place.prefix) + strlen(key) > MAX_KEY)
+static size_t s3_longest_key(const cloak_store *store) {
+    const cloak_s3 *s3 = store->state;
+    const size_t taken = strlen(s3->place.prefix);
+    return taken < MAX_KEY ? MAX_KEY - taken : 0;
+}
+
+static cloak_status check_key(const cloak_store *store, const char *key, cloak_error *error) {
+    const cloak_s3 *s3 = store->state;
+    if (strlen(key) > s3_longest_key(store))
         return cloak_s3_fail(s3, key, CLOAK_E_PERMANENT, error, "S3's keys have at most 1024 bytes");
     for (const char *c = key; *c;) {
         int n = cloak_text_utf8_length((const unsigned char *)c);
@@ -58,32 +65,32 @@ static cloak_status check_key(const cloak_s3 *s3, const char *key, cloak_error *
 
 static cloak_status s3_get(cloak_store *store, const char *key, size_t limit, void **bytes, size_t *length,
     cloak_error *error) {
-    cloak_status status = check_key(store->state, key, error);
+    cloak_status status = check_key(store, key, error);
     return status ? status : cloak_s3_get(store, key, limit, bytes, length, error);
 }
 
 static cloak_status s3_put(
     cloak_store *store, const char *key, const void *bytes, size_t length, cloak_error *error) {
-    cloak_status status = check_key(store->state, key, error);
+    cloak_status status = check_key(store, key, error);
     return status ? status : cloak_s3_put(store, key, bytes, length, error);
 }
 
 static cloak_status s3_put_if(cloak_store *store, const char *key, const void *bytes, size_t length, char *version,
     cloak_error *error) {
-    cloak_status status = check_key(store->state, key, error);
+    cloak_status status = check_key(store, key, error);
     return status ? status : cloak_s3_put_if(store, key, bytes, length, version, error);
 }
 
 static cloak_status s3_stat(
     cloak_store *store, const char *key, cloak_store_info *info, cloak_error *error) {
-    cloak_status status = check_key(store->state, key, error);
+    cloak_status status = check_key(store, key, error);
     return status ? status : cloak_s3_stat(store->state, key, info, error);
 }
 
 static cloak_status s3_remove(cloak_store *store, const char *key, cloak_error *error) {
-    cloak_status status = check_key(store->state, key, error);
+    cloak_status status = check_key(store, key, error);
     return status ? status : cloak_s3_remove(store->state, key, error);
 }
 
 const cloak_store_backend cloak_store_s3 = {"s3", s3_open, s3_close, s3_get, s3_put, s3_stat, cloak_s3_list,
-    s3_remove, cloak_s3_sweep, NULL, s3_put_if};
+    s3_remove, cloak_s3_sweep, NULL, s3_put_if, s3_longest_key};
