@@ -119,6 +119,8 @@ typedef struct {
     const Stats *stats;     /* finish */
     const char *record;     /* finish */
     const cloak_error *why; /* fail */
+    const char *trace;      /* fail: of the attempt; NULL where it did not come so far */
+    double seconds;         /* fail: that it took */
 } Verdict;
 
 static cloak_status settle(const Verdict *verdict,
@@ -152,10 +154,13 @@ static double backoff(const cloak_job *job) {
 static void log_failure(const Verdict *v, const char *event) {
     char text[4096];
     cloak_text_json(v->why->text, text, sizeof text);
-    char *object = cloak_format("{\"job\":\"%s:%u\",\"error_class\":\"%s\",\"failures\":%d,\"text\":\"%s\"}", v->job->album,
-        v->job->index, cloak_status_word(v->why->code), v->job->failures + 1, text);
+    char *trace = v->trace ? cloak_format("\"trace\":\"%s\",", v->trace) : cloak_strdup("");
+    char *object = cloak_format(
+        "{\"job\":\"%s:%u\",%s\"seconds_total\":%.3f,\"error_class\":\"%s\",\"failures\":%d,\"text\":\"%s\"}", v->job->album,
+        v->job->index, trace, v->seconds, cloak_status_word(v->why->code), v->job->failures + 1, text);
     cloak_log_object(CLOAK_LOG_WARN, event, object);
     free(object);
+    free(trace);
 }
 
 static cloak_status tell_failed(const Verdict *v, cloak_error *error) {
@@ -243,9 +248,11 @@ static cloak_status handle(Worker *worker, const cloak_job *job, cloak_error *er
     cloak_error why;
     cloak_record record;
     cloak_record_init(&record);
-    Verdict verdict = {.worker = worker, .job = job, .why = &why};
+    const double began = cloak_now();
     cloak_stages_begin(&worker->stages, &record);
     cloak_status done = attempt(worker, job, &pipeline, &record, &why), status = CLOAK_OK;
+    const Verdict verdict = {
+        .worker = worker, .job = job, .why = &why, .trace = record.trace, .seconds = cloak_now() - began};
     learn(worker, job, done, cloak_stages_end(&worker->stages), &record);
     if (done == CLOAK_OK)
         status = finish(worker, job, &record, error);
