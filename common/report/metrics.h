@@ -22,7 +22,7 @@
         "Photos that were dropped because the lease was another worker's")                         \
     X(CLOAK_METRIC_RELEASED, COUNTER, "cloak_photos_released_total", "", "Photos given back untouched") \
     X(CLOAK_METRIC_STAGES, HISTOGRAM, "cloak_stage_seconds", "stage", "Seconds of a photo per stage") \
-    X(CLOAK_METRIC_SECONDS, HISTOGRAM, "cloak_photo_seconds", "", "Seconds from a photo's claim to its end") \
+    X(CLOAK_METRIC_SECONDS, HISTOGRAM, "cloak_photo_seconds", "", "Seconds that a worker spends on a photo") \
     X(CLOAK_METRIC_STEPS, COUNTER, "cloak_attack_steps_total", "", "Forward and backward passes")  \
     X(CLOAK_METRIC_FACES, COUNTER, "cloak_faces_total", "when", "Reference faces found, before and after") \
     X(CLOAK_METRIC_BYTES, COUNTER, "cloak_photo_bytes_total", "direction", "Bytes of photos read and written") \

@@ -21,7 +21,7 @@
 /* Time per stage. What belongs to a stage is summed over repetitions of it.
  *   X(type, name, JSON name, unit, meaning) */
 #define CLOAK_RECORD_STAGE_TABLE(X)                                                                \
-    X(REAL, seconds_queue_wait, "seconds_queue_wait", "s", "From submission to the claim")         \
+    X(REAL, seconds_queue_wait, "seconds_queue_wait", "s", "From submission, or the last `cloak retry`, to the claim")         \
     X(REAL, seconds_fetch, "seconds_fetch", "s", "Reading the photo from the store")               \
     X(REAL, seconds_decode, "seconds_decode", "s", "Decoding it")                                  \
     X(REAL, seconds_detect, "seconds_detect", "s", "Detection on the clean photo")                 \
@@ -29,7 +29,7 @@
     X(REAL, seconds_encode, "seconds_encode", "s", "Encoding the output")                          \
     X(REAL, seconds_verify, "seconds_verify", "s", "Decoding the output, detection on it, comparing the two")      \
     X(REAL, seconds_put, "seconds_put", "s", "Writing the photo to the store")                     \
-    X(REAL, seconds_total, "seconds_total", "s", "From the claim to the end of the writing")
+    X(REAL, seconds_total, "seconds_total", "s", "From the beginning of work on the photo to the end of the writing")
 
 /*   X(type, name, JSON name, unit, meaning) */
 #define CLOAK_RECORD_TABLE(X)                                                                      \
@@ -47,7 +47,7 @@
     X(REAL, eps, "eps", "fraction of full scale",                                                  \
         "Limit on the pattern in any channel, before the file is coded")                           \
     X(INT, eps_levels, "eps_levels", "8-bit levels", "The same as whole levels, ⌊255 · eps⌋")      \
-    X(INT, max_steps, "max_steps", "steps", "Limit on the steps of the attack")                    \
+    X(INT, max_steps, "max_steps", "steps", "Limit on the steps of one start in one round")                    \
     X(INT, seed, "seed", "", "Seed of the attack, below 2^53")                                     \
     X(STRING, survive, "survive", "",                                                              \
         "What the cloak was to survive after delivery, with commas between; `docs/operating.md`")  \
@@ -56,9 +56,9 @@
         "first digits of a SHA-256 over ONNX file and descriptor; absent when there are none")     \
     X(REAL, region, "region", "× box size", "How far around a face pixels may change")             \
     X(STRING, metadata, "metadata", "", "Metadata policy: `keep`, `safe` or `none`")               \
-    X(INT, attempt, "attempt", "", "Which attempt at this photo this is, from 1")                  \
-    X(INT, failures, "failures", "attempts", "Earlier attempts that failed")                       \
-    X(INT, losses, "losses", "attempts", "Earlier attempts whose worker died")                     \
+    X(INT, attempt, "attempt", "", "Which attempt since submission or the last `cloak retry` this is, from 1")                  \
+    X(INT, failures, "failures", "attempts", "Attempts before it that failed")                       \
+    X(INT, losses, "losses", "attempts", "Attempts before it whose worker died")                     \
     X(STRING, trace, "trace", "", "W3C `traceparent` of the attempt: the album's trace, a span of its own") \
     X(STRING, worker, "worker", "", "Name of the worker")                                          \
     X(STRING, device, "device", "", "Its device: `cpu` or `cuda:N`")                               \
@@ -70,7 +70,7 @@
     X(INT, grid_width, "grid_width", "pixels", "Width of the attack grid")                         \
     X(INT, grid_height, "grid_height", "pixels", "Height of the attack grid")                      \
     CLOAK_RECORD_STAGE_TABLE(X)                                                                    \
-    X(INT, steps, "steps", "steps", "Steps the attack took, over all restarts and rounds")         \
+    X(INT, steps, "steps", "steps", "Steps the attack took, over all starts and rounds; those that judge all of `survive` at once are not counted")         \
     X(INT, restarts, "restarts", "", "How often the attack started afresh")                        \
     X(INT, encoder_rounds, "encoder_rounds", "",                                                   \
         "How often the attack went on because faces were found on the encoded photo")              \
@@ -96,7 +96,7 @@
     X(STRING, targets_after, "targets_after", "0…1",                                               \
         "The same on the decoded delivered bytes")                                                 \
     X(STRING, seconds_looks, "seconds_looks", "s",                                                 \
-        "Of `seconds_attack`, what looking took each detector, ours first, as `face:1.93,yunet:0.12`")   \
+        "Of `seconds_attack`, what looking took each detector, `model` first, as `NAME:1.93,yunet:0.12`")   \
     X(STRING, survival, "survival", "0…1",                                                         \
         "For each change of `survive`, simulated on the decoded delivered pixels: the highest "    \
         "face score left, by any detector, as `jpeg75:0,x0.6:0.31`; 0 when there is none")                          \
@@ -104,13 +104,13 @@
     X(REAL, psnr_db, "psnr_db", "dB",                                                              \
         "Peak signal-to-noise ratio of the delivered photo against the clean one")                 \
     X(REAL, ssim, "ssim", "0…1", "Structural similarity of the two, whole photo")                  \
-    X(REAL, ssim_worst_face, "ssim_worst_face", "0…1", "The lowest within a box of a face")        \
+    X(REAL, ssim_worst_face, "ssim_worst_face", "0…1", "The lowest within a box of our own detector's above 0.5; 1 when there is none")        \
     X(REAL, changed_fraction, "changed_fraction", "share of pixels",                               \
         "Pixels that the cloak changed, before encoding")                                          \
     X(INT, bytes_in, "bytes_in", "bytes", "Size of the source file")                               \
     X(INT, bytes_out, "bytes_out", "bytes", "Size of the delivered file")                          \
     X(STRING, sha256_out, "sha256_out", "hex", "SHA-256 of the delivered file")                    \
-    X(INT, quality, "quality", "1…100", "Quality of the encoder; absent for lossless output")      \
+    X(INT, quality, "quality", "1…100", "Quality at which the photo was coded anew, or of a JPEG whose tables were kept; else absent")      \
     X(STRING, outcome, "outcome", "", "What became of the photo; see below")                       \
     X(STRING, error_class, "error_class", "", "Class of the error that ended the attempt")         \
     X(STRING, error_text, "error_text", "", "The error in words")                                  \
