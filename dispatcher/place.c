@@ -10,6 +10,7 @@
 
 #include "common/base/alloc.h"
 #include "common/base/file.h"
+#include "common/report/record.h"
 #include "dispatcher/state.h"
 
 static cloak_status check_source(const char *folder, cloak_error *error) {
@@ -105,7 +106,7 @@ cloak_status cloak_place_open(
 
 /* Whether a key is a photo of the album, or its receipt. */
 static bool is_of_album(void *context, const char *key) {
-    static const char ending[] = ".cloak.json";
+    static const char ending[] = CLOAK_RECEIPT_ENDING;
     const size_t n = strlen(key), tail = sizeof ending - 1;
     char *photo = n > tail && strcmp(key + n - tail, ending) == 0 ? cloak_format("%.*s", (int)(n - tail), key)
                                                                    : cloak_strdup(key);

@@ -5,9 +5,10 @@
 
 #include "common/base/file.h"
 #include "common/photo/photo.h"
+#include "common/report/record.h"
 
 /* A file name has 255 bytes on most file systems, and the receipt adds its ending. */
-enum { MAX_KEY = 4000, ENDING = sizeof ".cloak.json" - 1, MAX_NAME = 255 - ENDING };
+enum { MAX_KEY = 4000, ENDING = sizeof CLOAK_RECEIPT_ENDING - 1, MAX_NAME = 255 - ENDING };
 
 typedef struct {
     const cloak_place *place;

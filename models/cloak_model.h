@@ -124,7 +124,7 @@ typedef struct {
     int grid_width, grid_height;
     int8_t *levels;      /* grid_height × grid_width × 3, in 8-bit levels; NULL off the lattice */
     int max_change;      /* levels by which a photo's pixel changes at most: floor(255·eps) */
-    int steps;           /* passes used; with transforms without those that judge all of them at once */
+    int steps;           /* used; with transforms without those that judge all of them at once */
     int restarts;        /* random starts used */
     bool success;        /* nothing above the threshold is left on the rounded image; with transforms
                           * see there */

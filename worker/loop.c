@@ -156,7 +156,7 @@ static void log_failure(const Verdict *v, const char *event) {
     cloak_text_json(v->why->text, text, sizeof text);
     char *trace = v->trace ? cloak_format("\"trace\":\"%s\",", v->trace) : cloak_strdup("");
     char *object = cloak_format(
-        "{\"job\":\"%s:%u\",%s\"seconds_total\":%.3f,\"error_class\":\"%s\",\"failures\":%d,\"text\":\"%s\"}", v->job->album,
+        "{\"job\":\"%s:%u\",%s\"seconds_total\":%.6f,\"error_class\":\"%s\",\"failures\":%d,\"text\":\"%s\"}", v->job->album,
         v->job->index, trace, v->seconds, cloak_status_word(v->why->code), v->job->failures + 1, text);
     cloak_log_object(CLOAK_LOG_WARN, event, object);
     free(object);

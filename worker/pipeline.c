@@ -44,9 +44,9 @@ static void work_free(Work *work) {
     cloak_cloaking_free(&work->result);
 }
 
-/* The attempt is a span below the album's. */
-static void trace_attempt(const cloak_album *album, cloak_record *record) {
-    char trace[CLOAK_TRACE_SIZE], *name = cloak_format("%s#%lld", record->job, (long long)record->attempt);
+/* The attempt is a span below the album's; its claim's token is no other's, also after a retry. */
+static void trace_attempt(const cloak_job *job, const cloak_album *album, cloak_record *record) {
+    char trace[CLOAK_TRACE_SIZE], *name = cloak_format("%s#%s", record->job, job->token);
     cloak_trace_child(album->spec.trace, name, trace);
     cloak_record_set(&record->trace, trace);
     free(name);
@@ -77,7 +77,7 @@ static void describe(const cloak_pipeline *pipeline, const cloak_job *job,
     record->attempt = job->failures + job->losses + 1;
     record->failures = job->failures;
     record->losses = job->losses;
-    trace_attempt(album, record);
+    trace_attempt(job, album, record);
     cloak_record_set(&record->worker, pipeline->worker);
     cloak_record_set(&record->device, info.device);
     cloak_record_set(&record->model, info.name);

@@ -23,7 +23,7 @@
     X(CLOAK_METRIC_RELEASED, COUNTER, "cloak_photos_released_total", "", "Photos given back untouched") \
     X(CLOAK_METRIC_STAGES, HISTOGRAM, "cloak_stage_seconds", "stage", "Seconds of a photo per stage") \
     X(CLOAK_METRIC_SECONDS, HISTOGRAM, "cloak_photo_seconds", "", "Seconds that a worker spends on a photo") \
-    X(CLOAK_METRIC_STEPS, COUNTER, "cloak_attack_steps_total", "", "Forward and backward passes")  \
+    X(CLOAK_METRIC_STEPS, COUNTER, "cloak_attack_steps_total", "", "Steps of attacks, without those that judge all of what is to be survived")  \
     X(CLOAK_METRIC_FACES, COUNTER, "cloak_faces_total", "when", "Reference faces found, before and after") \
     X(CLOAK_METRIC_BYTES, COUNTER, "cloak_photo_bytes_total", "direction", "Bytes of photos read and written") \
     X(CLOAK_METRIC_RECALL, GAUGE, "cloak_recall_ratio", "when",                                    \

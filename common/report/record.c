@@ -11,7 +11,6 @@
 #include "common/base/alloc.h"
 #include "common/base/text.h"
 
-#define RECEIPT_SUFFIX ".cloak.json"
 
 static const int64_t MAX_INT = 9007199254740991; /* 2^53 - 1, the limit of RFC 7493 */
 
@@ -381,12 +380,12 @@ cloak_status cloak_record_stats(
 /* ---- receipts ---- */
 
 char *cloak_receipt_key(const char *key) {
-    return cloak_format("%s" RECEIPT_SUFFIX, key);
+    return cloak_format("%s" CLOAK_RECEIPT_ENDING, key);
 }
 
 bool cloak_receipt_is_key(const char *key) {
-    size_t n = strlen(key), suffix = strlen(RECEIPT_SUFFIX);
-    return n > suffix && strcmp(key + n - suffix, RECEIPT_SUFFIX) == 0 &&
+    size_t n = strlen(key), suffix = strlen(CLOAK_RECEIPT_ENDING);
+    return n > suffix && strcmp(key + n - suffix, CLOAK_RECEIPT_ENDING) == 0 &&
            key[n - suffix - 1] != '/';
 }
 

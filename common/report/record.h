@@ -212,6 +212,8 @@ CLOAK_MUST_CHECK cloak_status cloak_record_parse(
 CLOAK_MUST_CHECK cloak_status cloak_record_stats(
     const cloak_record *record, cloak_sum_visit visit, void *context, cloak_error *error);
 
+#define CLOAK_RECEIPT_ENDING ".cloak.json"
+
 /* The key of the receipt of `key`, "KEY.cloak.json". Returns a new string (free()). Any thread. */
 char *cloak_receipt_key(const char *key);
 

@@ -98,8 +98,8 @@ CLOAK_MUST_CHECK cloak_status cloak_store_sweep(cloak_store *store, double secon
  * that seems to be missing says nothing. */
 bool cloak_store_reachable(const cloak_store *store);
 
-/* How many bytes a key may have there: what a server takes, less the place's own name. Of a folder, whose file system
- * has limits of its own, SIZE_MAX. */
+/* How many bytes a key may have there: what a server takes, less the folder in its bucket. Of a folder of this machine, whose
+ * file system has limits of its own, SIZE_MAX. */
 size_t cloak_store_longest_key(const cloak_store *store);
 
 /* From now on links may lead out of the folder, and links to folders are entered when listing: each folder that links lead

@@ -52,10 +52,10 @@ PHOTOS = [
 DEVICE = [
     ("Share of the time that the device works", "percentunit",
         [('sum by (instance) (rate(cloak_stage_seconds_sum{stage=~"detect|attack|verify"}[5m]))', "{{instance}}")], "timeseries"),
-    ("Forward and backward passes per second", "short", [("sum by (instance) (rate(cloak_attack_steps_total[5m]))", "{{instance}}")],
+    ("Steps of attacks per second", "short", [("sum by (instance) (rate(cloak_attack_steps_total[5m]))", "{{instance}}")],
         "timeseries"),
     ("Photos finished per second", "short", [("sum by (instance) (rate(cloak_photos_total[5m]))", "{{instance}}")], "timeseries"),
-    ("Seconds per pass", "s", [('sum by (instance) (rate(cloak_stage_seconds_sum{stage="attack"}[5m])) / '
+    ("Seconds of attack per step", "s", [('sum by (instance) (rate(cloak_stage_seconds_sum{stage="attack"}[5m])) / '
         "sum by (instance) (rate(cloak_attack_steps_total[5m]))", "{{instance}}")], "timeseries"),
     ("Memory in use", "bytes", [("cloak_worker_memory_bytes", "{{instance}}")], "timeseries"),
     ("GPUs: memory in use", "percentunit", [("cloak_gpu_memory_used_bytes / cloak_gpu_memory_total_bytes", "{{instance}} {{gpu}}")],

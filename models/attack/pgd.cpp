@@ -264,6 +264,7 @@ bool Loop::look(bool want_gradient, bool everyone) {
     return found_.empty();
 }
 
+/* Has everybody look exactly at what is composed; true when nobody finds anything. */
 bool Loop::look_exactly() {
     forget();
     return confirm(false);

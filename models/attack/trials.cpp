@@ -7,10 +7,10 @@ namespace cloak {
 
 namespace {
 
-/* A trial where nothing was left is looked at again as often as one where this share was. What one face of five
- * leaves is .04, and with .2 here it was looked at hardly more often than where nothing is left. Eight transforms at
+/* A trial where nothing was left is looked at again as often as one where this share was. One face at .2 of five sure
+ * ones is .04, and with .2 here it was looked at hardly more often than where nothing is left. Eight transforms at
  * 8/255, 12 photos in which something was still found after one of them: with the detector at 0.75x in 10 with .2, in 5
- * with .05, in three quarters of the time. */
+ * with .05, which took three quarters of the time. */
 constexpr float still_urgent = 0.05f;
 
 } // namespace
@@ -24,7 +24,7 @@ void Trials::add(size_t watch, const std::vector<cloak_transform> &transforms) {
 
 void Trials::forget() {
     for (Trial &trial : trials_)
-        trial.left = 1;
+        trial.looked(1);
 }
 
 Trial &Trials::most_urgent(size_t watch) {

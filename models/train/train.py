@@ -29,7 +29,7 @@ import refine
 import weights_file
 
 # What a run cannot change when it resumes, because its samples would no longer be the same.
-FIXED = ("seed", "batch", "crop", "regime", "freeze", "raster")
+FIXED = ("seed", "batch", "crop", "crowds", "regime", "freeze", "raster")
 COLUMNS = ("iteration", "rate", "loss") + losses.NAMES + ("gradient",)
 
 
@@ -160,7 +160,7 @@ class Run:
 
     def restore(self, state):
         """Goes on from a checkpoint. Raises ValueError where it belongs to another run."""
-        differing = [key for key, value in self.fixed().items() if state["fixed"][key] != value]
+        differing = [key for key, value in self.fixed().items() if state["fixed"].get(key) != value]
         if json.loads(state["architecture"]) != self.architecture:
             differing.append("architecture")
         if differing:

@@ -68,6 +68,7 @@ class Fleet(fleet.Case):
         self.assertIn(watch.code, (0, 3, 4), str(watch))
         worker.signal(signal.SIGTERM)
         self.assertEqual(worker.wait().code, 0)
+        return worker
 
     # --- tests ---
 
@@ -160,10 +161,15 @@ class Fleet(fleet.Case):
         self.make_album(3)
         (self.album / "bad.jpg").write_bytes(b"no photo")
         album = self.submit()
-        self.work_off(album, "one")
+        one = self.work_off(album, "one")
         status = self.status(album)
         self.assertEqual((status["delivered"], status["dead"]), (3, 1))
         self.assert_code(self.cloak("status", album), 4)
+        self.assertEqual(self.cloak("retry", album, "--json").json, {"album": album, "retried": 1})
+        again = self.work_off(album, "again")
+        (first,), (second,) = (self.log(worker, "photo_dead") for worker in (one, again))
+        self.assertEqual((first["job"], first["failures"]), (second["job"], second["failures"]))  # counts begin anew
+        self.assertNotEqual(first["trace"], second["trace"])  # spans do not
         retry = self.cloak("retry", album, "--error", "transient", "--json")
         self.assertEqual(retry.json, {"album": album, "retried": 0})
         self.assert_code(self.cloak("retry", album, "--error", "nonsense"), 2)

@@ -132,7 +132,7 @@ scrape_configs:
         attempts = [*done.values(), *dead]
         self.assertEqual({line["trace"][3:35] for line in attempts}, {trace})
         self.assertEqual(len({line["trace"][36:52] for line in attempts}), len(attempts)) # a span each
-        self.assertTrue(all(0 <= line["seconds_total"] < 60 for line in attempts))
+        self.assertTrue(all(line["seconds_total"] > 0 for line in attempts))
 
     def promtool(self, text):
         done = subprocess.run(["promtool", "check", "metrics"], input=text, capture_output=True, text=True, timeout=60)

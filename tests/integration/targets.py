@@ -159,6 +159,9 @@ class Targets(fleet.Case):
         lacking = self.place.start("lacking", worker)
         fleet.wait_until(lambda: "which this machine lacks" in lacking.text(), "the worker says what it lacks")
         lacking.end()
+        failed = next(line for line in map(json.loads, lacking.text().splitlines()) if line["event"] == "photo_failed")
+        self.assertNotIn("trace", failed)  # the attempt did not come so far
+        self.assertEqual(failed["failures"], 1)
         self.assertEqual(fleet.receipts(out), {})
         having = self.place.start("having", worker, env=self.env)
         fleet.wait_until(lambda: fleet.receipts(out), "the other worker delivers")

@@ -147,7 +147,7 @@ class Trainer(unittest.TestCase):
                 self.same_as_whole(out)
 
     def test_another_run_does_not_resume_here(self):
-        for name, value in (("seed", 5), ("head", 320)):
+        for name, value in (("seed", 5), ("crowds", 0.25), ("head", 320)):
             done = self.train("whole", f"--{name}", value)
             self.assertEqual(done.returncode, 1)
             self.assertIn(f"another {name}", done.stderr)
