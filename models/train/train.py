@@ -29,7 +29,7 @@ import refine
 import weights_file
 
 # What a run cannot change when it resumes, because its samples would no longer be the same.
-FIXED = ("seed", "batch", "crop", "crowds", "regime", "freeze", "raster")
+FIXED = ("seed", "batch", "crop", "regime", "freeze", "raster")
 COLUMNS = ("iteration", "rate", "loss") + losses.NAMES + ("gradient",)
 
 
@@ -138,6 +138,7 @@ class Run:
 
     def fixed(self):
         return {**{key: getattr(self.args, key) for key in FIXED},
+                "crowds": f"{self.args.crowds:g}",  # as text: torch 1.13 refuses numbers with a point
                 "head": self.model.roi_heads.box_predictor.cls_score.in_features}
 
     def summary(self):
