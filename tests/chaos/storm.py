@@ -1,18 +1,20 @@
 #!/usr/bin/python3
 """A fleet in a storm: what is killed, stopped, cut off and filled up, and that no photo is lost for it.
 
-    tests/chaos/storm.py [--minutes M] [--workers N] [--kills K] [--lease S] [--seed S] [--json]
+    tests/chaos/storm.py [--minutes M] [--workers N] [--kills K] [--photos N] [--seconds S] [--lease S] [--seed S] [--json]
 
 The real dispatcher, the real worker with a model that sleeps (tests/stub_model.c), and two real Redis
 servers under three Sentinels. Three tenants hand over album after album while a generator, whose seed is
 printed, does this to them: SIGKILL to workers and dispatchers; SIGSTOP to a worker until its lease has run
-out; SIGKILL to the primary, at times with a replica that was held still before, so that the end of its log
-is lost; a primary held still; all connections cut; a full disk; the servers' clock set forward and back by
-more than a lease. No worker and no dispatcher knows what time it is: each is up to a day off. Checked:
+out, and to a dispatcher for some seconds; SIGKILL to the primary, at times with a replica that was held still
+before, so that the end of its log is lost; a primary held still; all connections cut; a full disk; the servers'
+clock set forward and back by more than a lease. No worker and no dispatcher knows what time it is: each is up
+to a day off. Checked:
 
-* at every sample (half a second) every album's books balance, and no lease is older than its bound;
+* at every sample (half a second) every album's books balance, no lease is older than its bound, and none ends later
+  than the longest from now;
 * every photo that appears in an output folder has at once the bytes that an undisturbed worker made of it;
-* a killed worker's photos are out of its hands within the lease and five seconds, times without a primary, and by which a
+* a killed worker's photos are others' to claim within the lease and five seconds, times without a primary, and by which a
   clock was set back, not counted;
 * at the end every photo is delivered once, with its receipt, and counted once.
 
@@ -21,6 +23,7 @@ Without arguments it is short, for the test run. The full disk needs the right t
 import argparse
 import collections
 import json
+import math
 import os
 import pathlib
 import random
@@ -90,9 +93,9 @@ class Storm:
         self.count = collections.Counter()
         self.wrong = []
         self.workers, self.albums = {}, []
-        self.delays = []        # from a worker's death until nobody held a photo in its name
+        self.delays = []        # from a worker's death until all that it had held was others' to claim
         self.dark = 0.0         # time without a primary so far
-        self.dark_since = None
+        self.dark_since, self.dark_until = None, -math.inf
         self.lock = threading.Lock()
         self.names = iter(range(10**6))
         self.photos = 0
@@ -211,6 +214,16 @@ class Storm:
             return False
         self.random.choice(alive).dispatcher.process.kill()
 
+    def stop_dispatcher(self):
+        alive = [a.dispatcher for a in self.albums if a.dispatcher.alive()]
+        if not alive:
+            return False
+        dispatcher = self.random.choice(alive)
+        dispatcher.signal(signal.SIGSTOP)
+        timer = threading.Timer(self.random.uniform(1, 5), dispatcher.signal, (signal.SIGCONT,))
+        timer.daemon = True
+        timer.start()
+
     def kill_primary(self, lose=False):
         """The primary dies and the replica takes over; with `lose` it had heard nothing for a moment."""
         if not self.group.ready():
@@ -228,7 +241,8 @@ class Storm:
         fleet.wait_until(lambda: self.group.primary() is replica and
             (replica.ask("ROLE") or [""])[0] == "master", "the replica in the primary's place", pause=0.1)
         with self.lock:
-            self.dark += time.monotonic() - self.dark_since
+            self.dark_until = time.monotonic()
+            self.dark += self.dark_until - self.dark_since
             self.dark_since = None
         old.restart()
         for album in self.albums:
@@ -282,28 +296,33 @@ class Storm:
         if now and abs(int(now[0]) - time.time() - self.off) > 3:
             self.complain(f"the server's clock is {int(now[0]) - time.time():.1f} s off instead of {self.off:.1f}")
 
-    EVENTS = (("kill_worker", 60), ("stop_worker", 8), ("kill_dispatcher", 14), ("kill_primary", 4), ("lose_tail", 4),
-        ("freeze_primary", 4), ("cut_connections", 4), ("fill_disk", 2), ("shift_clock", 4))
+    KILLS = {"kill_worker": 60, "kill_dispatcher": 14, "kill_primary": 4, "lose_tail": 4}
+    EVENTS = {**KILLS, "stop_worker": 8, "stop_dispatcher": 4, "freeze_primary": 4, "cut_connections": 4, "fill_disk": 2,
+        "shift_clock": 4}
 
     def rage(self):
         """Events until the time is over and each kind has happened; at least o.kills of them are SIGKILLs."""
-        names, weights = zip(*self.EVENTS)
-        first = list(names)
+        names, weights = zip(*self.EVENTS.items())
+        first, possible = list(names), True
         self.random.shuffle(first)
+        first.sort(key=lambda name: "dispatcher" in name)  # taken from the end: dispatchers do not live long
         end = self.until + (self.until - time.monotonic())  # twice the time at most
-        pause = (self.until - time.monotonic()) / (self.o.kills * sum(weights) / (sum(weights) - 22))
+        pause = (self.until - time.monotonic()) / (self.o.kills * sum(weights) / sum(self.KILLS.values()))
         while time.monotonic() < end:
-            kills = sum(self.count[k] for k in ("kill_worker", "kill_dispatcher", "kill_primary", "lose_tail"))
-            if time.monotonic() > self.until and kills >= self.o.kills and not first:
+            if time.monotonic() > self.until and self.kills() >= self.o.kills and not first:
                 return
             began = time.monotonic()
-            name = first.pop() if first else self.random.choices(names, weights)[0]
-            if getattr(self, name)() is not False:
+            name = first.pop() if first and possible else self.random.choices(names, weights)[0]
+            possible = getattr(self, name)() is not False
+            if possible:
                 self.count[name] += 1
-            elif name not in self.count and (name != "fill_disk" or self.can_fill):
-                first.insert(0, name)  # not possible just now
+            elif name not in self.count and name not in first and (name != "fill_disk" or self.can_fill):
+                first.insert(0, name)  # not possible just now: another in between
             self.tend()
             time.sleep(max(0, pause * self.random.uniform(0.5, 1.5) - (time.monotonic() - began)))
+
+    def kills(self):
+        return sum(self.count[name] for name in self.KILLS)
 
     # --- what is checked ---
 
@@ -316,17 +335,22 @@ class Storm:
         return {job for job, lease in zip(leased[::2], leased[1::2]) if lease.split(".")[0] in names}
 
     def follow_death(self, name):
-        """How long the queue's books show photos in the hands of a worker that is dead."""
-        began, dark, last = time.monotonic(), self.dark, 0.0
+        """How long the photos that a dead worker held are nobody's to claim: in its hands by the queue's books, or
+        delayed for its loss."""
+        began, dark, away = time.monotonic(), self.dark, None
         while time.monotonic() - began < 4 * self.o.lease + 60 and not self.stopping:
-            held = self.held_by({name})
-            if held == set():
-                break
-            last = time.monotonic() - began if held else last
+            node, held = self.group.primary(), self.held_by({name})
+            delayed = node.ask("ZRANGE", KEY + "delayed", 0, -1) if node else None
+            if held is not None and delayed is not None:
+                away = held if away is None else away & (held | set(delayed))
+                if not away:
+                    break
             time.sleep(0.25)
+        else:
+            return  # the end of the storm: what is left is checked there
         # a clock that is set back after a worker's last renewal makes its lease longer; it may have been stopped before
         back = sum(by for at, by in self.shifts if at > began - 2 * self.o.lease)
-        waited = last - (self.dark - dark) - back
+        waited = time.monotonic() - began - (self.dark - dark) - back
         self.delays.append(waited)
         if waited > self.o.lease + 5:
             self.complain(f"photos of the dead worker {name} came back after {waited:.1f} s")
@@ -362,17 +386,28 @@ class Storm:
             self.complain(f"the books of album {album.number} do not balance: {done.stdout}")
         album.through = books["delivered"] == self.o.photos and album.fed()
 
+    def since(self, times):
+        """Seconds since the latest of these times; infinite without any."""
+        return time.monotonic() - max(times, default=-math.inf)
+
     def sample_leases(self):
-        """No lease that has run out stays in the books: the next claim takes it back."""
-        node = self.group.primary()
-        if not node:
+        """No lease that has run out stays in the books, as the next claim takes it back, and none is longer than it may be. For
+        a moment after a time without a primary, or a shift of its clock, nobody has claimed yet; and a clock that was set
+        back makes longer what nobody renews."""
+        node, back = self.group.primary(), [at for at, by in self.shifts if by > 0]
+        if not node or self.dark_since or self.since([self.dark_until, *(at for at, _ in self.shifts)]) < 5:
             return
-        first, now = node.ask("ZRANGE", KEY + "leases", 0, 0, "WITHSCORES"), node.ask("TIME")
-        if first and now and (node.ask("ROLE") or [""])[0] == "master":
-            over = int(now[0]) - float(first[1]) / 1000
-            self.oldest = max(self.oldest, over)
-            if over > 20 and not any(time.monotonic() - at < 20 for at, _ in self.shifts):
-                self.complain(f"the lease of {first[0]} ran out {over:.0f} s ago")
+        ends = [node.ask("ZRANGE", KEY + "leases", i, i, "WITHSCORES") for i in (0, -1)]
+        now = node.ask("TIME")
+        if not all(ends) or not now or (node.ask("ROLE") or [""])[0] != "master" or self.dark_since:
+            return
+        first, last = (float(end[1]) / 1000 - int(now[0]) - int(now[1]) / 1e6 for end in ends)
+        self.count["samples of leases"] += 1
+        self.oldest = max(self.oldest, -first)
+        if first < -5:
+            self.complain(f"the lease of {ends[0][0]} ran out {-first:.0f} s ago")
+        if last > self.o.lease + 1 and self.since(back) > 4 * self.o.lease:
+            self.complain(f"the lease of {ends[1][0]} ends in {last:.0f} s")
 
     def look(self, album):
         """Checks the bytes of what is new in an output folder."""
@@ -477,7 +512,7 @@ class Storm:
         self.verify()
         return {"seed": self.o.seed, "minutes": round((time.monotonic() - began) / 60, 1), "workers": self.o.workers,
             "photos": self.photos, "albums": len(self.albums), "wrong": len(self.wrong),
-            "kills": sum(self.count[k] for k in ("kill_worker", "kill_dispatcher", "kill_primary", "lose_tail")),
+            "kills": self.kills(),
             "back_after_s": round(max(self.delays, default=0), 1), "oldest_lease_over_s": round(self.oldest, 1),
             "dark_s": round(self.dark, 1), **self.count}
 

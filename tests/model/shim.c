@@ -174,6 +174,27 @@ TEST(hides_faces_within_the_budget_and_the_region) {
     free(again);
 }
 
+TEST(attacks_alike_alone_and_in_a_batch) {
+    const cloak_photo *photo = sample();
+    if (!photo)
+        return;
+    uint8_t grey[64 * 48 * 3];
+    memset(grey, 128, sizeof grey);
+    const cloak_image images[3] = {image_of(photo), {grey, 64, 48}, image_of(photo)};
+    cloak_attack_params params = cloak_attack_default_params();
+    cloak_attack_result alone, batch[3];
+    params.max_steps = 3;
+    CHECK_OK(cloak_model_attack(model(), images, 1, &params, NULL, &alone, &error));
+    CHECK_OK(cloak_model_attack(model(), images, 3, &params, NULL, batch, &error));
+    const size_t size = (size_t)alone.grid_width * (size_t)alone.grid_height * 3;
+    CHECK(alone.steps > 0 && batch[1].steps == 0);
+    for (int i = 0; i < 3; i += 2)
+        CHECK(memcmp(batch[i].levels, alone.levels, size) == 0);
+    cloak_attack_result_free(&alone);
+    for (int i = 0; i < 3; i++)
+        cloak_attack_result_free(&batch[i]);
+}
+
 TEST(a_brief_look_is_no_verdict) {
     const cloak_photo *photo = sample();
     if (!photo)
