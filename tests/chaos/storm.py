@@ -95,7 +95,8 @@ class Storm:
         self.workers, self.albums = {}, []
         self.delays = []        # from a worker's death until all that it had held was others' to claim
         self.dark = 0.0         # time without a primary so far
-        self.dark_since, self.dark_until = None, -math.inf
+        self.dark_since = None
+        self.asked, self.asked_since = None, -math.inf  # the primary that samples ask
         self.lock = threading.Lock()
         self.names = iter(range(10**6))
         self.photos = 0
@@ -241,8 +242,7 @@ class Storm:
         fleet.wait_until(lambda: self.group.primary() is replica and
             (replica.ask("ROLE") or [""])[0] == "master", "the replica in the primary's place", pause=0.1)
         with self.lock:
-            self.dark_until = time.monotonic()
-            self.dark += self.dark_until - self.dark_since
+            self.dark += time.monotonic() - self.dark_since
             self.dark_since = None
         old.restart()
         for album in self.albums:
@@ -392,10 +392,12 @@ class Storm:
 
     def sample_leases(self):
         """No lease that has run out stays in the books, as the next claim takes it back, and none is longer than it may be. For
-        a moment after a time without a primary, or a shift of its clock, nobody has claimed yet; and a clock that was set
-        back makes longer what nobody renews."""
+        a moment after a shift of the clock nobody has claimed yet, for some more after a failover, whether we made it or
+        a machine that is too busy to answer; and a clock that was set back makes longer what nobody renews."""
         node, back = self.group.primary(), [at for at, by in self.shifts if by > 0]
-        if not node or self.dark_since or self.since([self.dark_until, *(at for at, _ in self.shifts)]) < 5:
+        if node is not self.asked:
+            self.asked, self.asked_since = node, time.monotonic()
+        if not node or self.dark_since or self.since([at for at, _ in self.shifts]) < 5 or self.since([self.asked_since]) < 20:
             return
         ends = [node.ask("ZRANGE", KEY + "leases", i, i, "WITHSCORES") for i in (0, -1)]
         now = node.ask("TIME")
@@ -404,7 +406,7 @@ class Storm:
         first, last = (float(end[1]) / 1000 - int(now[0]) - int(now[1]) / 1e6 for end in ends)
         self.count["samples of leases"] += 1
         self.oldest = max(self.oldest, -first)
-        if first < -5:
+        if first < -10:
             self.complain(f"the lease of {ends[0][0]} ran out {-first:.0f} s ago")
         if last > self.o.lease + 1 and self.since(back) > 4 * self.o.lease:
             self.complain(f"the lease of {ends[1][0]} ends in {last:.0f} s")
