@@ -106,10 +106,8 @@ cloak_status cloak_place_open(
 
 /* Whether a key is a photo of the album, or its receipt. */
 static bool is_of_album(void *context, const char *key) {
-    static const char ending[] = CLOAK_RECEIPT_ENDING;
-    const size_t n = strlen(key), tail = sizeof ending - 1;
-    char *photo = n > tail && strcmp(key + n - tail, ending) == 0 ? cloak_format("%.*s", (int)(n - tail), key)
-                                                                   : cloak_strdup(key);
+    const size_t ending = cloak_receipt_is_key(key) ? sizeof CLOAK_RECEIPT_ENDING - 1 : 0;
+    char *photo = cloak_format("%.*s", (int)(strlen(key) - ending), key);
     bool known = cloak_manifest_find(context, photo) != NULL;
     free(photo);
     return known;

@@ -11,7 +11,6 @@
 #include "common/base/alloc.h"
 #include "common/base/text.h"
 
-
 static const int64_t MAX_INT = 9007199254740991; /* 2^53 - 1, the limit of RFC 7493 */
 
 const cloak_record_field cloak_record_fields[] = {

@@ -346,7 +346,7 @@ class Storm:
                 if not away:
                     break
             time.sleep(0.25)
-        else:
+        if away != set() and self.stopping:
             return  # the end of the storm: what is left is checked there
         # a clock that is set back after a worker's last renewal makes its lease longer; it may have been stopped before
         back = sum(by for at, by in self.shifts if at > began - 2 * self.o.lease)
