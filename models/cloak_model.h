@@ -28,7 +28,7 @@ typedef struct cloak_model cloak_model;
 
 typedef struct {
     size_t size;
-    const char *device; /* "cpu" or "cuda:N"; default "cpu" */
+    const char *device; /* "cpu", "cuda" or "cuda:N"; default "cpu" */
     int threads;        /* compute threads; 0 = one per core this process may use */
     int detail;         /* long side of the detector's input in pixels; 0 = the model's own */
 } cloak_model_params;
@@ -103,7 +103,7 @@ typedef struct {
                                     * as there are images, and what the others found, too; NULL: the
                                     * attack looks for itself */
     unsigned without;    /* CLOAK_WITHOUT_…, to see what an ingredient is worth; default 0 */
-    bool full_precision; /* every look in float; default false: where the processor multiplies
+    bool full_precision; /* every look in float; default false: where the device multiplies
                           * bfloat16, looks on the way are in that, and the last is in float */
     const cloak_transform *transforms; /* what the cloak is to survive besides, borrowed for the
                                         * call. Success is then that nothing is found after any of

@@ -18,6 +18,7 @@
 #include "models/attack/eye.h"
 #include "models/attack/pgd.h"
 #include "models/attack/rcnn_target.h"
+#include "models/detector/device.h"
 #include "models/detector/faster_rcnn.h"
 #include "models/kernels/nms.h"
 #include "models/detector/layers.h"
@@ -170,7 +171,7 @@ cloak::PgdSettings make_settings(
     settings.caution = with(CLOAK_WITHOUT_CAUTION);
     settings.patience = with(CLOAK_WITHOUT_PATIENCE);
     settings.seed = params.seed;
-    settings.brief = !params.full_precision && cloak::has_bfloat16();
+    settings.brief = !params.full_precision;
     settings.transforms.assign(params.transforms, params.transforms + params.transform_count);
     if (params.codec)
         settings.codec = [params, image, error](const uint8_t *rgb, uint8_t *decoded) {
@@ -191,8 +192,9 @@ bool is_onnx(const std::string &path) {
     return path.size() > 5 && path.compare(path.size() - 5, 5, ".onnx") == 0;
 }
 
-void load_own(cloak_model &model, const char *path, int detail) {
-    model.detector = std::make_unique<cloak::FasterRcnn>(path, detail);
+void load_own(
+    cloak_model &model, const char *path, int detail, const torch::Device &device) {
+    model.detector = std::make_unique<cloak::FasterRcnn>(path, detail, device);
     model.target = std::make_unique<cloak::RcnnTarget>(*model.detector);
     const cloak::DetectorConfig &config = model.detector->config();
     model.name = config.name;
@@ -205,8 +207,9 @@ void load_own(cloak_model &model, const char *path, int detail) {
     model.score_threshold = config.score_threshold;
 }
 
-void load_onnx(cloak_model &model, const char *path, int detail) {
-    std::unique_ptr<cloak::OnnxTarget> target = cloak::load_onnx_target(path, detail);
+void load_onnx(
+    cloak_model &model, const char *path, int detail, const torch::Device &device) {
+    std::unique_ptr<cloak::OnnxTarget> target = cloak::load_onnx_target(path, detail, device);
     const cloak::Descriptor &says = target->descriptor();
     model.name = says.name;
     model.architecture = "ONNX graph, ";
@@ -258,16 +261,21 @@ cloak_model_params cloak_model_default_params(void) {
 cloak_status cloak_model_load(const char *path, const cloak_model_params *given,
     cloak_model **out, cloak_error *error) {
     cloak_model_params params = with_defaults(given, cloak_model_default_params());
-    if (strcmp(params.device, "cpu") != 0)
-        return cloak_fail(error, CLOAK_E_DEVICE,
-            "device %s: this build's kernels run on the CPU; use --device cpu", params.device);
     if (params.detail != 0 && (params.detail < 128 || params.detail > 8192))
         return cloak_fail(error, CLOAK_E_USAGE, "detail must be 128 to 8192 pixels, or 0");
+    torch::Device device = torch::kCPU;
+    const cloak_status status =
+        guarded(error, CLOAK_E_DEVICE, (std::string("device ") + params.device).c_str(), [&]() {
+            device = cloak::find_device(params.device);
+            return CLOAK_OK;
+        });
+    if (status != CLOAK_OK)
+        return status;
     return guarded(error, CLOAK_E_USAGE, "cannot load the model", [&]() {
         at::set_num_threads(params.threads > 0 ? params.threads : usable_cores());
         auto model = std::make_unique<cloak_model>();
-        model->device = params.device;
-        (is_onnx(path) ? load_onnx : load_own)(*model, path, params.detail);
+        model->device = device.str();
+        (is_onnx(path) ? load_onnx : load_own)(*model, path, params.detail, device);
         *out = model.release();
         return CLOAK_OK;
     });

@@ -13,7 +13,7 @@ class RcnnTarget : public Target {
     explicit RcnnTarget(const FasterRcnn &detector) : detector_(detector) {}
     InputShape input_shape(int photo_width, int photo_height, float scale, int which) const override;
     bool has_brief() const override {
-        return true;
+        return detector_.has_brief();
     }
     const float *mean() const override {
         return detector_.config().mean.data();

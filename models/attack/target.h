@@ -62,7 +62,7 @@ class Target {
     virtual const float *mean() const = 0; /* of each colour, with values in 0 … 1 */
     virtual const float *std() const = 0;
 
-    /* Whether a brief look differs from an exact one. */
+    /* Whether a brief look differs from an exact one, and is faster. */
     virtual bool has_brief() const = 0;
 
     /* Looks at a padded, normalised input (1 × 3 × padded_height × padded_width, float) of a photo

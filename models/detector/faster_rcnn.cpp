@@ -8,6 +8,7 @@
 #include <ATen/ATen.h>
 
 #include "models/detector/boxes.h"
+#include "models/detector/device.h"
 #include "models/detector/odds.h"
 #include "models/detector/pooling.h"
 #include "models/detector/vote.h"
@@ -20,13 +21,19 @@ constexpr int bins = 7, pooled_levels = 4;
 const float rpn_weights[4] = {1, 1, 1, 1}, head_weights[4] = {10, 10, 5, 5};
 } // namespace
 
-/* What maps and pooled RoIs are computed in. */
-static torch::ScalarType computed_in(Precision precision) {
-    return precision == Precision::brief && has_bfloat16() ? torch::kBFloat16 : torch::kFloat32;
+bool FasterRcnn::has_brief() const {
+    return has_bfloat16(device_);
 }
 
-FasterRcnn::FasterRcnn(const std::string &path, int detail) {
+/* What maps and pooled RoIs are computed in. */
+torch::ScalarType FasterRcnn::computed_in(Precision precision) const {
+    return precision == Precision::brief && has_brief() ? torch::kBFloat16 : torch::kFloat32;
+}
+
+FasterRcnn::FasterRcnn(const std::string &path, int detail, const torch::Device &device)
+    : device_(device) {
     Weights weights = read_safetensors(path);
+    weights.device = device;
     sha256_ = weights.sha256;
     try {
         config_ = parse_config(weights.metadata);
@@ -92,11 +99,11 @@ InputSize FasterRcnn::input_size(int width, int height, float bounds) const {
 Dense FasterRcnn::dense(const torch::Tensor &input, Precision precision) const {
     Dense dense;
     std::vector<torch::Tensor> maps = (*backbone_)(
-        input.to(computed_in(precision)), refinement_ ? &dense.early : nullptr);
+        input.to(device_, computed_in(precision)), refinement_ ? &dense.early : nullptr);
     for (const torch::Tensor &map : maps) {
         torch::Tensor hidden = rpn_conv_(map);
-        dense.objectness.push_back(rpn_objectness_(hidden));
-        dense.deltas.push_back(rpn_deltas_(hidden));
+        dense.objectness.push_back(rpn_objectness_(hidden).to(torch::kCPU));
+        dense.deltas.push_back(rpn_deltas_(hidden).to(torch::kCPU));
     }
     maps.resize(pooled_levels);
     dense.features = maps;
@@ -155,9 +162,8 @@ static void level_candidates(const torch::Tensor &objectness, const torch::Tenso
 Proposals FasterRcnn::propose(const Dense &dense, const InputSize &size) const {
     torch::NoGradGuard no_grad;
     std::vector<Candidate> candidates;
-    auto plain = [](const torch::Tensor &map) { return map.to(torch::kFloat32).contiguous(); };
     for (size_t i = 0; i < dense.objectness.size(); i++)
-        level_candidates(plain(dense.objectness[i]), plain(dense.deltas[i]), anchors_[i], int(i),
+        level_candidates(on_host(dense.objectness[i]), on_host(dense.deltas[i]), anchors_[i], int(i),
             config_.rpn_pre_nms, config_.rpn_min_size, size, candidates);
     std::vector<float> boxes, scores;
     std::vector<int32_t> groups, kept(size_t(config_.rpn_post_nms));
@@ -171,7 +177,7 @@ Proposals FasterRcnn::propose(const Dense &dense, const InputSize &size) const {
 
     Proposals proposals;
     const int channels = config_.fpn_channels;
-    proposals.pooled = torch::empty({n, channels, bins, bins});
+    proposals.pooled = torch::empty({n, channels, bins, bins}, device_);
     for (int level = 0; level < pooled_levels; level++) {
         const int before = proposals.count();
         for (int k = 0; k < n; k++) {
@@ -184,8 +190,7 @@ Proposals FasterRcnn::propose(const Dense &dense, const InputSize &size) const {
         if (!count)
             continue;
         pool_boxes(dense.features[size_t(level)], &proposals.boxes[size_t(before) * 4], count,
-            4 << level, bins,
-            proposals.pooled.data_ptr<float>() + int64_t(before) * channels * bins * bins);
+            4 << level, bins, proposals.pooled.narrow(0, before, count));
     }
     return proposals;
 }
@@ -198,8 +203,8 @@ torch::Tensor FasterRcnn::head(
     /* The last layers are small, and read by hand. */
     torch::Tensor x = verdict->hidden7.to(torch::kFloat32);
     torch::Tensor scores = score_(x);
-    verdict->margin = (scores.select(1, 1) - scores.select(1, 0)).contiguous();
-    return box_(x).contiguous();
+    verdict->margin = on_host(scores.select(1, 1) - scores.select(1, 0));
+    return on_host(box_(x));
 }
 
 Verdict FasterRcnn::judge(const Dense &dense, const Proposals &proposals, const InputSize &size,
@@ -248,13 +253,14 @@ Verdict FasterRcnn::judge(const Dense &dense, const Proposals &proposals, const 
 torch::Tensor FasterRcnn::margins_backward(const Verdict &verdict, const std::vector<int> &rows,
     const torch::Tensor &weights, float leak) const {
     torch::NoGradGuard no_grad;
-    const torch::Tensor index = torch::tensor(std::vector<int64_t>(rows.begin(), rows.end()));
+    const torch::Tensor index =
+        torch::tensor(std::vector<int64_t>(rows.begin(), rows.end())).to(device_);
     auto slopes = [&index, leak](const torch::Tensor &hidden) {
         return hidden.index_select(0, index).gt(0).to(torch::kFloat32).mul_(1 - leak).add_(leak);
     };
     const torch::Tensor by_class = score_.weight.exact.flatten(1);
     torch::Tensor direction = (by_class.select(0, 1) - by_class.select(0, 0)).unsqueeze(0);
-    torch::Tensor grad = weights.unsqueeze(1).mul(direction).mul_(slopes(verdict.hidden7));
+    torch::Tensor grad = weights.to(device_).unsqueeze(1).mul(direction).mul_(slopes(verdict.hidden7));
     grad = fc7_.backward(grad).mul_(slopes(verdict.hidden6));
     return fc6_.backward(grad).view({int64_t(rows.size()), config_.fpn_channels, bins, bins});
 }
@@ -276,7 +282,7 @@ std::vector<torch::Tensor> FasterRcnn::pool_backward(const Proposals &proposals,
             continue;
         const torch::Tensor &map = dense.features[size_t(level)];
         grads[size_t(level)] = pool_boxes_backward(map, boxes.data(), int(next - first), 4 << level,
-            bins, grad.data_ptr<float>() + int64_t(first) * map.size(1) * bins * bins)
+            bins, grad.narrow(0, int64_t(first), int64_t(next - first)))
                                    .to(map.scalar_type());
     }
     return grads;

@@ -38,7 +38,7 @@ struct Dense {
 struct Proposals {
     std::vector<float> boxes;     /* n × 4 in input pixels, grouped by level */
     std::vector<int> level_count; /* boxes per level, four levels */
-    torch::Tensor pooled;         /* n × channels × 7 × 7 */
+    torch::Tensor pooled;         /* n × channels × 7 × 7, on the device */
     int count() const {
         return int(boxes.size() / 4);
     }
@@ -47,7 +47,7 @@ struct Proposals {
 /* The head's verdict on the proposals. */
 struct Verdict {
     torch::Tensor margin; /* n: face logit minus background logit */
-    /* n × units: the box head's hidden layers, rectified, in what they were computed in; undefined
+    /* n × units: the box head's hidden layers, rectified, in what they were computed in, on the device; undefined
      * where n is 0. */
     torch::Tensor hidden6, hidden7;
     std::vector<Detection> detections;
@@ -56,7 +56,7 @@ struct Verdict {
 class FasterRcnn {
   public:
     /* Throws std::runtime_error that says what is wrong with the file. */
-    FasterRcnn(const std::string &path, int detail);
+    FasterRcnn(const std::string &path, int detail, const torch::Device &device);
 
     const DetectorConfig &config() const {
         return config_;
@@ -69,7 +69,11 @@ class FasterRcnn {
      * `scale`: with so many times its own bounds. */
     InputSize input_size(int width, int height, float scale) const;
 
-    /* `input` is float; the maps are in what `precision` computes in. Differentiable in the input. */
+    /* Whether a brief look computes in less than float. */
+    bool has_brief() const;
+
+    /* `input` is the host's, float; the maps are the device's, in what `precision` computes in, but for objectness
+     * and deltas, which are the host's. Differentiable in the input. */
     Dense dense(const torch::Tensor &input, Precision precision) const;
 
     /* Proposals by test-time rules, pooled. No gradients. */
@@ -80,7 +84,8 @@ class FasterRcnn {
     Verdict judge(const Dense &dense, const Proposals &proposals, const InputSize &size,
         Precision precision, float caution) const;
 
-    /* Gradient with respect to the pooled RoIs `rows` of the sum of weights[i] × margin[rows[i]]. Where a
+    /* Gradient with respect to the pooled RoIs `rows`, on the device, of the sum of weights[i] × margin[rows[i]]
+     * (`weights`: the host's). Where a
      * hidden unit was off in that verdict, `leak` (0 … 1) of the gradient passes nevertheless; 0 is the true gradient. */
     torch::Tensor margins_backward(const Verdict &verdict, const std::vector<int> &rows,
         const torch::Tensor &weights, float leak) const;
@@ -91,12 +96,14 @@ class FasterRcnn {
         const std::vector<int> &rows, const torch::Tensor &grad_pooled, const Dense &dense) const;
 
   private:
+    torch::ScalarType computed_in(Precision precision) const;
     torch::Tensor head(const torch::Tensor &pooled, Precision precision, Verdict *verdict) const;
     void load_anchors();
     void load_heads(const Weights &weights);
 
     DetectorConfig config_;
     std::string sha256_;
+    torch::Device device_;
     std::unique_ptr<Backbone> backbone_;
     Conv rpn_conv_, rpn_objectness_, rpn_deltas_;
     std::vector<std::vector<float>> anchors_; /* by level: anchors × 4, centred on 0 */

@@ -9,23 +9,15 @@
 #include <ATen/ATen.h>
 #include <torch/csrc/autograd/custom_function.h>
 
+#include "models/detector/device.h"
 #include "models/kernels/gate.h"
 #include "models/kernels/places.h"
 
 namespace cloak {
 
-bool has_bfloat16() {
-#ifdef __x86_64__
-    static const bool has = __builtin_cpu_supports("avx512bf16");
-    return has;
-#else
-    return false;
-#endif
-}
-
 Parameter &Parameter::operator=(torch::Tensor value) {
     exact = value.dim() == 4 ? value.contiguous(at::MemoryFormat::ChannelsLast) : value;
-    if (has_bfloat16())
+    if (has_bfloat16(exact.device()))
         brief = exact.to(torch::kBFloat16);
     return *this;
 }
@@ -37,7 +29,7 @@ torch::Tensor multiply(const torch::Tensor &x, const torch::Tensor &weight,
     const torch::Tensor &bias, const Conv::Pair &stride = {1, 1},
     const Conv::Pair &padding = {0, 0}, const Conv::Pair &dilation = {1, 1}, int64_t groups = 1) {
     static const bool has_onednn = at::hasMKLDNN();
-    if (has_onednn)
+    if (has_onednn && x.device().is_cpu())
         return at::mkldnn_convolution(x, weight, bias, padding, stride, dilation, groups);
     return at::conv2d(x, weight, bias, stride, padding, dilation, groups);
 }
@@ -132,6 +124,8 @@ struct ConvNode : torch::autograd::Function<ConvNode> {
 
     /* The gradient where the activation passed its input through, zero elsewhere. */
     static torch::Tensor gate(const torch::Tensor &grad, const torch::Tensor &y, bool six) {
+        if (!grad.device().is_cpu())
+            return six ? at::hardtanh_backward(grad, y, 0, 6) : at::threshold_backward(grad, y, 0);
         torch::Tensor to = torch::empty_like(grad);
         const int64_t count = grad.numel();
         if (grad.scalar_type() == torch::kFloat32)
@@ -171,13 +165,20 @@ torch::Tensor Conv::operator()(const torch::Tensor &x) const {
     return convolve(*this, x);
 }
 
+void Conv::move_to(const torch::Device &device) {
+    weight = weight.exact.to(device);
+    bias = bias.exact.to(device);
+    if (taps.defined())
+        taps = taps.to(device);
+}
+
 Conv load_conv(const Weights &weights, const std::string &prefix, const ConvShape &shape,
     Passes passes) {
     torch::Tensor weight;
     Conv conv = load_weight(weights, prefix, shape, &weight);
     conv.weight = weight;
     conv.bias = weights.at(prefix + ".bias", {conv.outputs()});
-    if (passes == Passes::both && shape.stride == 1 && !shape.depthwise)
+    if (passes == Passes::both && shape.stride == 1 && !shape.depthwise && weights.device.is_cpu())
         conv.taps = taps_of(weight);
     return conv;
 }

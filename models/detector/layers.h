@@ -1,8 +1,8 @@
 /* The layers that a detector is made of, frozen: no weight wants a gradient, and a batch norm is
  * folded into the convolution before it at load.
  *
- * Tensors are channels-last: oneDNN then reads them as they are. Float is what a verdict is passed
- * on; bfloat16 is for finding one's way: on processors that multiply it (AVX512-BF16), layers take it
+ * Tensors are channels-last: oneDNN and cuDNN then read them as they are. Float is what a verdict is passed
+ * on; bfloat16 is for finding one's way: on GPUs, and processors that multiply it (AVX512-BF16), layers take it
  * as well and are faster. A layer computes in the type of what it is given, but for gradients that
  * come from few places: those are in float.
  *
@@ -19,12 +19,9 @@
 
 namespace cloak {
 
-/* Whether layers may be given bfloat16: this processor multiplies it. */
-bool has_bfloat16();
-
 /* A parameter in the types that layers compute in. */
 struct Parameter {
-    torch::Tensor exact, brief; /* float; bfloat16, undefined without has_bfloat16 */
+    torch::Tensor exact, brief; /* float; bfloat16, undefined where that is not multiplied */
 
     Parameter &operator=(torch::Tensor value);
     const torch::Tensor &like(const torch::Tensor &x) const {
@@ -46,10 +43,14 @@ struct Conv {
     int64_t groups = 1;
     Activation activation = none;
     /* The weight as what a gradient's places are convolved with, kernel·kernel·inputs × outputs × 1 × 1,
-     * in float: for gradients that come from few places; undefined where they come from all or none. */
+     * in float: for gradients that come from few places; undefined where they come from all or none, and on
+     * GPUs, where looking for the places would take longer. */
     torch::Tensor taps;
 
     torch::Tensor operator()(const torch::Tensor &x) const;
+
+    /* Moves it to a device. */
+    void move_to(const torch::Device &device);
 
     int64_t outputs() const {
         return weight.exact.size(0);

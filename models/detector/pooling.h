@@ -10,14 +10,14 @@ namespace cloak {
  * Lin et al. 2017): 0 for stride 4 to 3 for stride 32. */
 int pooling_level(const float *box);
 
-/* Pools `count` boxes, in input pixels, from a map (1 × channels × h × w, any type) of the given
- * stride into count × channels × bins × bins numbers. No gradients. Any thread. */
+/* Pools `count` boxes (the host's), in input pixels, from a map (1 × channels × h × w, any type) of the given
+ * stride into `pooled`, count × channels × bins × bins floats in a row, where the map is. No gradients. Any thread. */
 void pool_boxes(const torch::Tensor &map, const float *boxes, int count, int stride, int bins,
-    float *pooled);
+    const torch::Tensor &pooled);
 
-/* And back: from the gradient of what was pooled to that of the map (1 × channels × h × w, float). */
+/* And back: from the gradient of what was pooled, like `pooled`, to that of the map (1 × channels × h × w, float). */
 torch::Tensor pool_boxes_backward(const torch::Tensor &map, const float *boxes, int count, int stride,
-    int bins, const float *grad_pooled);
+    int bins, const torch::Tensor &grad_pooled);
 
 } // namespace cloak
 #endif

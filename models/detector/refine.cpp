@@ -6,6 +6,7 @@
 #include <ATen/ATen.h>
 
 #include "models/detector/boxes.h"
+#include "models/detector/device.h"
 #include "models/detector/pooling.h"
 
 namespace cloak {
@@ -53,7 +54,8 @@ void Refinement::operator()(const std::vector<torch::Tensor> &pyramid, const tor
         return;
     torch::NoGradGuard no_grad;
     const std::vector<float> wide = widened(boxes);
-    torch::Tensor pooled = torch::empty({count, pyramid[0].size(1) * bins * bins});
+    const torch::TensorOptions there = early.options().dtype(torch::kFloat32);
+    torch::Tensor pooled = at::empty({count, pyramid[0].size(1) * bins * bins}, there);
     for (int level = 0; level < int(pyramid.size()); level++) {
         std::vector<int64_t> rows;
         std::vector<float> here;
@@ -64,15 +66,15 @@ void Refinement::operator()(const std::vector<torch::Tensor> &pyramid, const tor
             }
         if (rows.empty())
             continue;
-        torch::Tensor part = torch::empty({int64_t(rows.size()), pooled.size(1)});
+        torch::Tensor part = at::empty({int64_t(rows.size()), pooled.size(1)}, there);
         pool_boxes(pyramid[size_t(level)], here.data(), int(rows.size()), 4 << level, bins,
-            part.data_ptr<float>());
-        pooled.index_copy_(0, torch::tensor(rows), part);
+            part);
+        pooled.index_copy_(0, torch::tensor(rows).to(early.device()), part);
     }
-    torch::Tensor edges = torch::empty({count, early.size(1) * early_bins * early_bins});
-    pool_boxes(early, wide.data(), count, 2, early_bins, edges.data_ptr<float>());
+    torch::Tensor edges = at::empty({count, early.size(1) * early_bins * early_bins}, there);
+    pool_boxes(early, wide.data(), count, 2, early_bins, edges);
     torch::Tensor hidden = at::relu(fc6_(at::cat({pooled, edges}, 1)));
-    const torch::Tensor deltas = deltas_(at::relu(fc7_(hidden))).contiguous();
+    const torch::Tensor deltas = on_host(deltas_(at::relu(fc7_(hidden))));
     for (int i = 0; i < count; i++) {
         float *box = &boxes[size_t(i) * 4], moved[4];
         decode_box(box, deltas.data_ptr<float>() + i * 4, delta_weights, moved);

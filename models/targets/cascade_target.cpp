@@ -141,10 +141,12 @@ bool overlaps_any(const CascadeBox &box, const Boxes &faces) {
 
 } // namespace
 
-CascadeTarget::CascadeTarget(const Descriptor &says, const OnnxFile &file) : OnnxTarget(says, file) {
+CascadeTarget::CascadeTarget(
+    const Descriptor &says, const OnnxFile &file, const torch::Device &device)
+    : OnnxTarget(says, file) {
     for (const CascadeStage &stage : says.cascade.stages)
         graphs_.push_back(std::make_unique<Graph>(file, stage.input,
-            std::vector<std::string>{stage.score.from.output, stage.box}));
+            std::vector<std::string>{stage.score.from.output, stage.box}, device));
     try_out();
 }
 

@@ -22,7 +22,7 @@ class CascadeTarget : public OnnxTarget {
   public:
     /* Tries every stage on grey, so that what does not fit is found here. Throws std::runtime_error that
      * says what is wrong. */
-    CascadeTarget(const Descriptor &says, const OnnxFile &file);
+    CascadeTarget(const Descriptor &says, const OnnxFile &file, const torch::Device &device);
 
     bool has_brief() const override { /* networks as small as these need their digits */
         return false;

@@ -142,12 +142,13 @@ void place_box(const DetectorHead &head, const InputShape &shape, int64_t row, c
 
 } // namespace
 
-DenseTarget::DenseTarget(const Descriptor &says, const OnnxFile &file) : OnnxTarget(says, file) {
-    build(file);
+DenseTarget::DenseTarget(const Descriptor &says, const OnnxFile &file, const torch::Device &device)
+    : OnnxTarget(says, file) {
+    build(file, device);
     try_out();
 }
 
-void DenseTarget::build(const OnnxFile &file) {
+void DenseTarget::build(const OnnxFile &file, const torch::Device &device) {
     std::vector<std::string> wanted;
     auto place_of = [&wanted](const std::string &name) {
         auto at = std::find(wanted.begin(), wanted.end(), name);
@@ -166,7 +167,7 @@ void DenseTarget::build(const OnnxFile &file) {
             head.box.push_back(place_of(from.output));
         heads_.push_back(head);
     }
-    graph_ = std::make_unique<Graph>(file, descriptor().input, wanted);
+    graph_ = std::make_unique<Graph>(file, descriptor().input, wanted, device);
 }
 
 /* Whatever size a photo has, its way through the graph is the same. Exported squares often are the only size that a graph

@@ -15,10 +15,10 @@ class DenseTarget : public OnnxTarget {
   public:
     /* Tries the detector on a small grey picture, so that what does not fit is found here. Throws
      * std::runtime_error that says what is wrong. */
-    DenseTarget(const Descriptor &says, const OnnxFile &file);
+    DenseTarget(const Descriptor &says, const OnnxFile &file, const torch::Device &device);
 
     bool has_brief() const override {
-        return descriptor().brief;
+        return descriptor().brief && graph_->has_brief();
     }
     Look look(const torch::Tensor &input, const InputShape &shape, int photo_width,
         int photo_height, const Ask &ask) const override;
@@ -36,7 +36,7 @@ class DenseTarget : public OnnxTarget {
         std::array<torch::Tensor, 4> numbers; /* of the boxes, without gradient */
     };
 
-    void build(const OnnxFile &file);
+    void build(const OnnxFile &file, const torch::Device &device);
     void try_out();
     torch::Tensor feed(const torch::Tensor &input, const InputShape &shape) const;
     std::vector<Seen> see(

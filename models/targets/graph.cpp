@@ -4,6 +4,9 @@
  * gradient is taken with respect to what goes in alone, in float or bfloat16, with a batch norm and a
  * ReLU behind it folded in. A transposed convolution whose windows do not overlap is a convolution of
  * 1 × 1 whose channels are dealt out to rows and columns. The rest runs as torch's own operations.
+ *
+ * On a GPU, real numbers are the GPU's and whole ones the host's: those are shapes, axes and indices, which
+ * decide what is to be done next, as scales and bounds do, which are the host's, too.
  */
 #include "models/targets/graph.h"
 
@@ -13,6 +16,8 @@
 #include <stdexcept>
 
 #include <ATen/ATen.h>
+
+#include "models/detector/device.h"
 
 namespace cloak {
 
@@ -38,6 +43,24 @@ void count_elements(const Values &values, int64_t &total) {
     if (total > max_total)
         throw std::runtime_error("its values have more than " + std::to_string(max_total) +
                                  " elements altogether");
+}
+
+/* Whether an operator's further inputs are real numbers that decide what it is to do: scales, bounds. */
+bool reads_by_hand(const OnnxNode &node) {
+    static const std::set<std::string> operators = {"Clip", "Pad", "Range", "Resize", "Upsample"};
+    return operators.count(node.op) != 0;
+}
+
+/* Of real numbers in two places, those of the host (made of a shape, say) follow the others. */
+void gather_real(Values &in) {
+    auto is_elsewhere = [](const torch::Tensor &x) { return x.defined() && !x.device().is_cpu(); };
+    const auto elsewhere = std::find_if(in.begin(), in.end(), is_elsewhere);
+    if (elsewhere == in.end())
+        return;
+    const torch::Device device = elsewhere->device();
+    for (torch::Tensor &x : in)
+        if (x.defined() && x.is_floating_point())
+            x = x.to(device);
 }
 
 /* oneDNN takes the sizes that it is given on trust. */
@@ -74,8 +97,9 @@ int Graph::slot(const std::string &name) {
     return slot_of_[name] = int(names_.size()) - 1;
 }
 
-Graph::Graph(const OnnxFile &file, const std::string &input, const std::vector<std::string> &wanted)
-    : file_(std::make_shared<OnnxFile>(file)) {
+Graph::Graph(const OnnxFile &file, const std::string &input, const std::vector<std::string> &wanted,
+    const torch::Device &device)
+    : device_(device), file_(std::make_shared<OnnxFile>(file)) {
     if (input.empty() && file_->inputs.size() != 1)
         throw std::runtime_error("the graph has " + std::to_string(file_->inputs.size()) +
                                  " inputs; name one in the descriptor, input.name");
@@ -114,6 +138,26 @@ Graph::Graph(const OnnxFile &file, const std::string &input, const std::vector<s
     fuse(steps);
     steps_ = std::move(steps);
     find_last_readers();
+    if (!device_.is_cpu())
+        move();
+}
+
+/* Moves real numbers to the device, but for those that operators read by hand: each would make the host wait. */
+void Graph::move() {
+    std::set<int> stay;
+    for (const Step &step : steps_)
+        if (reads_by_hand(*step.node) && !step.inputs.empty())
+            stay.insert(step.inputs.begin() + 1, step.inputs.end());
+    for (size_t i = 0; i < constants_.size(); i++)
+        if (constants_[i].defined() && constants_[i].is_floating_point() && !stay.count(int(i)))
+            constants_[i] = constants_[i].to(device_);
+    for (Step &step : steps_)
+        if (step.conv)
+            step.conv->move_to(device_);
+}
+
+bool Graph::has_brief() const {
+    return has_bfloat16(device_);
 }
 
 Values Graph::inputs_of(const Step &step, const Values &slots) const {
@@ -128,6 +172,8 @@ Values Graph::inputs_of(const Step &step, const Values &slots) const {
         if (!in.back().defined())
             throw std::runtime_error("\"" + names_[size_t(from)] + "\" is another input of the graph");
     }
+    if (!reads_by_hand(*step.node))
+        gather_real(in);
     return in;
 }
 
@@ -305,8 +351,8 @@ void Graph::find_last_readers() {
 
 Values Graph::run(const torch::Tensor &image, Precision precision) const {
     Values slots(names_.size());
-    const bool brief = precision == Precision::brief && has_bfloat16();
-    slots[size_t(input_)] = (brief ? image.to(torch::kBFloat16) : image)
+    const bool brief = precision == Precision::brief && has_brief();
+    slots[size_t(input_)] = image.to(device_, brief ? torch::kBFloat16 : torch::kFloat32)
                                 .contiguous(at::MemoryFormat::ChannelsLast);
     int64_t total = 0;
     for (size_t i = 0; i < steps_.size(); i++) {
@@ -331,7 +377,7 @@ Values Graph::run(const torch::Tensor &image, Precision precision) const {
             slots[size_t(slot)].defined() ? slots[size_t(slot)] : constants_[size_t(slot)];
         if (!value.defined())
             throw std::runtime_error("\"" + names_[size_t(slot)] + "\" is another input of the graph");
-        out.push_back(value.to(torch::kFloat32));
+        out.push_back(value.to(torch::kCPU, torch::kFloat32));
     }
     return out;
 }

@@ -19,10 +19,14 @@ class Graph {
     /* Of `input` (empty: the only one) to the values named in `wanted`, outputs or any others. What
      * they do not need is left out; what depends on no input is computed here, once. Throws
      * std::runtime_error that names the node or the value. */
-    Graph(const OnnxFile &file, const std::string &input, const std::vector<std::string> &wanted);
+    Graph(const OnnxFile &file, const std::string &input, const std::vector<std::string> &wanted,
+        const torch::Device &device);
 
-    /* Values in the order wanted, float. `image` is batch × channels × height × width. Brief: in
-     * bfloat16 where the processor multiplies that. With gradients on, differentiable in `image`.
+    /* Whether a brief run computes in less than float. */
+    bool has_brief() const;
+
+    /* Values in the order wanted, float. `image` is batch × channels × height × width. Both are the host's. Brief: in
+     * bfloat16 where the device multiplies that. With gradients on, differentiable in `image`.
      * Throws std::runtime_error that names the node. One thread at a time per call, any number of
      * calls. */
     Values run(const torch::Tensor &image, Precision precision) const;
@@ -47,6 +51,9 @@ class Graph {
     bool absorb(Step &step, const Step &next) const;
     void find_last_readers();
 
+    void move();
+
+    const torch::Device device_;
     std::shared_ptr<const OnnxFile> file_; /* that the steps' nodes lie in */
     std::vector<std::string> names_;       /* of the slots */
     std::map<std::string, int> slot_of_;

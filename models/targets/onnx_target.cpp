@@ -45,7 +45,8 @@ InputShape OnnxTarget::input_shape(
     return {w, h, padded(w), padded(h)};
 }
 
-std::unique_ptr<OnnxTarget> load_onnx_target(const std::string &path, int long_side) {
+std::unique_ptr<OnnxTarget> load_onnx_target(
+    const std::string &path, int long_side, const torch::Device &device) {
     const std::string suffix = ".onnx";
     if (path.size() <= suffix.size() ||
         path.compare(path.size() - suffix.size(), suffix.size(), suffix) != 0)
@@ -57,8 +58,8 @@ std::unique_ptr<OnnxTarget> load_onnx_target(const std::string &path, int long_s
     const OnnxFile file = read_onnx(path);
     try {
         if (cascade)
-            return std::make_unique<CascadeTarget>(says, file);
-        return std::make_unique<DenseTarget>(says, file);
+            return std::make_unique<CascadeTarget>(says, file, device);
+        return std::make_unique<DenseTarget>(says, file, device);
     } catch (const c10::Error &problem) {
         throw std::runtime_error(path + ": " + problem.what_without_backtrace());
     } catch (const std::runtime_error &problem) {

@@ -49,7 +49,8 @@ class OnnxTarget : public Target {
 /* Reads FILE.onnx and the descriptor FILE.json beside it, and tries what they make. `long_side` instead of the
  * descriptor's, or 0; a cascade keeps its own, since it looks at many sizes anyway. Throws
  * std::runtime_error that says what is wrong where. */
-std::unique_ptr<OnnxTarget> load_onnx_target(const std::string &path, int long_side);
+std::unique_ptr<OnnxTarget> load_onnx_target(
+    const std::string &path, int long_side, const torch::Device &device);
 
 } // namespace cloak
 #endif

@@ -1,6 +1,7 @@
 /* The kernels against slow and obvious versions of themselves. */
 #include "models/detector/boxes.h"
 #include "models/detector/vote.h"
+#include "models/kernels/cuda/roi_align_thread.h"
 #include "models/kernels/gate.h"
 #include "models/kernels/jpeg.h"
 #include "models/kernels/nms.h"
@@ -9,10 +10,12 @@
 #include "models/kernels/roi_align.h"
 #include "models/kernels/separable.h"
 
+#include <algorithm>
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <numeric>
 #include <random>
 
 using namespace cloak;
@@ -256,6 +259,56 @@ static void roi_align_backward_is_the_adjoint() {
     CHECK(std::fabs(left) > 1);
 }
 
+/* A grid of threads in some order, as a GPU would run it: pools `x`, and brings `y` back to the map. */
+static void run_as_gpu(const RoiWork &work, const std::vector<float> &x, const std::vector<float> &y,
+    std::vector<float> &pooled, std::vector<float> &back) {
+    std::vector<int64_t> order(size_t(work.threads()));
+    std::iota(order.begin(), order.end(), 0);
+    std::shuffle(order.begin(), order.end(), random_bits);
+    float greatest = 0;
+    for (float g : y)
+        greatest = std::isnan(g) ? g : std::max(greatest, std::fabs(g));
+    const double scale = roi_whole_scale(greatest);
+    std::vector<long long> sums(x.size(), 0);
+    for (int64_t index : order) {
+        roi_forward_thread(work, index, x.data(), pooled.data());
+        roi_backward_thread(work, index, y.data(), scale, sums.data(),
+            [](long long *sum, long long number) { *sum += number; });
+    }
+    for (size_t i = 0; i < x.size(); i++)
+        back[i] = roi_from_whole(sums[i], scale);
+}
+
+static void roi_align_on_a_gpu_is_the_same() {
+    const int channels = 21, height = 13, width = 17, count = 6, bins = 7, samples = 2;
+    const float boxes[count * 4] = {0, 0, 60, 50, 3.5f, 7.25f, 20, 44, -20, -20, 10, 10, 30, 30,
+        30.5f, 30.5f, 60, 40, 90, 80, 200, 200, 220, 230};
+    const RoiWork work = {boxes, 0.25f, channels, height, width, count, bins, samples};
+    for (float size : {1e-30f, 1.0f, 1e30f}) {
+        const std::vector<float> x = noise(size_t(channels * height * width));
+        std::vector<float> y = noise(size_t(count * channels * bins * bins)), pooled(y.size()), other(y.size());
+        std::vector<float> back(x.size(), 0.0f), first(x.size()), second(x.size());
+        for (float &g : y)
+            g *= size;
+        cloak_roi_align_forward(
+            x.data(), channels, height, width, boxes, count, 0.25f, bins, samples, pooled.data());
+        cloak_roi_align_backward(
+            y.data(), channels, height, width, boxes, count, 0.25f, bins, samples, back.data());
+        run_as_gpu(work, x, y, other, first);
+        CHECK(other == pooled);
+        run_as_gpu(work, x, y, other, second);
+        CHECK(first == second);
+        for (size_t i = 0; i < x.size(); i++)
+            CHECK(std::fabs(first[i] - back[i]) <= 1e-5f * size);
+        std::fill(y.begin(), y.end(), 0.0f);
+        run_as_gpu(work, x, y, other, first);
+        CHECK(std::all_of(first.begin(), first.end(), [](float g) { return g == 0; }));
+        y[3] = NAN; /* nobody takes it for silence */
+        run_as_gpu(work, x, y, other, first);
+        CHECK(std::all_of(first.begin(), first.end(), [](float g) { return std::isnan(g); }));
+    }
+}
+
 static void nms_keeps_the_best_of_each_heap() {
     const float boxes[] = {0, 0, 10, 10, 1, 1, 11, 11, 50, 50, 60, 60, 0, 0, 10, 10, 0, 0, 10, 5};
     const float scores[] = {0.8f, 0.9f, 0.1f, 0.8f, 0.7f};
@@ -375,6 +428,7 @@ int main() {
     jpeg_has_a_gradient(40, 33, true);
     jpeg_has_a_gradient(37, 24, false);
     roi_align_backward_is_the_adjoint();
+    roi_align_on_a_gpu_is_the_same();
     nms_keeps_the_best_of_each_heap();
     votes_place_a_box();
     gates_pass_where_the_rectifier_did();

@@ -71,7 +71,7 @@ extern "C" bool cloak_probe_conv(const int64_t sizes[5], float *x, float *weight
 extern "C" bool cloak_probe_graph(const char *path, const float *input, const int64_t shape[4],
     const char *wanted, float *output, int64_t room, int64_t sizes[8], const float *seed,
     float *gradient, char error[768]) try {
-    const cloak::Graph graph(cloak::read_onnx(path), "", {wanted});
+    const cloak::Graph graph(cloak::read_onnx(path), "", {wanted}, torch::kCPU);
     torch::Tensor leaf = torch::empty({shape[0], shape[1], shape[2], shape[3]});
     memcpy(leaf.data_ptr(), input, leaf.nbytes());
     torch::AutoGradMode with_gradients(seed != nullptr);

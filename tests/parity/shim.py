@@ -10,6 +10,12 @@ class Params(c.Structure):
                 ("detail", c.c_int)]
 
 
+class Info(c.Structure):
+    _fields_ = [("name", c.c_char_p), ("architecture", c.c_char_p), ("sha256", c.c_char_p),
+                ("device", c.c_char_p), ("training", c.c_char_p), ("input_min", c.c_int),
+                ("input_max", c.c_int), ("score_threshold", c.c_float)]
+
+
 class Image(c.Structure):
     _fields_ = [("rgb", c.c_void_p), ("width", c.c_int), ("height", c.c_int)]
 
@@ -43,16 +49,18 @@ class AttackResult(c.Structure):
 class Model:
     """One loaded model. Images are numpy arrays, height × width × 3, uint8."""
 
-    def __init__(self, library, weights, threads=0, detail=0):
+    def __init__(self, library, weights, threads=0, detail=0, device="cpu"):
         self.lib = c.CDLL(library)
         self.lib.cloak_attack_default_params.restype = AttackParams
         size = self.lib.cloak_attack_default_params().size
         assert size == c.sizeof(AttackParams), f"cloak_attack_params is {size} bytes: adapt shim.py"
         self.error = Error()
         self.handle = c.c_void_p()
-        params = Params(c.sizeof(Params), b"cpu", threads, detail)
+        params = Params(c.sizeof(Params), device.encode(), threads, detail)
         self.check(self.lib.cloak_model_load(os.fsencode(weights), c.byref(params),
                                              c.byref(self.handle), c.byref(self.error)))
+        self.lib.cloak_model_describe.restype = Info
+        self.threshold = self.lib.cloak_model_describe(self.handle).score_threshold
 
     def check(self, status):
         if status != 0:

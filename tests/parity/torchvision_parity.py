@@ -27,6 +27,7 @@ HERE = pathlib.Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parents[1] / "models/train")]
 import detector  # noqa: E402
 import weights_file  # noqa: E402
+from same_faces import compare  # noqa: E402
 from shim import Model  # noqa: E402
 
 PHOTOS = 12
@@ -38,24 +39,6 @@ def reference(path):
     model = detector.build(detector.read_architecture(path), detector.head_width(tensors))
     detector.load_weights(model, tensors, path)
     return model.eval()
-
-
-def compare(ours, theirs, threshold):
-    """Pairs detections by nearest box; returns the largest box and score differences."""
-    worst_box = worst_score = 0.0
-    free = list(range(len(theirs)))
-    for row in ours:
-        distances = [np.abs(theirs[i, :4] - row[:4]).max() for i in free]
-        if not free or min(distances) > 0.5:
-            assert row[4] < threshold + 1e-3, f"only ours: {row}"
-            continue
-        # of equally near ones (there are none in practice) the nearest score
-        best = free.pop(int(np.argmin(distances)))
-        worst_box = max(worst_box, np.abs(theirs[best, :4] - row[:4]).max())
-        worst_score = max(worst_score, abs(theirs[best, 4] - row[4]))
-    for i in free:
-        assert theirs[i, 4] < threshold + 1e-3, f"only torchvision's: {theirs[i]}"
-    return worst_box, worst_score
 
 
 def photos(count):

@@ -44,7 +44,7 @@ void limit(const Sizes &shape) {
 Sizes list_of(const Tensor &tensor) {
     if (tensor.numel() > 4096)
         bad("a list of more than 4096 numbers");
-    Tensor whole = tensor.detach().to(torch::kInt64).contiguous().view({-1});
+    Tensor whole = tensor.detach().to(torch::kCPU, torch::kInt64).contiguous().view({-1});
     return Sizes(whole.data_ptr<int64_t>(), whole.data_ptr<int64_t>() + whole.numel());
 }
 

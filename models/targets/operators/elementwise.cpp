@@ -135,7 +135,7 @@ Tensor log_softmax(const Tensor &x, int64_t axis) {
 Values where(const OnnxNode &, const Values &in, int) {
     limit(at::infer_size(
         at::infer_size(need(in, 0).sizes(), need(in, 1).sizes()), need(in, 2).sizes()));
-    return {at::where(in[0].to(torch::kBool), in[1], in[2])};
+    return {at::where(in[0].to(in[1].device(), torch::kBool), in[1], in[2])};
 }
 
 Values cast(const OnnxNode &node, const Values &in, int) {

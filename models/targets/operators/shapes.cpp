@@ -185,7 +185,7 @@ Tensor slice_axis(const Tensor &x, int64_t axis, int64_t start, int64_t end, int
     Sizes index;
     for (int64_t i = within(start); i > last; i += std::max(step, -n - 1))
         index.push_back(i);
-    return x.index_select(axis, to_tensor(index));
+    return x.index_select(axis, to_tensor(index).to(x.device()));
 }
 
 Values slice(const OnnxNode &node, const Values &in, int opset) {
@@ -219,7 +219,8 @@ Values gather(const OnnxNode &node, const Values &in, int) {
     const Sizes places = index.sizes().vec();
     to.erase(to.begin() + axis);
     to.insert(to.begin() + axis, places.begin(), places.end());
-    return {x.index_select(axis, at::where(index.lt(0), index + n, index).view({-1})).view(to)};
+    const Tensor counted = at::where(index.lt(0), index + n, index).view({-1});
+    return {x.index_select(axis, counted.to(x.device())).view(to)};
 }
 
 /* Padding as torch wants it (last dimension first) from ONNX's (all starts, then all ends). */

@@ -132,7 +132,7 @@ Scaling scaling_of(const OnnxNode &node, const Values &in, const Sizes &plane, i
     if (given(in, place)) {
         if (in[place].numel() != 4)
             bad("scales of 4 dimensions are needed");
-        Tensor values = in[place].to(torch::kFloat64).contiguous();
+        Tensor values = in[place].to(torch::kCPU, torch::kFloat64).contiguous();
         scales.assign(values.data_ptr<double>(), values.data_ptr<double>() + 4);
     } else if (const OnnxAttribute *attribute = find(node, "scales")) {
         scales = attribute->reals;
