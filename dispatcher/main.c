@@ -31,6 +31,7 @@ static const struct {
     {"pause", cloak_verb_pause, "let an album's photos wait: cloak pause ALBUM-ID"},
     {"resume", cloak_verb_resume, "let them go on: cloak resume ALBUM-ID"},
     {"share", cloak_verb_share, "a tenant's part of the devices' time: cloak share TENANT N"},
+    {"dead", cloak_verb_dead, "photos that were given up, and why: cloak dead ALBUM-ID"},
     {"retry", cloak_verb_retry, "try an album's dead photos again: cloak retry ALBUM-ID"},
     {"audit", cloak_verb_audit, "prove that nothing was lost: cloak audit ALBUM-ID"},
     {"report", cloak_verb_report, "an album's photos as a page, as CSV or as JSON lines: cloak report ALBUM-ID -o FILE"},

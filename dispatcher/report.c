@@ -167,7 +167,7 @@ static void print_dead(const cloak_album_report *r, FILE *to) {
         fprintf(to, "  dead      %s: %s (%s)\n", r->dead[i].key, r->dead[i].text,
             r->dead[i].class_word);
     if (r->dead_count > SHOWN)
-        fprintf(to, "  … and %zu more: cloak status ALBUM --dead\n", r->dead_count - SHOWN);
+        fprintf(to, "  … and %zu more: cloak dead ALBUM\n", r->dead_count - SHOWN);
 }
 
 void cloak_album_report_print(

@@ -1,39 +1,44 @@
 /* cloak retry: gives dead photos another chance. */
 #include <stdio.h>
-#include <string.h>
 
-#include "dispatcher/target.h"
-#include "dispatcher/verbs.h"
+#include "dispatcher/scope.h"
+
+typedef struct {
+    const char *class_word; /* NULL: all */
+    char id[CLOAK_ALBUM_ID_SIZE]; /* the last one's */
+    size_t moved;
+} Retry;
+
+static cloak_status retry(void *context, cloak_queue *queue, const char *id, cloak_error *error) {
+    Retry *r = context;
+    size_t moved = 0;
+    cloak_status status = cloak_queue_retry(queue, id, r->class_word, &moved, error);
+    snprintf(r->id, sizeof r->id, "%s", id);
+    r->moved += moved;
+    return status;
+}
 
 int cloak_verb_retry(int argc, char **argv) {
     cloak_queue_options o = CLOAK_QUEUE_OPTIONS_DEFAULT;
-    const char *class_word = NULL;
+    cloak_scope scope = {0};
+    Retry r = {0};
     const cloak_option table[] = {CLOAK_QUEUE_OPTIONS(o),
-        {"error", "CLASS", NULL, CLOAK_OPTION_TEXT, &class_word, 0, 0,
-            "only photos that died of this class: permanent, transient, device, lost, internal"},
+        CLOAK_SCOPE_OPTIONS(scope, ""),
+        {"error", "CLASS", NULL, CLOAK_OPTION_TEXT, &r.class_word, 0, 0, CLOAK_ERROR_CLASS_ABOUT},
         {0}};
-    cloak_album_target target;
     cloak_error error = {0};
-    size_t moved = 0;
-    int code = 0;
-    if (!cloak_verb_parse("retry ALBUM-ID | OUT [OPTIONS]",
-            "Puts an album's dead photos back to waiting.", table, argc, argv, 1, &code))
+    int code = 0, count = 0;
+    if (!cloak_verb_parse_some("retry ALBUM-ID | OUT | --tenant NAME | --all [OPTIONS]",
+            "Puts dead photos back to waiting. `cloak dead` lists them.", table, argc, argv, 0, 1, &count, &code) ||
+        !cloak_verb_check_class("retry", r.class_word, &code))
         return code;
-    if (class_word &&
-        strcmp(cloak_status_word(cloak_status_parse(class_word)), class_word) != 0) {
-        fprintf(stderr, "cloak retry: there is no error class \"%s\"\n", class_word);
-        return CLOAK_EXIT_USAGE;
-    }
-    cloak_status status = cloak_album_target_open(argv[0], &o, &target, &error);
-    if (status != CLOAK_OK)
+    scope.album = count ? argv[0] : NULL;
+    if (cloak_scope_each(&o, &scope, retry, &r, &error) != CLOAK_OK)
         return cloak_verb_fail("retry", &error);
-    status = cloak_queue_retry(target.queue, target.id, class_word, &moved, &error);
-    if (status != CLOAK_OK)
-        code = cloak_verb_fail("retry", &error);
-    else
-        fprintf(stderr, "  %zu photos are waiting again\n", moved);
-    if (status == CLOAK_OK && o.json)
-        printf("{\"album\":\"%s\",\"retried\":%zu}\n", target.id, moved);
-    cloak_album_target_close(&target);
-    return code;
+    fprintf(stderr, "  %zu photos are waiting again\n", r.moved);
+    if (o.json && count)
+        printf("{\"album\":\"%s\",\"retried\":%zu}\n", r.id, r.moved);
+    else if (o.json)
+        printf("{\"retried\":%zu}\n", r.moved);
+    return CLOAK_EXIT_OK;
 }

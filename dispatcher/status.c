@@ -12,7 +12,7 @@ static double worker_seconds(const cloak_album_report *report) {
     return (double)cloak_sums_get(&report->sums, "us.total") / 1e6;
 }
 
-static int show_album(const char *argument, const cloak_queue_options *o, bool dead) {
+static int show_album(const char *argument, const cloak_queue_options *o) {
     cloak_album_target target;
     cloak_album_report report = {0};
     cloak_error error = {0};
@@ -24,9 +24,6 @@ static int show_album(const char *argument, const cloak_queue_options *o, bool d
     if (status == CLOAK_OK) {
         code = cloak_album_report_exit(&report);
         cloak_album_report_print(&report, worker_seconds(&report), NULL, stderr);
-        for (size_t i = 0; dead && i < report.dead_count; i++)
-            printf("%s\t%s\t%s\n", report.dead[i].key, report.dead[i].class_word,
-                report.dead[i].text);
         if (o->json) {
             char *json = cloak_album_report_json(
                 &report, worker_seconds(&report), report.books.done, 0);
@@ -64,14 +61,12 @@ static int show_queue(const cloak_queue_options *o) {
 
 int cloak_verb_status(int argc, char **argv) {
     cloak_queue_options o = CLOAK_QUEUE_OPTIONS_DEFAULT;
-    bool dead = false;
-    const cloak_option table[] = {CLOAK_QUEUE_OPTIONS(o),
-        {"dead", NULL, NULL, CLOAK_OPTION_FLAG, &dead, 0, 0, "list all dead photos"}, {0}};
+    const cloak_option table[] = {CLOAK_QUEUE_OPTIONS(o), {0}};
     int code = 0, count = 0;
     if (!cloak_verb_parse_some("status [ALBUM-ID | OUT] [OPTIONS]",
             "Shows an album, by its id or by the output folder of a run, or the whole queue.\n"
             "The exit code is that of `cloak run` on an album in this state.",
             table, argc, argv, 0, 1, &count, &code))
         return code;
-    return count ? show_album(argv[0], &o, dead) : show_queue(&o);
+    return count ? show_album(argv[0], &o) : show_queue(&o);
 }

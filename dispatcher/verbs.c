@@ -2,6 +2,7 @@
 #include "dispatcher/verbs.h"
 
 #include <stdio.h>
+#include <string.h>
 
 int cloak_verb_fail(const char *verb, const cloak_error *error) {
     fprintf(stderr, "cloak %s: %s\n", verb, error->text);
@@ -34,4 +35,12 @@ bool cloak_verb_parse(const char *usage, const char *about, const cloak_option *
     int given = 0;
     return cloak_verb_parse_some(
         usage, about, table, argc, argv, count, count, &given, code);
+}
+
+bool cloak_verb_check_class(const char *verb, const char *class_word, int *code) {
+    if (!class_word || strcmp(cloak_status_word(cloak_status_parse(class_word)), class_word) == 0)
+        return true;
+    fprintf(stderr, "cloak %s: there is no error class \"%s\"\n", verb, class_word);
+    *code = CLOAK_EXIT_USAGE;
+    return false;
 }

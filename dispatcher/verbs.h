@@ -25,6 +25,7 @@ int cloak_verb_cancel(int argc, char **argv);
 int cloak_verb_pause(int argc, char **argv);
 int cloak_verb_resume(int argc, char **argv);
 int cloak_verb_share(int argc, char **argv);
+int cloak_verb_dead(int argc, char **argv);
 int cloak_verb_retry(int argc, char **argv);
 int cloak_verb_audit(int argc, char **argv);
 int cloak_verb_report(int argc, char **argv);
@@ -58,5 +59,9 @@ bool cloak_verb_parse(const char *usage, const char *about, const cloak_option *
 /* The same for `least` to `most` positional arguments; `*count` is their number. */
 bool cloak_verb_parse_some(const char *usage, const char *about, const cloak_option *table,
     int argc, char **argv, int least, int most, int *count, int *code);
+
+/* The option --error CLASS of verbs about dead photos; whether it names a class, or what the exit code is. */
+#define CLOAK_ERROR_CLASS_ABOUT "only photos that died of this class: permanent, transient, device, lost, internal"
+bool cloak_verb_check_class(const char *verb, const char *class_word, int *code);
 
 #endif

@@ -212,7 +212,7 @@ void load_onnx(
     std::unique_ptr<cloak::OnnxTarget> target = cloak::load_onnx_target(path, detail, device);
     const cloak::Descriptor &says = target->descriptor();
     model.name = says.name;
-    model.architecture = "ONNX graph, ";
+    model.architecture = says.untested ? "ONNX graph, untested descriptor, " : "ONNX graph, ";
     for (int side : says.also)
         model.architecture +=
             "also at " + (side == cloak::Descriptor::native ? "native size" : std::to_string(side)) +

@@ -274,6 +274,7 @@ Descriptor read(const cJSON *json) {
         object.bad("name", "must be 1 to 32 of a-z 0-9 . _ -");
     d.licence = object.text("licence", nullptr);
     d.training = object.text("training", "");
+    d.untested = object.get("tested") && !object.flag("tested");
     read_input({object.get("input"), "input."}, d);
     if (object.get("cascade")) {
         for (const char *key : {"heads", "threshold", "nms", "brief"})

@@ -66,7 +66,8 @@ struct Descriptor {
     static constexpr int native = 0; /* as long side: the photo's own */
     std::vector<int> also; /* further long sides */
     int long_side = 0, width = 0, height = 0, align = 1;
-    bool enlarge = false, stretch = false, square = false, bgr = false, brief = false;
+    bool enlarge = false, stretch = false, square = false, bgr = false, brief = false,
+         untested = false; /* by those who wrote it */
     float pad = 0;
     std::array<float, 3> mean = {0, 0, 0}, std = {1, 1, 1}; /* in the order that is fed, levels */
     float threshold = 0.5f, nms = 0.4f;

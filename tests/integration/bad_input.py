@@ -123,13 +123,18 @@ class BadFiles(Album):
         self.check_second_run()
 
     def check_status_and_audit(self):
-        status = self.place.cloak("status", self.out, "--dead", "--json")
-        self.assert_code(status, 4)
-        dead = [line.split("\t") for line in status.out.splitlines()[:-1]]
+        self.assert_code(self.place.cloak("status", self.out), 4)
+        listed = self.place.cloak("dead", self.out)
+        self.assert_code(listed, 0)
+        dead = [line.split("\t") for line in listed.out.splitlines()]
         self.assertEqual(sorted(d[0] for d in dead),
             ["empty.jpg", "huge.png", "text.jpg", "truncated.jpg", "zz vanishes.png"])
         self.assertEqual({d[1] for d in dead}, {"permanent"})
         self.assertEqual([d for d in dead if d[0] not in d[2]], [], "an error names no file")
+        listed = self.place.cloak("dead", self.out, "--json").json
+        self.assertEqual([[d["key"], d["class"], d["text"]] for d in listed["photos"]], dead)
+        self.assertEqual(self.place.cloak("dead", self.out, "--error", "lost", "--json").json, {"photos": [], "dead": 0})
+        self.assert_code(self.place.cloak("dead", self.out, "--error", "bad luck"), 2)
         audit = self.place.cloak("audit", self.out, "--json")
         self.assert_code(audit, 0)
         self.assertEqual((audit.json["checked"], audit.json["problems"]), (3, 0))

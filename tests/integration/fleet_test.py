@@ -173,8 +173,14 @@ class Fleet(fleet.Case):
         retry = self.cloak("retry", album, "--error", "transient", "--json")
         self.assertEqual(retry.json, {"album": album, "retried": 0})
         self.assert_code(self.cloak("retry", album, "--error", "nonsense"), 2)
-        retry = self.cloak("retry", album, "--json")
-        self.assertEqual(retry.json, {"album": album, "retried": 1})
+        (dead,) = self.cloak("dead", "--all", "--json").json["photos"]
+        self.assertEqual((dead["album"], dead["key"], dead["class"]), (album, "bad.jpg", "permanent"))
+        self.assertEqual(self.cloak("dead", "--tenant", "nobody").out, "")
+        self.assertEqual(self.cloak("dead", "--tenant", "default").out.split("\t")[:3], [album, "bad.jpg", "permanent"])
+        self.assertEqual(self.cloak("retry", "--tenant", "nobody", "--json").json, {"retried": 0})
+        for words in ([], [album, "--all"]):
+            self.assert_code(self.cloak("retry", *words), 2)
+        self.assertEqual(self.cloak("retry", "--all", "--error", "permanent", "--json").json, {"retried": 1})
         self.assertEqual(self.status(album)["waiting"], 1)
         self.assert_code(self.cloak("pause"), 2)
         self.assertEqual(self.cloak("pause", album, "--json").json, {"album": album})
@@ -306,7 +312,7 @@ class Fleet(fleet.Case):
 
     def test_unknown_album(self):
         unknown = str(uuid.uuid4())
-        for verb in ("status", "watch", "cancel", "retry", "audit"):
+        for verb in ("status", "watch", "cancel", "dead", "retry", "audit"):
             with self.subTest(verb):
                 result = self.cloak(verb, unknown)
                 self.assert_code(result, 2)

@@ -74,7 +74,7 @@ class Intake(fleet.Case):
         watch, log = self.work(what)
         self.assert_code(watch, 4)
         self.assertEqual((watch.json["delivered"], watch.json["dead"]), (PHOTOS - 1, 1))
-        dead = self.place.cloak("status", self.id, "--dead", env=self.env).out
+        dead = self.place.cloak("dead", self.id, env=self.env).out
         self.assertIn("2.png\tpermanent", dead)
         self.assertIn(says, dead)
 
@@ -130,7 +130,7 @@ class Intake(fleet.Case):
         worker = self.place.start_stub_worker(self.redis.url, "w", 0, CLOAK_INTAKE=str(reader))
         watch = self.place.cloak("watch", self.id, "--json", env=self.env)
         self.assertEqual((watch.json["delivered"], watch.json["dead"]), (PHOTOS, 1))
-        self.assertIn("slow.png takes too long to read", self.place.cloak("status", self.id, "--dead", env=self.env).out)
+        self.assertIn("slow.png takes too long to read", self.place.cloak("dead", self.id, env=self.env).out)
         worker.signal(signal.SIGTERM)
         self.assertEqual(worker.wait().code, 0)
 

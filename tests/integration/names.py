@@ -123,7 +123,7 @@ class Folders(Unusual):
         out = self.folder / "out"
         submit, end = self.work_off(self.album, out, fleet.environment(), "--follow-links")
         self.assertEqual(end["dead"], 1)
-        dead = self.place.cloak("status", end["album"], "--dead", env=fleet.environment(CLOAK_REDIS=self.redis.url))
+        dead = self.place.cloak("dead", end["album"], env=fleet.environment(CLOAK_REDIS=self.redis.url))
         self.assertRegex(dead.out, "root.jpg.*holds no photo")
         self.assert_delivered(out, self.delivered + NOT_UTF8 + [b"out.jpg", b"folder.jpg/x.jpg"])
         receipt = json.loads((out / "out.jpg.cloak.json").read_text())
@@ -156,7 +156,7 @@ class Buckets(Unusual, buckets.Case):
         env = buckets.environment(XDG_STATE_HOME=str(self.folder / "state"))
         _, end = self.work_off(self.album, f"s3://{self.bucket}/out", env)
         self.assertEqual(end["dead"], len(NOT_UTF8))
-        dead = self.place.cloak("status", end["album"], "--dead", env=dict(env, CLOAK_REDIS=self.redis.url))
+        dead = self.place.cloak("dead", end["album"], env=dict(env, CLOAK_REDIS=self.redis.url))
         self.assertEqual(dead.out.count("keys are UTF-8 and this name is not"), len(NOT_UTF8), str(dead))
         names = [os.fsdecode(key) for key in self.delivered]
         self.assertEqual(self.keys(), sorted([f"out/{n}" for n in names] + [f"out/{n}.cloak.json" for n in names] +

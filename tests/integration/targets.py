@@ -54,6 +54,14 @@ class Targets(fleet.Case):
         self.assertIn('no value "nowhere"', error)
         self.assertEqual(list(self.where.iterdir()), [])
 
+    def test_what_nobody_tested_is_shown_as_that(self):
+        said = json.loads(ONNX.with_suffix(".json").read_text())
+        for tested, shown in ((None, False), (True, False), (False, True)):
+            descriptor = self.folder / "said.json"
+            descriptor.write_text(json.dumps({**said, **({} if tested is None else {"tested": tested})}))
+            self.targets("add", NAME, ONNX, "--descriptor", descriptor)
+            self.assertEqual("untested descriptor" in self.targets().err, shown, tested)
+
     def test_sizes_are_written_into_the_descriptor(self):
         def sizes():
             said = json.loads((self.where / f"{NAME}.json").read_text())["input"]
