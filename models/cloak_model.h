@@ -169,7 +169,8 @@ void cloak_model_grid(const cloak_model *model, int width, int height, int *grid
  * images to continue from (a result whose levels are NULL starts from zero). An image without a
  * detection succeeds with zero steps and zero levels. `results` has room for `count`; all or none
  * are filled. Same image, parameters, build, device, kind of processor and number of threads give
- * the same levels, whatever else is in the batch. */
+ * the same levels, whatever else is in the batch; on a GPU not where an ONNX graph resizes linearly, pads with
+ * what is there or gathers a place twice. */
 CLOAK_MUST_CHECK cloak_status cloak_model_attack(cloak_model *model, const cloak_image *images,
     size_t count, const cloak_attack_params *params, const cloak_attack_result *warm,
     cloak_attack_result *results, cloak_error *error);

@@ -53,6 +53,9 @@ cloak_status guarded(cloak_error *error, cloak_status code, const char *what, Bo
     } catch (const std::bad_alloc &) {
         return cloak_fail(error, CLOAK_E_DEVICE,
             "%s: out of memory (smaller photos, or fewer workers on this machine)", what);
+    } catch (const c10::OutOfMemoryError &) {
+        return cloak_fail(error, CLOAK_E_DEVICE,
+            "%s: the device is out of memory (smaller photos, or fewer workers on it)", what);
     } catch (const c10::Error &problem) {
         return cloak_fail(error, code, "%s: %s", what, problem.what_without_backtrace());
     } catch (const std::exception &problem) {
@@ -265,7 +268,7 @@ cloak_status cloak_model_load(const char *path, const cloak_model_params *given,
         return cloak_fail(error, CLOAK_E_USAGE, "detail must be 128 to 8192 pixels, or 0");
     torch::Device device = torch::kCPU;
     const cloak_status status =
-        guarded(error, CLOAK_E_DEVICE, (std::string("device ") + params.device).c_str(), [&]() {
+        guarded(error, CLOAK_E_DEVICE, "cannot use the device", [&]() {
             device = cloak::find_device(params.device);
             return CLOAK_OK;
         });

@@ -434,7 +434,9 @@ void Loop::search(const int8_t *warm) {
             return;
         }
     }
-    if ((settings_.brief || settings_.diversity > 0 || watches_.size() > 1) && !transformed_)
+    const bool brief = settings_.brief && std::any_of(watches_.begin(), watches_.end(),
+                                              [](const Watch &w) { return w.eye->has_brief(); });
+    if ((brief || settings_.diversity > 0 || watches_.size() > 1) && !transformed_)
         settle();
 }
 

@@ -6,6 +6,10 @@
 #include <ATen/Context.h>
 #include <torch/cuda.h>
 
+#ifdef CLOAK_CUDA
+#include "models/kernels/cuda/about.h"
+#endif
+
 namespace cloak {
 
 namespace {
@@ -34,15 +38,23 @@ void compute_alike() {
 torch::Device find_gpu(int number) {
     const int count = int(torch::cuda::device_count());
     if (count == 0)
-        throw std::runtime_error("no GPU is to be seen: is its driver loaded (nvidia-smi), and is it not hidden "
-                                 "by CUDA_VISIBLE_DEVICES?");
+        throw std::runtime_error("no GPU is to be seen: is its driver loaded and new enough for this build's CUDA "
+                                 "(nvidia-smi), and is it not hidden by CUDA_VISIBLE_DEVICES or PrivateDevices=?");
     if (number >= count)
         throw std::runtime_error("the GPUs here are cuda:0 to cuda:" + std::to_string(count - 1));
     compute_alike();
     return torch::Device(torch::kCUDA, c10::DeviceIndex(number));
 }
 
+bool gpu_has_bfloat16(int number) {
+    return cloak_cuda_has_bfloat16(number);
+}
+
 #else
+
+bool gpu_has_bfloat16(int) {
+    return false;
+}
 
 torch::Device find_gpu(int) {
     throw std::runtime_error("this build runs on the CPU: use --device cpu, or build for GPUs "
@@ -58,13 +70,17 @@ torch::Device find_device(const std::string &name) {
         return torch::kCPU;
     const int number = number_of(name);
     if (number < 0)
-        throw std::runtime_error("there are cpu, cuda and cuda:N");
-    return find_gpu(number);
+        throw std::runtime_error(name + " is none: there are cpu, cuda and cuda:N");
+    try {
+        return find_gpu(number);
+    } catch (const std::runtime_error &problem) {
+        throw std::runtime_error(name + ": " + problem.what());
+    }
 }
 
 bool has_bfloat16(const torch::Device &device) {
     if (!device.is_cpu())
-        return true;
+        return gpu_has_bfloat16(device.index());
 #ifdef __x86_64__
     static const bool has = __builtin_cpu_supports("avx512bf16");
     return has;

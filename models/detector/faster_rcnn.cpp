@@ -102,9 +102,12 @@ Dense FasterRcnn::dense(const torch::Tensor &input, Precision precision) const {
         input.to(device_, computed_in(precision)), refinement_ ? &dense.early : nullptr);
     for (const torch::Tensor &map : maps) {
         torch::Tensor hidden = rpn_conv_(map);
-        dense.objectness.push_back(rpn_objectness_(hidden).to(torch::kCPU));
-        dense.deltas.push_back(rpn_deltas_(hidden).to(torch::kCPU));
+        dense.objectness.push_back(rpn_objectness_(hidden));
+        dense.deltas.push_back(rpn_deltas_(hidden));
     }
+    for (auto *levels : {&dense.objectness, &dense.deltas}) /* each waits for a GPU: when all is under way */
+        for (torch::Tensor &level : *levels)
+            level = level.to(torch::kCPU);
     maps.resize(pooled_levels);
     dense.features = maps;
     return dense;

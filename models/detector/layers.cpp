@@ -168,16 +168,15 @@ torch::Tensor Conv::operator()(const torch::Tensor &x) const {
 void Conv::move_to(const torch::Device &device) {
     weight = weight.exact.to(device);
     bias = bias.exact.to(device);
-    if (taps.defined())
-        taps = taps.to(device);
+    taps = torch::Tensor();
 }
 
 Conv load_conv(const Weights &weights, const std::string &prefix, const ConvShape &shape,
     Passes passes) {
     torch::Tensor weight;
     Conv conv = load_weight(weights, prefix, shape, &weight);
-    conv.weight = weight;
-    conv.bias = weights.at(prefix + ".bias", {conv.outputs()});
+    conv.weight = weight.to(weights.device);
+    conv.bias = weights.at(prefix + ".bias", {conv.outputs()}).to(weights.device);
     if (passes == Passes::both && shape.stride == 1 && !shape.depthwise && weights.device.is_cpu())
         conv.taps = taps_of(weight);
     return conv;
@@ -193,16 +192,20 @@ Conv load_folded(const Weights &weights, const std::string &conv, const std::str
     if (variance.lt(0).any().item<bool>())
         throw std::runtime_error("the model file's tensor " + norm + ".running_var is negative");
     const torch::Tensor scale = of_norm(".weight") * torch::rsqrt(variance + 1e-5);
-    folded.bias = of_norm(".bias") - of_norm(".running_mean") * scale;
-    folded.weight = weight * scale.view({-1, 1, 1, 1});
+    folded.bias = (of_norm(".bias") - of_norm(".running_mean") * scale).to(weights.device);
+    folded.weight = (weight * scale.view({-1, 1, 1, 1})).to(weights.device);
     return folded;
 }
 
 torch::Tensor Linear::operator()(const torch::Tensor &x) const {
+    if (!x.device().is_cpu())
+        return at::linear(x, weight.like(x).flatten(1), bias.like(x));
     return as_rows(multiply(as_image(x), weight.like(x), bias.like(x)));
 }
 
 torch::Tensor Linear::backward(const torch::Tensor &grad) const {
+    if (!grad.device().is_cpu())
+        return at::matmul(grad, weight.exact.flatten(1));
     return as_rows(multiply(as_image(grad), taps, torch::Tensor()));
 }
 
@@ -210,10 +213,10 @@ Linear load_linear(const Weights &weights, const std::string &prefix, int64_t in
     int64_t outputs, Passes passes) {
     Linear linear;
     const torch::Tensor weight = weights.at(prefix + ".weight", {outputs, inputs});
-    linear.weight = weight.view({weight.size(0), weight.size(1), 1, 1});
-    if (passes == Passes::both)
+    linear.weight = weight.view({weight.size(0), weight.size(1), 1, 1}).to(weights.device);
+    if (passes == Passes::both && weights.device.is_cpu())
         linear.taps = taps_of(linear.weight.exact);
-    linear.bias = weights.at(prefix + ".bias", {linear.outputs()});
+    linear.bias = weights.at(prefix + ".bias", {linear.outputs()}).to(weights.device);
     return linear;
 }
 

@@ -44,12 +44,12 @@ struct Conv {
     Activation activation = none;
     /* The weight as what a gradient's places are convolved with, kernel·kernel·inputs × outputs × 1 × 1,
      * in float: for gradients that come from few places; undefined where they come from all or none, and on
-     * GPUs, where looking for the places would take longer. */
+     * GPUs, which take the whole map. */
     torch::Tensor taps;
 
     torch::Tensor operator()(const torch::Tensor &x) const;
 
-    /* Moves it to a device. */
+    /* Moves it to a GPU. */
     void move_to(const torch::Device &device);
 
     int64_t outputs() const {
@@ -74,11 +74,11 @@ Conv load_conv(const Weights &weights, const std::string &prefix, const ConvShap
 Conv load_folded(const Weights &weights, const std::string &conv, const std::string &norm,
     const ConvShape &shape);
 
-/* A fully connected layer: rows of `inputs` numbers to rows of `outputs`, computed as a convolution
+/* A fully connected layer: rows of `inputs` numbers to rows of `outputs`, computed on the CPU as a convolution
  * of 1 × 1, so that no BLAS with threads of its own stands beside oneDNN. No autograd. */
 struct Linear {
     Parameter weight, bias;
-    torch::Tensor taps; /* as Conv's; undefined without a backward pass */
+    torch::Tensor taps; /* as Conv's; undefined without a backward pass, and on GPUs */
 
     torch::Tensor operator()(const torch::Tensor &x) const;
 

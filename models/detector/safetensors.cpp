@@ -74,7 +74,7 @@ std::string shape_text(const std::vector<int64_t> &shape) {
 
 } // namespace
 
-torch::Tensor Weights::at(const std::string &name, const std::vector<int64_t> &shape) const {
+const torch::Tensor &Weights::at(const std::string &name, const std::vector<int64_t> &shape) const {
     auto found = tensors.find(name);
     if (found == tensors.end())
         throw std::runtime_error("the model file lacks the tensor " + name);
@@ -90,7 +90,7 @@ torch::Tensor Weights::at(const std::string &name, const std::vector<int64_t> &s
     if (!at::isfinite(tensor).all().item<bool>())
         throw std::runtime_error(
             "the model file's tensor " + name + " holds a value that is not finite");
-    return tensor.to(device);
+    return tensor;
 }
 
 Weights read_safetensors(const std::string &path) {

@@ -17,11 +17,11 @@ struct Weights {
     std::map<std::string, torch::Tensor> tensors; /* float32, own memory */
     std::map<std::string, std::string> metadata;
     std::string sha256; /* of the whole file, hex */
-    torch::Device device = torch::kCPU; /* where tensors are handed out */
+    torch::Device device = torch::kCPU; /* where layers put what they make of them */
 
     /* The tensor of this name; throws std::runtime_error that names it when it is missing, has
      * another shape or holds a value that is not finite. */
-    torch::Tensor at(const std::string &name, const std::vector<int64_t> &shape) const;
+    const torch::Tensor &at(const std::string &name, const std::vector<int64_t> &shape) const;
     bool has(const std::string &name) const {
         return tensors.count(name) != 0;
     }

@@ -15,14 +15,17 @@ import signal
 import subprocess
 import sys
 
-import numpy as np
+try:
+    import numpy as np
 
-import detectors
-import matrix_svg
-import measure
+    import detectors
+    import matrix_svg
+    import measure
 
-sys.path.insert(0, os.path.join(detectors.TREE, "models/train"))
-import labels  # noqa: E402  (needs the path above)
+    sys.path.insert(0, os.path.join(detectors.TREE, "models/train"))
+    import labels
+except ImportError as missing:
+    sys.exit(f"transfer.py: {missing}: install models/eval/requirements.txt, and name that Python by CLOAK_PYTHON")
 
 KINDS = ("iou", "centre", "published")
 NONE_RAN = "no detector could run: "

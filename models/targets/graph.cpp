@@ -5,8 +5,8 @@
  * ReLU behind it folded in. A transposed convolution whose windows do not overlap is a convolution of
  * 1 × 1 whose channels are dealt out to rows and columns. The rest runs as torch's own operations.
  *
- * On a GPU, real numbers are the GPU's and whole ones the host's: those are shapes, axes and indices, which
- * decide what is to be done next, as scales and bounds do, which are the host's, too.
+ * On a GPU, what is made of the image lies there, and what is made of its shape on the host: sizes, axes and
+ * indices decide what is to be done next, and a GPU is not asked for them. Constants are in both places.
  */
 #include "models/targets/graph.h"
 
@@ -45,22 +45,15 @@ void count_elements(const Values &values, int64_t &total) {
                                  " elements altogether");
 }
 
-/* Whether an operator's further inputs are real numbers that decide what it is to do: scales, bounds. */
+/* Whether an operator's further inputs are numbers that the host reads: scales, bounds. */
 bool reads_by_hand(const OnnxNode &node) {
     static const std::set<std::string> operators = {"Clip", "Pad", "Range", "Resize", "Upsample"};
     return operators.count(node.op) != 0;
 }
 
-/* Of real numbers in two places, those of the host (made of a shape, say) follow the others. */
-void gather_real(Values &in) {
-    auto is_elsewhere = [](const torch::Tensor &x) { return x.defined() && !x.device().is_cpu(); };
-    const auto elsewhere = std::find_if(in.begin(), in.end(), is_elsewhere);
-    if (elsewhere == in.end())
-        return;
-    const torch::Device device = elsewhere->device();
-    for (torch::Tensor &x : in)
-        if (x.defined() && x.is_floating_point())
-            x = x.to(device);
+/* Whether a value is one that a device other than the host computes with. */
+bool is_elsewhere(const torch::Tensor &value) {
+    return value.defined() && !value.device().is_cpu();
 }
 
 /* oneDNN takes the sizes that it is given on trust. */
@@ -139,41 +132,46 @@ Graph::Graph(const OnnxFile &file, const std::string &input, const std::vector<s
     steps_ = std::move(steps);
     find_last_readers();
     if (!device_.is_cpu())
-        move();
+        copy_constants();
 }
 
-/* Moves real numbers to the device, but for those that operators read by hand: each would make the host wait. */
-void Graph::move() {
-    std::set<int> stay;
-    for (const Step &step : steps_)
-        if (reads_by_hand(*step.node) && !step.inputs.empty())
-            stay.insert(step.inputs.begin() + 1, step.inputs.end());
-    for (size_t i = 0; i < constants_.size(); i++)
-        if (constants_[i].defined() && constants_[i].is_floating_point() && !stay.count(int(i)))
-            constants_[i] = constants_[i].to(device_);
+void Graph::copy_constants() {
+    copies_ = constants_;
+    for (torch::Tensor &copy : copies_)
+        if (copy.defined() && copy.is_floating_point())
+            copy = copy.to(device_);
     for (Step &step : steps_)
         if (step.conv)
             step.conv->move_to(device_);
+}
+
+const torch::Tensor &Graph::constant(int slot, bool elsewhere) const {
+    return (elsewhere ? copies_ : constants_)[size_t(slot)];
 }
 
 bool Graph::has_brief() const {
     return has_bfloat16(device_);
 }
 
+/* Where one is elsewhere, so are all that are real numbers or truths, but for what the host reads. */
 Values Graph::inputs_of(const Step &step, const Values &slots) const {
     Values in;
+    const bool elsewhere = !reads_by_hand(*step.node) &&
+                           std::any_of(step.inputs.begin(), step.inputs.end(), [&slots](int from) {
+                               return from >= 0 && is_elsewhere(slots[size_t(from)]);
+                           });
     for (int from : step.inputs) {
         if (from < 0) {
             in.emplace_back();
             continue;
         }
         const torch::Tensor &value = slots[size_t(from)];
-        in.push_back(value.defined() ? value : constants_[size_t(from)]);
+        in.push_back(value.defined() ? value : constant(from, elsewhere));
         if (!in.back().defined())
             throw std::runtime_error("\"" + names_[size_t(from)] + "\" is another input of the graph");
+        if (elsewhere && (in.back().is_floating_point() || in.back().scalar_type() == torch::kBool))
+            in.back() = in.back().to(device_);
     }
-    if (!reads_by_hand(*step.node))
-        gather_real(in);
     return in;
 }
 
@@ -183,7 +181,7 @@ Values Graph::compute(const Step &step, const Values &slots) const {
         if (!step.conv)
             return step.compute(*step.node, in, file_->opset);
         check_fit(*step.conv, step.margins, in[0]);
-        torch::Tensor x = in[0].contiguous(at::MemoryFormat::ChannelsLast);
+        torch::Tensor x = in[0].to(device_).contiguous(at::MemoryFormat::ChannelsLast);
         if (step.margins != std::array<int64_t, 4>{0, 0, 0, 0})
             x = at::constant_pad_nd(x, step.margins, 0)
                     .contiguous(at::MemoryFormat::ChannelsLast);

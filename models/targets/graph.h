@@ -51,13 +51,15 @@ class Graph {
     bool absorb(Step &step, const Step &next) const;
     void find_last_readers();
 
-    void move();
+    const torch::Tensor &constant(int slot, bool elsewhere) const;
+    void copy_constants();
 
     const torch::Device device_;
     std::shared_ptr<const OnnxFile> file_; /* that the steps' nodes lie in */
     std::vector<std::string> names_;       /* of the slots */
     std::map<std::string, int> slot_of_;
-    Values constants_; /* by slot */
+    Values constants_; /* by slot; the host's */
+    Values copies_;    /* of those that are real numbers, on a device that is not the host; else empty */
     std::vector<Step> steps_;
     std::vector<std::vector<int>> last_read_; /* by step: slots that nobody reads after it */
     int input_ = -1;

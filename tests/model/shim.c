@@ -560,8 +560,11 @@ TEST(refuses_what_cannot_be) {
     CHECK_INT(cloak_model_apply(&good, &result, pixel, &error), CLOAK_E_USAGE);
     CHECK_INT(cloak_model_load("no-such-model", NULL, &other, &error), CLOAK_E_USAGE);
     CHECK(strstr(error.text, "no-such-model"));
-    load.device = "cuda:0";
-    CHECK_INT(cloak_model_load(weights(), &load, &other, &error), CLOAK_E_DEVICE);
+    for (const char *const *name = (const char *const[]){"cuda:99", "cuda:", "cuda:x", "cuda:123", "gpu", "", NULL}; *name; name++) {
+        load.device = *name;
+        CHECK_INT(cloak_model_load(weights(), &load, &other, &error), CLOAK_E_DEVICE);
+        CHECK(strstr(error.text, **name ? *name : "is none"));
+    }
     CHECK(other == NULL);
     CHECK_OK(cloak_model_detect(model(), &good, 1, &found, &error)); /* one pixel is a photo */
     cloak_detections_free(&found);

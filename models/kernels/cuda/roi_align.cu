@@ -55,7 +55,7 @@ const char *launched() {
 
 } // namespace
 
-const char *cloak_cuda_roi_align_forward(const float *features, int channels, int height, int width,
+extern "C" const char *cloak_cuda_roi_align_forward(const float *features, int channels, int height, int width,
     const float *boxes, int count, float scale, int bins, int samples, float *pooled) {
     const RoiWork work = {boxes, scale, channels, height, width, count, bins, samples};
     if (count > 0)
@@ -63,7 +63,7 @@ const char *cloak_cuda_roi_align_forward(const float *features, int channels, in
     return launched();
 }
 
-const char *cloak_cuda_roi_align_backward(const float *grad_pooled, const float *greatest, int channels,
+extern "C" const char *cloak_cuda_roi_align_backward(const float *grad_pooled, const float *greatest, int channels,
     int height, int width, const float *boxes, int count, float scale, int bins, int samples,
     long long *sums, float *grad_features) {
     const RoiWork work = {boxes, scale, channels, height, width, count, bins, samples};

@@ -4,6 +4,8 @@
 #ifndef CLOAK_KERNELS_CUDA_ROI_ALIGN_H
 #define CLOAK_KERNELS_CUDA_ROI_ALIGN_H
 
+extern "C" {
+
 const char *cloak_cuda_roi_align_forward(const float *features, int channels, int height, int width,
     const float *boxes, int count, float scale, int bins, int samples, float *pooled);
 
@@ -13,5 +15,6 @@ const char *cloak_cuda_roi_align_forward(const float *features, int channels, in
 const char *cloak_cuda_roi_align_backward(const float *grad_pooled, const float *greatest, int channels,
     int height, int width, const float *boxes, int count, float scale, int bins, int samples,
     long long *sums, float *grad_features);
+}
 
 #endif

@@ -60,7 +60,7 @@ Tensor divide(const Tensor &a, const Tensor &b) {
     return at::div(a, b, "trunc");
 }
 Tensor power(const Tensor &a, const Tensor &b) {
-    return at::pow(a, b);
+    return at::pow(a, b.to(a.device()));
 }
 Tensor equal(const Tensor &a, const Tensor &b) {
     return at::eq(a, b);
@@ -150,7 +150,7 @@ Values cast(const OnnxNode &node, const Values &in, int) {
     case 3:
     case 6:
     case 7:
-        return {x.to(torch::kInt64)};
+        return {x.to(torch::kCPU, torch::kInt64)}; /* whole numbers are the host's */
     case 9:
         return {x.to(torch::kBool)};
     default:
