@@ -4,6 +4,7 @@
  * DARK, and the attack, after it has slept, hands over levels that lift the face's box by LIFT, which makes it
  * lighter than that. So decoding, encoding, verification, receipts and books are the real ones, and the bytes
  * are the same whoever makes them. The sleep is CLOAK_STUB_SECONDS times 0.5 to 1.5, by the photo's pixels.
+ * With CLOAK_STUB_DEVICE it says that it is on that device, which fails every attack.
  * With CLOAK_STUB_SEES_ALL every photo has a face until it was attacked, whatever its pixels: for real photos.
  */
 #include <stdio.h>
@@ -42,8 +43,9 @@ void cloak_model_free(cloak_model *model) {
 
 cloak_model_info cloak_model_describe(const cloak_model *model) {
     (void)model;
+    const char *device = getenv("CLOAK_STUB_DEVICE");
     return (cloak_model_info){.name = "stub", .architecture = "none",
-        .sha256 = "0000000000000000000000000000000000000000000000000000000000000000", .device = "cpu",
+        .sha256 = "0000000000000000000000000000000000000000000000000000000000000000", .device = device ? device : "cpu",
         .training = "none", .input_min = 64, .input_max = 64, .score_threshold = 0.05f};
 }
 
@@ -119,6 +121,8 @@ cloak_status cloak_model_attack(cloak_model *model, const cloak_image *images, s
     for (size_t i = 0; i < count; i++) {
         unsigned mark = 0;
         middle(&images[i], &mark);
+        if (getenv("CLOAK_STUB_DEVICE"))
+            return cloak_fail(error, CLOAK_E_DEVICE, "an illegal memory access was encountered");
         cloak_status status =
             sleep_through(model->seconds * (0.5 + (double)(mark % 1000) / 1000), params, error);
         if (status != CLOAK_OK)

@@ -12,7 +12,9 @@
  *
  * A worker whose photos fail one after the other, not by the photos' fault (its device, its disk, its network),
  * does not run through the queue and use up everybody's retries: it rests after the fifth, twice as long
- * after each further one, up to a minute, and tries one photo at a time meanwhile.
+ * after each further one, up to a minute, and tries one photo at a time meanwhile. If it was a GPU that failed,
+ * the worker ends instead: an error of a GPU stays with the process that met it, and whoever supervises the worker
+ * starts another, which does not come as far as a photo if the GPU is lost to all.
  */
 #include "worker/loop.h"
 
@@ -57,6 +59,7 @@ typedef struct {
     double pace;        /* seconds that photos take for each second of their estimates */
     int failed;         /* photos in a row that failed by no fault of their own */
     int rested;         /* for how many of them the worker has rested */
+    bool lost_device;   /* the last of them failed on a device that is not the processor */
 } Worker;
 
 /* Bytes of memory that the process has in use; 0 when the system does not say. */
@@ -238,6 +241,8 @@ static void learn(
         worker->pace += 0.2 * ((pace > 1e-3 ? pace : 1e-3) - worker->pace);
     } else if (done == CLOAK_E_TRANSIENT || done == CLOAK_E_DEVICE || done == CLOAK_E_INTERNAL) {
         worker->failed++;
+        worker->lost_device =
+            done == CLOAK_E_DEVICE && strcmp(cloak_model_describe(worker->targets.own).device, "cpu") != 0;
     }
 }
 
@@ -354,6 +359,11 @@ static cloak_status serve(Worker *worker, cloak_error *error) {
     double away_since = 0;
     while (!stop_signals && !spent(worker)) {
         bool idle = false;
+        if (must_rest(worker) && worker->lost_device)
+            return cloak_fail(error, CLOAK_E_DEVICE,
+                "%d photos in a row failed, the last on %s: start the worker again, since an error of a GPU stays with "
+                "the process that met it",
+                worker->failed, cloak_model_describe(worker->targets.own).device);
         rest(worker);
         cloak_status status = turn(worker, &idle, error);
         if (status == CLOAK_OK) {
