@@ -7,6 +7,7 @@
 #include "common/base/alloc.h"
 #include "dispatcher/api_answer.h"
 #include "dispatcher/api_looks.h"
+#include "dispatcher/report.h"
 
 extern const unsigned char cloak_page_openapi_json[];
 
@@ -55,7 +56,7 @@ static cloak_http_answer act(cloak_api *api, const char *album, Action action, c
     cloak_http_answer no;
     if (!may_act(api, request, &no))
         return no;
-    if (class_word && !cloak_api_is_class(class_word))
+    if (class_word && !cloak_is_dead_class(class_word))
         return cloak_api_refuse(400, "error is an error class: permanent, transient, device, lost or internal");
     cloak_status status = album ? cloak_queue_books(api->queue, album, &books, &error) : CLOAK_OK; /* is it there? */
     if (status == CLOAK_OK)

@@ -44,12 +44,3 @@ bool cloak_api_number(
     *value = (size_t)number;
     return true;
 }
-
-bool cloak_api_is_class(const char *word) {
-    static const cloak_status classes[] = {
-        CLOAK_E_PERMANENT, CLOAK_E_TRANSIENT, CLOAK_E_DEVICE, CLOAK_E_LOST, CLOAK_E_INTERNAL};
-    for (size_t i = 0; i < sizeof classes / sizeof *classes; i++)
-        if (strcmp(cloak_status_word(classes[i]), word) == 0)
-            return true;
-    return false;
-}

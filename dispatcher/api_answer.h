@@ -19,7 +19,4 @@ cloak_http_answer cloak_api_failed(cloak_api *api, const cloak_error *error);
 bool cloak_api_number(
     const cloak_http_request *request, const char *name, size_t least, size_t most, size_t *value);
 
-/* Whether `word` is an error class. */
-bool cloak_api_is_class(const char *word);
-
 #endif

@@ -80,7 +80,7 @@ cloak_http_answer cloak_api_dead(cloak_api *api, const char *id, const cloak_htt
     size_t offset = 0, limit = LIST_DEAD;
     const char *class_word = cloak_http_query(request, "error");
     if (!cloak_api_number(request, "offset", 0, MOST_OFFSET, &offset) ||
-        !cloak_api_number(request, "limit", 1, MOST_DEAD, &limit) || (class_word && !cloak_api_is_class(class_word)))
+        !cloak_api_number(request, "limit", 1, MOST_DEAD, &limit) || (class_word && !cloak_is_dead_class(class_word)))
         return cloak_api_refuse(400, "offset is a whole number from 0, limit one from 1 to 1000, error an error class");
     if (cloak_album_report_read(api->queue, id, &report, &error) != CLOAK_OK)
         return cloak_api_failed(api, &error);

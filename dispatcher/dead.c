@@ -5,25 +5,25 @@
 
 #include <cjson/cJSON.h>
 
+#include "common/base/json.h"
 #include "dispatcher/report.h"
 #include "dispatcher/scope.h"
 
 typedef struct {
     const char *class_word; /* NULL: all */
-    bool many, json;
+    bool many;              /* albums there may be */
+    cJSON *photos;          /* NULL: they are printed */
     size_t listed;
 } List;
 
-static void print_json(const char *id, const cloak_dead_photo *photo, bool first) {
+static void add(cJSON *photos, const char *id, const cloak_dead_photo *photo) {
     cJSON *json = cJSON_CreateObject();
     cJSON_AddStringToObject(json, "album", id);
+    cJSON_AddNumberToObject(json, "index", photo->index);
     cJSON_AddStringToObject(json, "key", photo->key);
     cJSON_AddStringToObject(json, "class", photo->class_word);
     cJSON_AddStringToObject(json, "text", photo->text);
-    char *text = cJSON_PrintUnformatted(json);
-    printf("%s%s", first ? "{\"photos\":[" : ",", text);
-    free(text);
-    cJSON_Delete(json);
+    cJSON_AddItemToArray(photos, json);
 }
 
 static cloak_status list(void *context, cloak_queue *queue, const char *id, cloak_error *error) {
@@ -38,8 +38,8 @@ static cloak_status list(void *context, cloak_queue *queue, const char *id, cloa
         const cloak_dead_photo *photo = &report.dead[i];
         if (l->class_word && strcmp(photo->class_word, l->class_word) != 0)
             continue;
-        if (l->json)
-            print_json(id, photo, l->listed == 0);
+        if (l->photos)
+            add(l->photos, id, photo);
         else
             printf("%s%s%s\t%s\t%s\n", l->many ? id : "", l->many ? "\t" : "", photo->key, photo->class_word, photo->text);
         l->listed++;
@@ -66,11 +66,17 @@ int cloak_verb_dead(int argc, char **argv) {
         return code;
     scope.album = count ? argv[0] : NULL;
     l.many = !count;
-    l.json = o.json;
-    if (cloak_scope_each(&o, &scope, list, &l, &error) != CLOAK_OK)
-        return cloak_verb_fail("dead", &error);
+    cJSON *object = cJSON_CreateObject();
     if (o.json)
-        printf("%s],\"dead\":%zu}\n", l.listed ? "" : "{\"photos\":[", l.listed);
+        l.photos = cJSON_AddArrayToObject(object, "dead");
+    const cloak_status status = cloak_scope_each(&o, &scope, list, &l, &error);
+    cJSON_AddNumberToObject(object, "total", (double)l.listed);
+    char *text = cloak_json_text(object);
+    if (o.json && status == CLOAK_OK)
+        printf("%s\n", text);
+    free(text);
+    if (status != CLOAK_OK)
+        return cloak_verb_fail("dead", &error);
     fprintf(stderr, "  %zu dead photos\n", l.listed);
     return CLOAK_EXIT_OK;
 }

@@ -211,3 +211,12 @@ bool cloak_album_report_complete(const cloak_album_report *report) {
     return report->books.sealed && report->books.total >= report->books.expected &&
            report->settled == report->books.total;
 }
+
+bool cloak_is_dead_class(const char *word) {
+    static const cloak_status classes[] = {
+        CLOAK_E_PERMANENT, CLOAK_E_TRANSIENT, CLOAK_E_DEVICE, CLOAK_E_LOST, CLOAK_E_INTERNAL};
+    for (size_t i = 0; i < sizeof classes / sizeof *classes; i++)
+        if (strcmp(cloak_status_word(classes[i]), word) == 0)
+            return true;
+    return false;
+}

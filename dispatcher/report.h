@@ -51,4 +51,7 @@ int cloak_album_report_exit(const cloak_album_report *report);
 /* True when every photo of a sealed manifest is settled. */
 bool cloak_album_report_complete(const cloak_album_report *report);
 
+/* Whether photos die of errors of this class. */
+bool cloak_is_dead_class(const char *word);
+
 #endif

@@ -5,16 +5,22 @@
 
 typedef struct {
     const char *class_word; /* NULL: all */
+    bool named;             /* is one album */
     char id[CLOAK_ALBUM_ID_SIZE]; /* the last one's */
-    size_t moved;
+    size_t albums, moved;
 } Retry;
 
 static cloak_status retry(void *context, cloak_queue *queue, const char *id, cloak_error *error) {
     Retry *r = context;
     size_t moved = 0;
-    cloak_status status = cloak_queue_retry(queue, id, r->class_word, &moved, error);
+    cloak_books books = {0};
+    cloak_status status = cloak_queue_books(queue, id, &books, error);
+    if (status != CLOAK_OK || (!r->named && (books.dead == 0 || books.cancel_requested)))
+        return status;
+    status = cloak_queue_retry(queue, id, r->class_word, &moved, error);
     snprintf(r->id, sizeof r->id, "%s", id);
     r->moved += moved;
+    r->albums += moved > 0;
     return status;
 }
 
@@ -33,12 +39,15 @@ int cloak_verb_retry(int argc, char **argv) {
         !cloak_verb_check_class("retry", r.class_word, &code))
         return code;
     scope.album = count ? argv[0] : NULL;
-    if (cloak_scope_each(&o, &scope, retry, &r, &error) != CLOAK_OK)
+    r.named = count > 0;
+    const cloak_status status = cloak_scope_each(&o, &scope, retry, &r, &error);
+    if (status == CLOAK_OK || r.moved > 0)
+        fprintf(stderr, "  %zu photos are waiting again\n", r.moved);
+    if (status != CLOAK_OK)
         return cloak_verb_fail("retry", &error);
-    fprintf(stderr, "  %zu photos are waiting again\n", r.moved);
     if (o.json && count)
         printf("{\"album\":\"%s\",\"retried\":%zu}\n", r.id, r.moved);
     else if (o.json)
-        printf("{\"retried\":%zu}\n", r.moved);
+        printf("{\"albums\":%zu,\"retried\":%zu}\n", r.albums, r.moved);
     return CLOAK_EXIT_OK;
 }

@@ -31,21 +31,44 @@ static cloak_status is_of(
     return status;
 }
 
+/* A page of the queue's albums; `before`: the one before it, of `count_before`, some of which stand on this one as well
+ * when albums were submitted meanwhile. */
+typedef struct {
+    cloak_album_id ids[PAGE], before[PAGE];
+    size_t count, count_before;
+} Page;
+
+static cloak_status turn_page(Page *page, cloak_queue *queue, size_t at, cloak_error *error) {
+    memcpy(page->before, page->ids, sizeof page->ids);
+    page->count_before = page->count;
+    return cloak_queue_albums(queue, at, page->ids, PAGE, &page->count, error);
+}
+
+static bool was_before(const Page *page, const char *id) {
+    for (size_t i = 0; i < page->count_before; i++)
+        if (strcmp(page->before[i], id) == 0)
+            return true;
+    return false;
+}
+
 static cloak_status visit_many(const cloak_queue_options *options, const char *tenant, cloak_album_visit *visit,
     void *context, cloak_error *error) {
     cloak_queue *queue;
-    cloak_album_id ids[PAGE];
-    size_t count = PAGE;
+    Page page = {.count = 0};
+    bool more = true;
     cloak_status status = cloak_queue_open(options->redis, options->queue, 10, &queue, error);
     if (status != CLOAK_OK)
         return status;
-    for (size_t at = 0; status == CLOAK_OK && count == PAGE && at < MOST_ALBUMS; at += PAGE) {
-        status = cloak_queue_albums(queue, at, ids, PAGE, &count, error);
-        for (size_t i = 0; i < count && status == CLOAK_OK; i++) {
+    for (size_t at = 0; status == CLOAK_OK && more && at < MOST_ALBUMS; at += PAGE) {
+        status = turn_page(&page, queue, at, error);
+        more = page.count == PAGE;
+        for (size_t i = 0; i < page.count && status == CLOAK_OK; i++) {
             bool is = false;
-            status = is_of(queue, ids[i], tenant, &is, error);
+            if (was_before(&page, page.ids[i]))
+                continue;
+            status = is_of(queue, page.ids[i], tenant, &is, error);
             if (is)
-                status = visit(context, queue, ids[i], error);
+                status = visit(context, queue, page.ids[i], error);
         }
     }
     cloak_queue_close(queue);

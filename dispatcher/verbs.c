@@ -2,7 +2,8 @@
 #include "dispatcher/verbs.h"
 
 #include <stdio.h>
-#include <string.h>
+
+#include "dispatcher/report.h"
 
 int cloak_verb_fail(const char *verb, const cloak_error *error) {
     fprintf(stderr, "cloak %s: %s\n", verb, error->text);
@@ -38,9 +39,9 @@ bool cloak_verb_parse(const char *usage, const char *about, const cloak_option *
 }
 
 bool cloak_verb_check_class(const char *verb, const char *class_word, int *code) {
-    if (!class_word || strcmp(cloak_status_word(cloak_status_parse(class_word)), class_word) == 0)
+    if (!class_word || cloak_is_dead_class(class_word))
         return true;
-    fprintf(stderr, "cloak %s: there is no error class \"%s\"\n", verb, class_word);
+    fprintf(stderr, "cloak %s: no photo dies of the error class \"%s\"\n", verb, class_word);
     *code = CLOAK_EXIT_USAGE;
     return false;
 }

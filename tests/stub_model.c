@@ -4,7 +4,7 @@
  * DARK, and the attack, after it has slept, hands over levels that lift the face's box by LIFT, which makes it
  * lighter than that. So decoding, encoding, verification, receipts and books are the real ones, and the bytes
  * are the same whoever makes them. The sleep is CLOAK_STUB_SECONDS times 0.5 to 1.5, by the photo's pixels.
- * With CLOAK_STUB_DEVICE it says that it is on that device, which fails every attack.
+ * With CLOAK_STUB_DEVICE it says that it is on that device, which is lost at the first attack.
  * With CLOAK_STUB_SEES_ALL every photo has a face until it was attacked, whatever its pixels: for real photos.
  */
 #include <stdio.h>
@@ -19,7 +19,7 @@ enum { DARK = 104, LIFT = 8 };
 
 struct cloak_model {
     double seconds; /* that an attack takes on average */
-    bool sees_all;
+    bool sees_all, lost;
     bool attacked; /* since the last look, for sees_all: a worker looks right after it has attacked */
 };
 
@@ -32,6 +32,7 @@ cloak_status cloak_model_load(const char *path, const cloak_model_params *params
     (void)path, (void)params, (void)error;
     const char *seconds = getenv("CLOAK_STUB_SECONDS");
     *model = cloak_alloc(sizeof **model);
+    **model = (struct cloak_model){0};
     (*model)->seconds = seconds ? atof(seconds) : 0.5;
     (*model)->sees_all = getenv("CLOAK_STUB_SEES_ALL") != NULL;
     return CLOAK_OK;
@@ -76,7 +77,8 @@ static void look(cloak_model *model, const cloak_image *image, cloak_detections 
 
 cloak_status cloak_model_detect(cloak_model *model, const cloak_image *images, size_t count,
     cloak_detections *out, cloak_error *error) {
-    (void)error;
+    if (model->lost)
+        return cloak_fail(error, CLOAK_E_DEVICE, "an illegal memory access was encountered");
     for (size_t i = 0; i < count; i++)
         look(model, &images[i], &out[i]);
     return CLOAK_OK;
@@ -121,7 +123,8 @@ cloak_status cloak_model_attack(cloak_model *model, const cloak_image *images, s
     for (size_t i = 0; i < count; i++) {
         unsigned mark = 0;
         middle(&images[i], &mark);
-        if (getenv("CLOAK_STUB_DEVICE"))
+        model->lost = getenv("CLOAK_STUB_DEVICE") != NULL;
+        if (model->lost)
             return cloak_fail(error, CLOAK_E_DEVICE, "an illegal memory access was encountered");
         cloak_status status =
             sleep_through(model->seconds * (0.5 + (double)(mark % 1000) / 1000), params, error);

@@ -12,9 +12,9 @@
  *
  * A worker whose photos fail one after the other, not by the photos' fault (its device, its disk, its network),
  * does not run through the queue and use up everybody's retries: it rests after the fifth, twice as long
- * after each further one, up to a minute, and tries one photo at a time meanwhile. If it was a GPU that failed,
- * the worker ends instead: an error of a GPU stays with the process that met it, and whoever supervises the worker
- * starts another, which does not come as far as a photo if the GPU is lost to all.
+ * after each further one, up to a minute, and tries one photo at a time meanwhile. An error of a GPU stays with the
+ * process that met it: where the model does not even look at a grey square any more, the worker ends, so that whoever
+ * supervises it starts another, which takes no photo before its model has looked at one.
  */
 #include "worker/loop.h"
 
@@ -59,7 +59,6 @@ typedef struct {
     double pace;        /* seconds that photos take for each second of their estimates */
     int failed;         /* photos in a row that failed by no fault of their own */
     int rested;         /* for how many of them the worker has rested */
-    bool lost_device;   /* the last of them failed on a device that is not the processor */
 } Worker;
 
 /* Bytes of memory that the process has in use; 0 when the system does not say. */
@@ -241,8 +240,6 @@ static void learn(
         worker->pace += 0.2 * ((pace > 1e-3 ? pace : 1e-3) - worker->pace);
     } else if (done == CLOAK_E_TRANSIENT || done == CLOAK_E_DEVICE || done == CLOAK_E_INTERNAL) {
         worker->failed++;
-        worker->lost_device =
-            done == CLOAK_E_DEVICE && strcmp(cloak_model_describe(worker->targets.own).device, "cpu") != 0;
     }
 }
 
@@ -298,6 +295,24 @@ static void rest(Worker *worker) {
     cloak_metrics_add(worker->options->metrics, CLOAK_METRIC_RESTS, NULL, 1);
     for (double until = cloak_now() + seconds; !stop_signals && cloak_now() < until;)
         cloak_clock_system.sleep(0.1);
+}
+
+/* Has a model that is not on the processor look at a grey square. */
+static cloak_status try_device(Worker *worker, cloak_error *error) {
+    enum { SIDE = 64 };
+    uint8_t grey[SIDE * SIDE * 3];
+    const cloak_image image = {grey, SIDE, SIDE};
+    cloak_detections found = {0};
+    cloak_error why;
+    const char *device = cloak_model_describe(worker->targets.own).device;
+    if (strcmp(device, "cpu") == 0)
+        return CLOAK_OK;
+    memset(grey, 128, sizeof grey);
+    cloak_status status = cloak_model_detect(worker->targets.own, &image, 1, &found, &why);
+    cloak_detections_free(&found);
+    if (status != CLOAK_OK)
+        return cloak_fail(error, CLOAK_E_DEVICE, "%s fails, and may be well for another process: %s", device, why.text);
+    return CLOAK_OK;
 }
 
 static cloak_status work_off(
@@ -357,15 +372,16 @@ static void install_handlers(void) {
 
 static cloak_status serve(Worker *worker, cloak_error *error) {
     double away_since = 0;
+    cloak_status tried = try_device(worker, error);
+    if (tried != CLOAK_OK)
+        return tried;
     while (!stop_signals && !spent(worker)) {
         bool idle = false;
-        if (must_rest(worker) && worker->lost_device)
-            return cloak_fail(error, CLOAK_E_DEVICE,
-                "%d photos in a row failed, the last on %s: start the worker again, since an error of a GPU stays with "
-                "the process that met it",
-                worker->failed, cloak_model_describe(worker->targets.own).device);
+        cloak_status status = must_rest(worker) ? try_device(worker, error) : CLOAK_OK;
+        if (status != CLOAK_OK)
+            return status;
         rest(worker);
-        cloak_status status = turn(worker, &idle, error);
+        status = turn(worker, &idle, error);
         if (status == CLOAK_OK) {
             away_since = 0;
             if (idle)

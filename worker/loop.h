@@ -18,7 +18,7 @@ typedef struct {
 } cloak_loop_options;
 
 /* Runs until SIGTERM or SIGINT or a bound (CLOAK_OK), or until Redis has been away for
- * too long (CLOAK_E_QUEUE). Installs the signal handlers. */
+ * too long (CLOAK_E_QUEUE) or a GPU is lost to the process (CLOAK_E_DEVICE). Installs the signal handlers. */
 CLOAK_MUST_CHECK cloak_status cloak_loop_run(
     cloak_model *model, const cloak_loop_options *options, cloak_error *error);
 

@@ -9,9 +9,9 @@
 
 namespace cloak {
 
-/* The device of this name: "cpu", "cuda" or "cuda:N". On GPUs, algorithms are held to
- * those that repeat, from then on. Throws std::runtime_error that says what to do when it is no name of a device, when this build runs on the CPU alone,
- * or when there is no such GPU. */
+/* The device of this name: "cpu", "cuda" or "cuda:N". On GPUs, algorithms are held to those that repeat, from then
+ * on. Throws std::runtime_error that says what to do when it is no name of a device, when this build runs on the CPU
+ * alone, or when there is no such GPU. */
 torch::Device find_device(const std::string &name);
 
 /* Whether layers may be given bfloat16 there: GPUs and processors that multiply it. */

@@ -2,7 +2,7 @@
  * folded into the convolution before it at load.
  *
  * Tensors are channels-last: oneDNN and cuDNN then read them as they are. Float is what a verdict is passed
- * on; bfloat16 is for finding one's way: on GPUs, and processors that multiply it (AVX512-BF16), layers take it
+ * on; bfloat16 is for finding one's way: on GPUs and processors that multiply it (AVX512-BF16), layers take it
  * as well and are faster. A layer computes in the type of what it is given, but for gradients that
  * come from few places: those are in float.
  *

@@ -29,6 +29,8 @@ constexpr int64_t max_total = int64_t(1) << 29; /* elements of all values of one
 template <typename Body> auto at_node(const OnnxNode &node, Body body) {
     try {
         return body();
+    } catch (const c10::OutOfMemoryError &) { /* is not the node's fault */
+        throw;
     } catch (const c10::Error &problem) {
         const std::string text = problem.what_without_backtrace();
         throw std::runtime_error(node.label + ": " + text.substr(0, text.find('\n')));
@@ -51,7 +53,11 @@ bool reads_by_hand(const OnnxNode &node) {
     return operators.count(node.op) != 0;
 }
 
-/* Whether a value is one that a device other than the host computes with. */
+/* Whether a value is one of those that lie where they are computed with: whole numbers are the host's. */
+bool is_computed_with(const torch::Tensor &value) {
+    return value.defined() && (value.is_floating_point() || value.scalar_type() == torch::kBool);
+}
+
 bool is_elsewhere(const torch::Tensor &value) {
     return value.defined() && !value.device().is_cpu();
 }
@@ -137,12 +143,13 @@ Graph::Graph(const OnnxFile &file, const std::string &input, const std::vector<s
 
 void Graph::copy_constants() {
     copies_ = constants_;
-    for (torch::Tensor &copy : copies_)
-        if (copy.defined() && copy.is_floating_point())
-            copy = copy.to(device_);
-    for (Step &step : steps_)
+    for (Step &step : steps_) {
         if (step.conv)
             step.conv->move_to(device_);
+        for (int from : step.inputs)
+            if (from >= 0 && is_computed_with(copies_[size_t(from)]))
+                copies_[size_t(from)] = copies_[size_t(from)].to(device_);
+    }
 }
 
 const torch::Tensor &Graph::constant(int slot, bool elsewhere) const {
@@ -169,7 +176,7 @@ Values Graph::inputs_of(const Step &step, const Values &slots) const {
         in.push_back(value.defined() ? value : constant(from, elsewhere));
         if (!in.back().defined())
             throw std::runtime_error("\"" + names_[size_t(from)] + "\" is another input of the graph");
-        if (elsewhere && (in.back().is_floating_point() || in.back().scalar_type() == torch::kBool))
+        if (elsewhere && is_computed_with(in.back()))
             in.back() = in.back().to(device_);
     }
     return in;

@@ -59,7 +59,7 @@ class Graph {
     std::vector<std::string> names_;       /* of the slots */
     std::map<std::string, int> slot_of_;
     Values constants_; /* by slot; the host's */
-    Values copies_;    /* of those that are real numbers, on a device that is not the host; else empty */
+    Values copies_;    /* the same with those that are computed with on a device that is not the host; else empty */
     std::vector<Step> steps_;
     std::vector<std::vector<int>> last_read_; /* by step: slots that nobody reads after it */
     int input_ = -1;

@@ -132,9 +132,11 @@ class BadFiles(Album):
         self.assertEqual({d[1] for d in dead}, {"permanent"})
         self.assertEqual([d for d in dead if d[0] not in d[2]], [], "an error names no file")
         listed = self.place.cloak("dead", self.out, "--json").json
-        self.assertEqual([[d["key"], d["class"], d["text"]] for d in listed["photos"]], dead)
-        self.assertEqual(self.place.cloak("dead", self.out, "--error", "lost", "--json").json, {"photos": [], "dead": 0})
-        self.assert_code(self.place.cloak("dead", self.out, "--error", "bad luck"), 2)
+        self.assertEqual([[d["key"], d["class"], d["text"]] for d in listed["dead"]], dead)
+        self.assertEqual(listed["total"], len(dead))
+        self.assertEqual(self.place.cloak("dead", self.out, "--error", "lost", "--json").json, {"dead": [], "total": 0})
+        for word in ("bad luck", "ok"):
+            self.assert_code(self.place.cloak("dead", self.out, "--error", word), 2)
         audit = self.place.cloak("audit", self.out, "--json")
         self.assert_code(audit, 0)
         self.assertEqual((audit.json["checked"], audit.json["problems"]), (3, 0))

@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""`cloak eval transfer`: the matrix of one cloak and our own detector, what it counts, and that it goes on where it stopped."""
+"""`cloak eval transfer`: the matrix of one cloak and our own detector, what it counts, and that a second run cloaks nothing anew."""
 import json
 import os
 import pathlib
@@ -35,7 +35,7 @@ class EvalTransfer(fleet.Case):
         return self.place.cloak(
             "eval", "transfer", "--photos", self.photos, "--labels", self.labels, "--out", self.out, "--columns", "ours",
             "--cloak", fleet.BIN / "cloak", "--library", fleet.BIN.parent / "models/libcloak_model.so",
-            "--weights", MODEL, "--cloak-options", f"--threads 1 --restarts 0 --model {MODEL}", "--json", *options,
+            "--weights", MODEL, "--cloak-options", "--threads 1", "--json", *options,
             env=fleet.environment(CLOAK_PYTHON=sys.executable))
 
     def delivered(self):
@@ -53,7 +53,6 @@ class EvalTransfer(fleet.Case):
         self.assertEqual(set(weak["cells"]), CHANGES)
         raw = weak["cells"]["raw"]["ours"]["iou"]
         self.assertEqual((raw["reference"], raw["before"], raw["after"], raw["recall_after"]), (1, 1, 0, 0))
-        self.assertTrue(strong["in_loop"]["ours"])
         self.assertGreater(weak["psnr_db"], strong["psnr_db"])
         self.assertEqual(json.loads((self.out / "transfer.json").read_text())["rows"], matrix["rows"])
         self.assertIn("<svg", (self.out / "transfer.svg").read_text())

@@ -173,14 +173,16 @@ class Fleet(fleet.Case):
         retry = self.cloak("retry", album, "--error", "transient", "--json")
         self.assertEqual(retry.json, {"album": album, "retried": 0})
         self.assert_code(self.cloak("retry", album, "--error", "nonsense"), 2)
-        (dead,) = self.cloak("dead", "--all", "--json").json["photos"]
+        (dead,) = self.cloak("dead", "--all", "--json").json["dead"]
         self.assertEqual((dead["album"], dead["key"], dead["class"]), (album, "bad.jpg", "permanent"))
         self.assertEqual(self.cloak("dead", "--tenant", "nobody").out, "")
         self.assertEqual(self.cloak("dead", "--tenant", "default").out.split("\t")[:3], [album, "bad.jpg", "permanent"])
-        self.assertEqual(self.cloak("retry", "--tenant", "nobody", "--json").json, {"retried": 0})
+        self.assertEqual(self.cloak("retry", "--tenant", "nobody", "--json").json, {"albums": 0, "retried": 0})
         for words in ([], [album, "--all"]):
             self.assert_code(self.cloak("retry", *words), 2)
-        self.assertEqual(self.cloak("retry", "--all", "--error", "permanent", "--json").json, {"retried": 1})
+        cancelled = self.cloak("submit", self.album, self.folder / "other").out.strip()
+        self.assert_code(self.cloak("cancel", cancelled), 0)  # is in nobody's way
+        self.assertEqual(self.cloak("retry", "--all", "--error", "permanent", "--json").json, {"albums": 1, "retried": 1})
         self.assertEqual(self.status(album)["waiting"], 1)
         self.assert_code(self.cloak("pause"), 2)
         self.assertEqual(self.cloak("pause", album, "--json").json, {"album": album})

@@ -563,7 +563,7 @@ TEST(refuses_what_cannot_be) {
     for (const char *const *name = (const char *const[]){"cuda:99", "cuda:", "cuda:x", "cuda:123", "gpu", "", NULL}; *name; name++) {
         load.device = *name;
         CHECK_INT(cloak_model_load(weights(), &load, &other, &error), CLOAK_E_DEVICE);
-        CHECK(strstr(error.text, **name ? *name : "is none"));
+        CHECK(strstr(error.text, *name));
     }
     CHECK(other == NULL);
     CHECK_OK(cloak_model_detect(model(), &good, 1, &found, &error)); /* one pixel is a photo */
