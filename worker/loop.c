@@ -280,23 +280,6 @@ static bool must_rest(const Worker *worker) {
     return worker->failed >= REST_AFTER;
 }
 
-/* Waits when photos have failed in a row, but not through a stop signal. */
-static void rest(Worker *worker) {
-    if (!must_rest(worker) || worker->rested == worker->failed)
-        return;
-    worker->rested = worker->failed;
-    double seconds = 1;
-    for (int i = REST_AFTER; i < worker->failed && seconds < REST_MOST; i++)
-        seconds *= 2;
-    seconds = seconds < REST_MOST ? seconds : REST_MOST;
-    cloak_log(CLOAK_LOG_WARN, "worker_rest",
-        "%d photos in a row failed here: resting %.0f s before the next; see device, disk and network",
-        worker->failed, seconds);
-    cloak_metrics_add(worker->options->metrics, CLOAK_METRIC_RESTS, NULL, 1);
-    for (double until = cloak_now() + seconds; !stop_signals && cloak_now() < until;)
-        cloak_clock_system.sleep(0.1);
-}
-
 /* Has a model that is not on the processor look at a grey square. */
 static cloak_status try_device(Worker *worker, cloak_error *error) {
     enum { SIDE = 64 };
@@ -312,6 +295,27 @@ static cloak_status try_device(Worker *worker, cloak_error *error) {
     cloak_detections_free(&found);
     if (status != CLOAK_OK)
         return cloak_fail(error, CLOAK_E_DEVICE, "%s fails, and may be well for another process: %s", device, why.text);
+    return CLOAK_OK;
+}
+
+/* Waits when photos have failed in a row, but not through a stop signal, and not for a device that is lost. */
+static cloak_status rest(Worker *worker, cloak_error *error) {
+    if (!must_rest(worker) || worker->rested == worker->failed)
+        return CLOAK_OK;
+    cloak_status status = try_device(worker, error);
+    if (status != CLOAK_OK)
+        return status;
+    worker->rested = worker->failed;
+    double seconds = 1;
+    for (int i = REST_AFTER; i < worker->failed && seconds < REST_MOST; i++)
+        seconds *= 2;
+    seconds = seconds < REST_MOST ? seconds : REST_MOST;
+    cloak_log(CLOAK_LOG_WARN, "worker_rest",
+        "%d photos in a row failed here: resting %.0f s before the next; see device, disk and network",
+        worker->failed, seconds);
+    cloak_metrics_add(worker->options->metrics, CLOAK_METRIC_RESTS, NULL, 1);
+    for (double until = cloak_now() + seconds; !stop_signals && cloak_now() < until;)
+        cloak_clock_system.sleep(0.1);
     return CLOAK_OK;
 }
 
@@ -377,10 +381,9 @@ static cloak_status serve(Worker *worker, cloak_error *error) {
         return tried;
     while (!stop_signals && !spent(worker)) {
         bool idle = false;
-        cloak_status status = must_rest(worker) ? try_device(worker, error) : CLOAK_OK;
+        cloak_status status = rest(worker, error);
         if (status != CLOAK_OK)
             return status;
-        rest(worker);
         status = turn(worker, &idle, error);
         if (status == CLOAK_OK) {
             away_since = 0;

@@ -152,10 +152,6 @@ void Graph::copy_constants() {
     }
 }
 
-const torch::Tensor &Graph::constant(int slot, bool elsewhere) const {
-    return (elsewhere ? copies_ : constants_)[size_t(slot)];
-}
-
 bool Graph::has_brief() const {
     return has_bfloat16(device_);
 }
@@ -173,7 +169,7 @@ Values Graph::inputs_of(const Step &step, const Values &slots) const {
             continue;
         }
         const torch::Tensor &value = slots[size_t(from)];
-        in.push_back(value.defined() ? value : constant(from, elsewhere));
+        in.push_back(value.defined() ? value : (elsewhere ? copies_ : constants_)[size_t(from)]);
         if (!in.back().defined())
             throw std::runtime_error("\"" + names_[size_t(from)] + "\" is another input of the graph");
         if (elsewhere && is_computed_with(in.back()))

@@ -51,7 +51,6 @@ class Graph {
     bool absorb(Step &step, const Step &next) const;
     void find_last_readers();
 
-    const torch::Tensor &constant(int slot, bool elsewhere) const;
     void copy_constants();
 
     const torch::Device device_;
