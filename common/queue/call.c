@@ -10,7 +10,7 @@ void cloak_call_begin(cloak_call *call, cloak_queue *queue, cloak_script *script
 }
 
 /* Adds an argument; `owned` says that the call frees it. */
-static void add(cloak_call *call, const char *text, bool owned) {
+static void add_bytes(cloak_call *call, const char *text, size_t length, bool owned) {
     if (call->count == call->room) {
         call->room = call->room ? call->room * 2 : 32;
         size_t room = (size_t)call->room;
@@ -19,9 +19,13 @@ static void add(cloak_call *call, const char *text, bool owned) {
         call->owned = cloak_realloc(call->owned, room * sizeof *call->owned);
     }
     call->argv[call->count] = text;
-    call->lengths[call->count] = strlen(text);
+    call->lengths[call->count] = length;
     call->owned[call->count] = owned ? (char *)text : NULL;
     call->count++;
+}
+
+static void add(cloak_call *call, const char *text, bool owned) {
+    add_bytes(call, text, strlen(text), owned);
 }
 
 void cloak_call_key(cloak_call *call, cloak_key key) {
@@ -41,6 +45,10 @@ void cloak_call_album_key(cloak_call *call, const char *kind, const char *album)
 
 void cloak_call_text(cloak_call *call, const char *text) {
     add(call, text, false);
+}
+
+void cloak_call_bytes(cloak_call *call, const char *bytes, size_t length) {
+    add_bytes(call, bytes, length, false);
 }
 
 void cloak_call_number(cloak_call *call, int64_t number) {

@@ -145,6 +145,7 @@ void cloak_call_queue_keys(cloak_call *call); /* the nine of scripts/place.lua *
 void cloak_call_album_key(cloak_call *call, const char *kind, const char *album);
 
 void cloak_call_text(cloak_call *call, const char *text); /* borrowed until the run */
+void cloak_call_bytes(cloak_call *call, const char *bytes, size_t length); /* the same */
 void cloak_call_number(cloak_call *call, int64_t number);
 void cloak_call_job(cloak_call *call, const cloak_job *job); /* job id and token */
 

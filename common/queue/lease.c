@@ -271,9 +271,15 @@ static cloak_status check_stats(const cloak_finished *finished, size_t count, cl
     return CLOAK_OK;
 }
 
-/* Declares each album's keys once. `place[i]` is which of the albums job i belongs to. */
+/* Where the sequence of a token begins: what is before it is the prefix. */
+static size_t prefix_length(const cloak_job *job) {
+    const char *dash = strrchr(job->token, '-');
+    return dash ? (size_t)(dash - job->token) + 1 : 0;
+}
+
+/* Declares each album's keys once. `album_of[i]` is which of the albums job i belongs to. */
 static void add_albums(
-    cloak_call *call, const cloak_finished *finished, size_t count, size_t place[MOST_JOBS]) {
+    cloak_call *call, const cloak_finished *finished, size_t count, size_t album_of[MOST_JOBS]) {
     const char *albums[MOST_JOBS];
     size_t known = 0;
     for (size_t i = 0; i < count; i++) {
@@ -281,7 +287,7 @@ static void add_albums(
         size_t at = 0;
         while (at < known && strcmp(albums[at], album) != 0)
             at++;
-        place[i] = at;
+        album_of[i] = at;
         if (at < known)
             continue;
         albums[known++] = album;
@@ -291,10 +297,55 @@ static void add_albums(
     }
 }
 
+/* How many of the jobs, from the first on, are of one album and under one token prefix, `length` long. */
+static size_t run_length(
+    const cloak_finished *finished, const size_t *album_of, size_t count, size_t length) {
+    size_t n = 1;
+    while (n < count && album_of[n] == album_of[0] && prefix_length(finished[n].job) == length &&
+           memcmp(finished[n].job->token, finished[0].job->token, length) == 0)
+        n++;
+    return n;
+}
+
+/* The jobs in runs, as the script takes them: what they have in common is said once. */
+static void add_runs(
+    cloak_call *call, const cloak_finished *finished, const size_t *album_of, size_t count) {
+    cloak_call_number(call, (int64_t)count);
+    for (size_t at = 0, n; at < count; at += n) {
+        const cloak_job *first = finished[at].job;
+        const size_t length = prefix_length(first);
+        n = run_length(finished + at, album_of + at, count - at, length);
+        cloak_call_number(call, (int64_t)album_of[at]);
+        cloak_call_text(call, first->album);
+        cloak_call_bytes(call, first->token, length);
+        cloak_call_number(call, (int64_t)n);
+        for (size_t i = at; i < at + n; i++) {
+            cloak_call_number(call, finished[i].job->index);
+            cloak_call_text(call, finished[i].job->token + length);
+        }
+    }
+}
+
+/* What goes with some of the jobs: records and sums. */
+static void add_extras(cloak_call *call, const cloak_finished *finished, size_t count) {
+    for (size_t i = 0; i < count; i++) {
+        const cloak_finished *f = &finished[i];
+        if (!f->record && f->stat_count == 0)
+            continue;
+        cloak_call_number(call, (int64_t)i + 1);
+        cloak_call_text(call, f->record ? f->record : "");
+        cloak_call_number(call, (int64_t)f->stat_count);
+        for (size_t j = 0; j < f->stat_count; j++) {
+            cloak_call_text(call, f->stats[j].name);
+            cloak_call_number(call, f->stats[j].add);
+        }
+    }
+}
+
 /* Finishes at most MOST_JOBS. */
 static cloak_status finish_some(cloak_queue *queue, const cloak_finished *finished, size_t count,
     bool *held, cloak_error *error) {
-    size_t place[MOST_JOBS];
+    size_t album_of[MOST_JOBS];
     cloak_call call;
     cloak_call_begin(&call, queue, &cloak_script_finish);
     cloak_call_key(&call, CLOAK_KEY_LEASED);
@@ -302,20 +353,9 @@ static cloak_status finish_some(cloak_queue *queue, const cloak_finished *finish
     cloak_call_key(&call, CLOAK_KEY_SETTLED);
     cloak_call_key(&call, CLOAK_KEY_SETTLED_OLD);
     cloak_call_key(&call, CLOAK_KEY_LOG);
-    add_albums(&call, finished, count, place);
-    cloak_call_number(&call, (int64_t)count);
-    for (size_t i = 0; i < count; i++) {
-        const cloak_finished *f = &finished[i];
-        cloak_call_job(&call, f->job);
-        cloak_call_number(&call, (int64_t)place[i]);
-        cloak_call_number(&call, f->job->index);
-        cloak_call_text(&call, f->record ? f->record : "");
-        cloak_call_number(&call, (int64_t)f->stat_count);
-        for (size_t j = 0; j < f->stat_count; j++) {
-            cloak_call_text(&call, f->stats[j].name);
-            cloak_call_number(&call, f->stats[j].add);
-        }
-    }
+    add_albums(&call, finished, count, album_of);
+    add_runs(&call, finished, album_of, count);
+    add_extras(&call, finished, count);
     return run_for_each(&call, held, count, error);
 }
 

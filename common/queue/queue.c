@@ -25,7 +25,7 @@
  *   paused          string  exists while the whole queue is paused
  *   paused:tenants  set     tenants whose lists are kept out of `active`
  *   resuming        set     albums whose entries come back from `aside`
- *   settled, settled:old    token -> what became of it (scripts/settled.lua)
+ *   settled, settled:old    hashes: what became of tokens (scripts/settled.lua)
  *   log             stream  records of finished photos, about the last 100,000
  *   workers, workers:about  heartbeats
  *   tally           hash    photos lost, retried and dead since the queue began

@@ -119,6 +119,78 @@ TEST(finish_many_at_once) {
     cloak_queue_close(q);
 }
 
+/* Jobs of one album that follow each other, with gaps, under two token prefixes. */
+TEST(finish_runs) {
+    enum { FIRST = 5, LEFT = 25, SECOND = 200 };
+    WITH_QUEUE(q);
+    cloak_queue *other = open_queue(__func__);
+    album_id a = make_album(q, "t", "bulk");
+    submit(q, &a, FIRST, 100);
+    submit(q, &a, SECOND, 40);
+    batch got[2] = {claim(q, 70, 30), claim(other, 200, 30)};
+    CHECK_INT(got[0].count + got[1].count, 140);
+    cloak_finished finished[139];
+    bool held[139];
+    const cloak_stat stat = {"photos", 1};
+    const cloak_job *left = NULL;
+    size_t count = 0;
+    for (size_t i = 0; i < 140; i++) {
+        const cloak_job *job = i < 70 ? &got[0].jobs[i] : &got[1].jobs[i - 70];
+        if (job->index == LEFT)
+            left = job;
+        else
+            finished[count++] = (cloak_finished){job, &stat, 1, NULL};
+    }
+    CHECK(left && strcmp(got[0].jobs[0].token, got[1].jobs[0].token) != 0);
+    for (int again = 0; again < 2; again++) { /* the second time it changes nothing */
+        CHECK_OK(cloak_queue_finish_many(q, finished, count, held, &error));
+        for (size_t i = 0; i < count; i++)
+            CHECK(held[i]);
+        CHECK_BOOKS(q, &a, 0, 1, 0, 139, 0, 0);
+        CHECK_INT(read_sum(q, &a, "photos"), 139);
+        for (uint32_t i = 0; i < 250; i++) {
+            bool done;
+            CHECK_OK(cloak_queue_is_done(q, a.id, i, &done, &error));
+            CHECK_INT(done, i != LEFT && ((i >= FIRST && i < FIRST + 100) || (i >= SECOND && i < SECOND + 40)));
+        }
+    }
+    drop(got[0]);
+    drop(got[1]);
+    cloak_queue_close(other);
+    cloak_queue_close(q);
+}
+
+/* Bits that someone set by hand: such photos count as done before, and only they. */
+TEST(finish_what_is_marked_done) {
+    WITH_QUEUE(q);
+    album_id a = make_album(q, "t", "bulk");
+    submit(q, &a, 0, 40);
+    batch b = claim(q, 40, 30);
+    cloak_finished finished[40];
+    bool held[40];
+    const cloak_stat stats[] = {{"photos", 1}};
+    char *key = cloak_format("%sdone:%s", q->prefix, a.id);
+    for (size_t i = 0; i < 40; i++)
+        finished[i] = (cloak_finished){&b.jobs[i], stats, 1, i % 13 ? "{}" : NULL};
+    for (const char *const *bit = (const char *const[]){"2", "31", "32", NULL}; *bit; bit++) {
+        redisReply *reply;
+        const char *argv[] = {"SETBIT", key, *bit, "1"};
+        CHECK_OK(cloak_redis_call(q->redis, 4, argv, NULL, &reply, &error));
+        freeReplyObject(reply);
+    }
+    CHECK_OK(cloak_queue_finish_many(q, finished, 40, held, &error));
+    cloak_books books;
+    CHECK_OK(cloak_queue_books(q, a.id, &books, &error));
+    CHECK(books.leased == 0 && books.done == 37 && books.done_bits == 40);
+    CHECK_INT(read_sum(q, &a, "photos"), 37);
+    CHECK_INT(ask(q, "XLEN", "log", NULL), 40 - 4 - 3); /* not of 0, 13, 26 and 39, and not of those three */
+    for (size_t i = 0; i < 40; i++)
+        CHECK(held[i]);
+    free(key);
+    drop(b);
+    cloak_queue_close(q);
+}
+
 TEST(wrong_token) {
     WITH_QUEUE(q);
     album_id a = make_album(q, "t", "bulk");

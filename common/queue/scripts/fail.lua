@@ -8,7 +8,7 @@ local settled, settled_old = KEYS[10], KEYS[11]
 --! include settled.lua
 local token = ARGV[3]
 local entry = take_back(ARGV[2], token)
-if not entry then return settled_as(token) or 'fenced' end
+if not entry then return settled_as(string.match(token, '^(.*%-)(%d+)$')) or 'fenced' end
 local id, index, failures, losses, cost, submitted, key = parse(entry)
 failures = tonumber(failures) + 1
 entry = table.concat({id, index, failures, losses, cost, submitted, key}, ' ')

@@ -36,12 +36,12 @@ local function album_of(id)
     return album
 end
 
--- Notes that a job of album `id` moved between two counters; write_books() writes them. Half a
+-- Notes that a job of album `id`, or `n` of them, moved between two counters; write_books() writes them. Half a
 -- move (nil) is for jobs that a counter never held or that leave the books.
-local function count(id, from, to)
+local function count(id, from, to, n)
     local change = album_of(id).change
-    if from then change[from] = (change[from] or 0) - 1 end
-    if to then change[to] = (change[to] or 0) + 1 end
+    if from then change[from] = (change[from] or 0) - (n or 1) end
+    if to then change[to] = (change[to] or 0) + (n or 1) end
 end
 
 -- Counts what happens to the fleet as a whole: photos lost, retried, dead. write_books() writes it.
