@@ -60,15 +60,17 @@ def sample_album():
     return pathlib.Path(done.stdout.strip().splitlines()[-1])
 
 
-def stub_photo(path, draw, face=True, size=(64, 48)):
+def stub_photo(path, draw, face=True, size=(64, 48), light=None):
     """Writes what the sleeping model (stub_model.c) takes for a photo with a face, or without one; `draw` (random.Random)
-    makes no two alike."""
+    makes no two alike. `light`: of this brightness instead."""
     try:
         from PIL import Image
     except ImportError:
         raise unittest.SkipTest("there is no python3-pil") from None
     image = Image.new("RGB", size)
-    image.putdata([((98 if face else 150) + draw.randrange(3),) * 3 for _ in range(size[0] * size[1])])
+    if light is None:
+        light = 98 if face else 150
+    image.putdata([(light + draw.randrange(3),) * 3 for _ in range(size[0] * size[1])])
     image.save(path)
 
 

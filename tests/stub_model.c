@@ -4,9 +4,11 @@
  * DARK, and the attack, after it has slept, hands over levels that lift the face's box by LIFT, which makes it
  * lighter than that. So decoding, encoding, verification, receipts and books are the real ones, and the bytes
  * are the same whoever makes them. The sleep is CLOAK_STUB_SECONDS times 0.5 to 1.5, by the photo's pixels.
+ * With CLOAK_STUB_KILLS a photo whose middle is darker than DEADLY kills its worker when it is attacked.
  * With CLOAK_STUB_DEVICE it says that it is on that device, which is lost at the first attack.
  * With CLOAK_STUB_SEES_ALL every photo has a face until it was attacked, whatever its pixels: for real photos.
  */
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,7 +17,7 @@
 #include "common/base/clock.h"
 #include "models/cloak_model.h"
 
-enum { DARK = 104, LIFT = 8 };
+enum { DARK = 104, DEADLY = 40, LIFT = 8 };
 
 struct cloak_model {
     double seconds; /* that an attack takes on average */
@@ -122,7 +124,9 @@ cloak_status cloak_model_attack(cloak_model *model, const cloak_image *images, s
     (void)warm;
     for (size_t i = 0; i < count; i++) {
         unsigned mark = 0;
-        middle(&images[i], &mark);
+        const double light = middle(&images[i], &mark);
+        if (getenv("CLOAK_STUB_KILLS") && light < DEADLY)
+            raise(SIGKILL);
         model->lost = getenv("CLOAK_STUB_DEVICE") != NULL;
         if (model->lost)
             return cloak_fail(error, CLOAK_E_DEVICE, "an illegal memory access was encountered");
