@@ -146,6 +146,7 @@ void cloak_metrics_start(cloak_metrics *metrics) {
         cloak_metrics_add(metrics, CLOAK_METRIC_FAILURES, cloak_status_word(failures[i]), 0);
     for (size_t i = 0; i < sizeof others / sizeof *others; i++)
         cloak_metrics_add(metrics, others[i].metric, others[i].label, 0);
+    cloak_metrics_set(metrics, CLOAK_METRIC_START, NULL, (double)cloak_clock_system.wall_ms() / 1000);
 }
 
 void cloak_metrics_record(cloak_metrics *metrics, const cloak_record *record) {

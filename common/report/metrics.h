@@ -12,6 +12,7 @@
 /*   X(enumerator, type, name, label, help); label: name of the one label, or "" */
 #define CLOAK_METRIC_TABLE(X)                                                                      \
     X(CLOAK_METRIC_BUILD, GAUGE, "cloak_build_info", "version", "Always 1; the version that runs") \
+    X(CLOAK_METRIC_START, GAUGE, "cloak_start_time_seconds", "", "When the worker began, in seconds since 1970") \
     X(CLOAK_METRIC_MODEL, GAUGE, "cloak_model_info", "sha256", "Always 1; the model that is defeated") \
     X(CLOAK_METRIC_PHOTOS, COUNTER, "cloak_photos_total", "outcome", "Photos finished, by outcome") \
     X(CLOAK_METRIC_FAILURES, COUNTER, "cloak_photo_failures_total", "class",                       \
@@ -71,8 +72,8 @@ void cloak_metrics_add(cloak_metrics *metrics, cloak_metric metric, const char *
 void cloak_metrics_set(cloak_metrics *metrics, cloak_metric metric, const char *label, double value);
 void cloak_metrics_observe(cloak_metrics *metrics, cloak_metric metric, const char *label, double value);
 
-/* Sets the counters of a worker to 0 that it may ever count: a series that is only there from its first event on is
- * none to `rate`, and "none yet" looks like "not scraped". */
+/* Notes when a worker began, and sets the counters to 0 that it may ever count: a series that is only there from its
+ * first event on is none to `rate`, and "none yet" looks like "not scraped". */
 void cloak_metrics_start(cloak_metrics *metrics);
 
 /* Adds a finished photo by its record. */
