@@ -2,7 +2,10 @@
 """The distributed form: verbs of `cloak` and several `cloak-worker`s around one Redis on TCP."""
 import json
 import pathlib
+import random
+import re
 import signal
+import socket
 import sys
 import time
 import uuid
@@ -295,6 +298,39 @@ class Fleet(fleet.Case):
         self.assertEqual(wrong.ask("DBSIZE"), 0)
         self.assertEqual(list(self.out.glob("**/*")), [])
         self.assertFalse((self.folder / "out.cloak/manifest").exists())
+
+    def test_a_user_who_may_use_the_queue_and_nothing_else(self):
+        (line,) = re.findall(r"^ +(ACL SETUSER .*)$", (fleet.ROOT / "docs/operating.md").read_text(), re.M)
+        self.assertEqual(self.redis.ask(*line.replace("PASSWORD", "open-sesame").split()), "OK")
+        self.assertEqual(self.redis.ask("CONFIG", "SET", "requirepass", "another"), "OK")  # for everybody else
+        url = self.redis.url.replace("//", "//cloakfleet:open-sesame@")
+        env = fleet.environment(CLOAK_REDIS=url)
+        cloak = lambda *words: self.place.cloak(*words, env=env)
+        self.album.mkdir()
+        for i in range(4):
+            fleet.stub_photo(self.album / f"{i}.png", random.Random(i))
+        (self.album / "bad.png").write_bytes(b"no photo")
+        album = cloak("submit", self.album, self.out).out.strip()
+        for words in (["doctor", self.out], ["pause", album], ["pause", "--tenant", "default"], ["share", "default", "2"], ["status"],
+                ["resume", "--tenant", "default"], ["resume", album]):
+            self.assert_code(cloak(*words), 0)
+        worker = self.place.start_stub_worker(url, "one", 0)
+        self.assert_code(cloak("watch", album), 4)
+        worker.signal(signal.SIGTERM)
+        self.assertEqual(worker.wait().code, 0)
+        self.assertEqual(cloak("retry", album, "--json").json["retried"], 1)
+        for words in (["audit", album], ["audit", self.out, "--repair"], ["cancel", album], ["dead", album]):
+            self.assert_code(cloak(*words), 0)
+        self.assert_code(self.place.cloak("status", env=self.env), 1)  # nobody comes in without
+        with socket.create_connection(("127.0.0.1", self.redis.port), 5) as connection:
+            stream = connection.makefile("rb")
+            def ask(*words):
+                connection.sendall((" ".join(words) + "\r\n").encode())
+                return fleet.redis_reply(stream)
+            self.assertEqual(ask("AUTH", "cloakfleet", "open-sesame"), "OK")
+            for words in (["FLUSHALL"], ["CONFIG", "GET", "*"], ["GET", "theirs"], ["KEYS", "*"], ["SHUTDOWN"]):
+                with self.assertRaisesRegex(ValueError, "NOPERM"):
+                    ask(*words)
 
     def test_no_redis_there(self):
         port = fleet.free_port()
