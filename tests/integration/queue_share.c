@@ -154,6 +154,25 @@ TEST(tenants_of_cancelled_albums_do_not_hide_others) {
     cloak_queue_close(q);
 }
 
+TEST(bulk_photos_do_not_starve) {
+    WITH_QUEUE(q);
+    album_id bulk = make_album(q, "t", "bulk"), quick = make_album(q, "u", "interactive");
+    submit(q, &quick, 0, 50);
+    for (int i = 0; i < 12; i++)
+        drop(claim(q, 1, 30)); /* counts for nothing: no bulk photo waits */
+    submit(q, &bulk, 0, 50);
+    for (int i = 0; i < 20; i++) {
+        batch b = claim(q, 1, 30);
+        CHECK_INT(count_of(b, &bulk), i % 10 == 9);
+        CHECK_INT(b.count, 1);
+        drop(b);
+    }
+    batch b = claim(q, 30, 30); /* no longer enough to fill a claim */
+    CHECK_INT(count_of(b, &quick), 20);
+    drop(b);
+    cloak_queue_close(q);
+}
+
 TEST(class_order) {
     WITH_QUEUE(q);
     album_id bulk = make_album(q, "t", "bulk"), quick = make_album(q, "t", "interactive");

@@ -177,6 +177,19 @@ local function take_class(class)
     return room and take_class(class)
 end
 
+-- Interactive photos go before bulk ones, but in every tenth of the claims that they would fill while those wait.
+local function take_classes()
+    local passed = prefix .. 'passed'
+    if tonumber(call('GET', passed) or 0) >= 9 then
+        call('DEL', passed)
+        if take_class('bulk') then take_class('interactive') end
+    elseif take_class('interactive') then
+        take_class('bulk')
+    elseif call('EXISTS', active.bulk) == 1 then
+        call('INCR', passed)
+    end
+end
+
 local function lease()
     local values, expiries = {}, {}
     local at = string.format('%.0f', expiry) -- text: Redis would print every number to 17 digits
@@ -194,7 +207,7 @@ promote()
 bring_back()
 if call('EXISTS', KEYS[11]) == 0 then
     take_single()
-    if #batch == 0 and take_class('interactive') then take_class('bulk') end
+    if #batch == 0 then take_classes() end
     write_aside()
 end
 if #batch > 0 then lease() end
