@@ -82,20 +82,26 @@ class Model:
         self.lib.cloak_detections_free(c.byref(found))
         return rows
 
-    def attack(self, array, **settings):
-        """(perturbed image, summary) of one attack with the given parameters."""
+    def attack(self, array, warm=None, **settings):
+        """(perturbed image, summary) of one attack with the given parameters; `warm`: levels to start from, on the grid."""
         params = self.lib.cloak_attack_default_params()
         for name, value in settings.items():
             setattr(params, name, value)
-        image, result = self.image(array), AttackResult()
+        image, result, start = self.image(array), AttackResult(), None
+        if warm is not None:
+            assert warm.dtype == np.int8 and warm.flags.c_contiguous
+            start = AttackResult(grid_width=warm.shape[1], grid_height=warm.shape[0],
+                                 levels=warm.ctypes.data_as(c.POINTER(c.c_int8)))
         self.check(self.lib.cloak_model_attack(
-            self.handle, c.byref(image), c.c_size_t(1), c.byref(params), None, c.byref(result),
-            c.byref(self.error)))
+            self.handle, c.byref(image), c.c_size_t(1), c.byref(params), c.byref(start) if start else None,
+            c.byref(result), c.byref(self.error)))
         out = np.empty_like(array)
         self.check(self.lib.cloak_model_apply(c.byref(image), c.byref(result),
                                               c.c_void_p(out.ctypes.data), c.byref(self.error)))
         summary = {"steps": result.steps, "success": result.success,
                    "residual_score": result.residual_score,
-                   "grid": (result.grid_width, result.grid_height)}
+                   "grid": (result.grid_width, result.grid_height),
+                   "levels": np.ctypeslib.as_array(
+                       result.levels, (result.grid_height, result.grid_width, 3)).copy() if result.levels else None}
         self.lib.cloak_attack_result_free(c.byref(result))
         return out, summary
