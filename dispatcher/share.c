@@ -12,7 +12,7 @@ int cloak_verb_share(int argc, char **argv) {
     int code = 0;
     if (!cloak_verb_parse("share TENANT N [OPTIONS]",
             "While others wait as well, a tenant gets N times as much of the devices' time as one whose share is 1,\n"
-            "which it is unless it was set. Photos of --class interactive go before bulk ones nevertheless, nine times of ten.",
+            "which it is unless it was set. Photos of --class interactive go before bulk ones nevertheless, nine times out of ten.",
             table, argc, argv, 2, &code))
         return code;
     char *end;

@@ -83,6 +83,7 @@ CLOAK_MUST_CHECK cloak_status cloak_sentinel_find(const cloak_address *address, 
     X(CLOAK_KEY_PAUSED, "paused")                                                                  \
     X(CLOAK_KEY_PAUSED_ALBUMS, "paused:albums")                                                    \
     X(CLOAK_KEY_RESUMING, "resuming")                                                              \
+    X(CLOAK_KEY_PASSED, "passed")                                                                  \
     X(CLOAK_KEY_SETTLED, "settled")                                                                \
     X(CLOAK_KEY_SETTLED_OLD, "settled:old")                                                        \
     X(CLOAK_KEY_LOG, "log")                                                                        \

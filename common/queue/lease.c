@@ -149,6 +149,7 @@ static cloak_status claim_once(cloak_queue *queue, const char *worker, size_t ma
     cloak_call_key(&call, CLOAK_KEY_WEIGHTS);
     cloak_call_key(&call, CLOAK_KEY_PAUSED);
     cloak_call_key(&call, CLOAK_KEY_RESUMING);
+    cloak_call_key(&call, CLOAK_KEY_PASSED);
     cloak_call_text(&call, queue->prefix);
     cloak_call_text(&call, prefix);
     cloak_call_number(&call, queue->sequence);

@@ -4,7 +4,7 @@
  *
  * Keys. All begin with "cloak:{NAME}:". The braces are Redis Cluster's hash tag: every key of a
  * queue lives in one slot, so one script may touch any of them. Scripts declare the keys they know;
- * those that follow from data (`album:ID`, `dead:ID`, `aside:ID`, `wait:CLASS:TENANT`), `passed`, `tally` and `paused:tenants` share the tag.
+ * those that follow from data (`album:ID`, `dead:ID`, `aside:ID`, `wait:CLASS:TENANT`), `tally` and `paused:tenants` share the tag.
  *
  *   album:ID        hash    what the album is, its flags, and its seven counters
  *   seen:ID done:ID bitmap  photos ever submitted; photos done
@@ -17,7 +17,7 @@
  *   leased          hash    job id -> token and entry
  *   leases          zset    job id by the ms at which the lease runs out
  *   active:CLASS    zset    tenants with a list, by virtual time
- *   passed          string  claims that interactive photos filled while bulk ones waited, up to 9
+ *   passed          string  claims in a row that interactive photos filled while bulk ones waited, up to 9
  *   vtime:CLASS     hash    virtual times of tenants without one, while the class is busy
  *   weights         hash    tenant -> share, 1 when missing: cloak_queue_set_share
  *   backlog         string  sum of the albums' `waiting`
@@ -72,8 +72,8 @@
  * idling earns nothing; when a class runs empty all begin anew at 0. Within a tenant: first in,
  * first out, except that what comes back (released, delayed) goes ahead, so that albums finish.
  * A release refunds the tenant, a loss does not charge it again. Between classes:
- * interactive before bulk, but of ten claims that interactive photos would fill alone one is bulk's first,
- * so that it goes on, at a tenth of the fleet, while others submit thousands of photos as interactive.
+ * interactive before bulk, but when interactive photos have filled nine claims in a row while bulk ones
+ * waited, the next is bulk's: it goes on while others submit thousands of photos as interactive.
  * Photos in `single` go before both: they are few and old.
  *
  * Bounds. No script walks anything that grows without bound: a claim expires at most 256 leases,

@@ -61,7 +61,7 @@ DEVICE = [
     ("GPUs: memory in use", "percentunit", [("cloak_gpu_memory_used_bytes / cloak_gpu_memory_total_bytes", "{{instance}} {{gpu}}")],
         "timeseries"),
     ("GPUs: busy", "percentunit", [("cloak_gpu_busy_ratio", "{{instance}} {{gpu}}")], "timeseries"),
-    ("Starts after the first, last hour", "short", [("sum by (instance) (changes(cloak_start_time_seconds[1h]))", "{{instance}}")],
+    ("Restarts, last hour", "short", [("sum by (instance) (changes(cloak_start_time_seconds[1h]))", "{{instance}}")],
         "timeseries"),
     ("Rests after failures, last hour", "short", [("sum by (instance) (increase(cloak_worker_rests_total[1h]))", "{{instance}}")],
         "timeseries"),

@@ -408,8 +408,8 @@ class Storm:
         self.oldest = max(self.oldest, -first)
         if first < -10:
             roles = [(n.ask("ROLE") or ["silent"])[0] for n in self.group.nodes]
-            self.complain(f"the lease of {ends[0][0]} ran out {-first:.0f} s ago; the servers are {roles}, the primary since "
-                f"{self.since([self.asked_since]):.0f} s, the load is {os.getloadavg()[0]:.0f}")
+            self.complain(f"the lease of {ends[0][0]} ran out {-first:.0f} s ago; the servers are {roles}, the same primary was "
+                f"asked for {self.since([self.asked_since]):.0f} s, the load is {os.getloadavg()[0]:.0f}")
         if last > self.o.lease + 1 and self.since(back) > 4 * self.o.lease:
             self.complain(f"the lease of {ends[1][0]} ends in {last:.0f} s")
 

@@ -8,6 +8,7 @@ import signal
 import socket
 import sys
 import time
+import urllib.request
 import uuid
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
@@ -319,8 +320,13 @@ class Fleet(fleet.Case):
         worker.signal(signal.SIGTERM)
         self.assertEqual(worker.wait().code, 0)
         self.assertEqual(cloak("retry", album, "--json").json["retried"], 1)
-        for words in (["audit", album], ["audit", self.out, "--repair"], ["cancel", album], ["dead", album]):
+        for words in (["audit", album], ["audit", self.out, "--repair"], ["cancel", album], ["dead", album], ["report", album, "-o", self.folder / "report.jsonl"]):
             self.assert_code(cloak(*words), 0)
+        server = self.place.start_cloak("serve", "--listen", "127.0.0.1:0", env=env)
+        (port,) = fleet.wait_until(lambda: re.findall(r"serve_start.*?port (\d+)", server.text()), "cloak serve")
+        for path, text in (("metrics", "cloak_redis_up 1"), ("v1/jobs", album), ("v1/workers", "workers"), ("v1/queue", "backlog")):
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/{path}", timeout=60) as answer:
+                self.assertIn(text, answer.read().decode())
         self.assert_code(self.place.cloak("status", env=self.env), 1)  # nobody comes in without
         with socket.create_connection(("127.0.0.1", self.redis.port), 5) as connection:
             stream = connection.makefile("rb")
@@ -328,7 +334,8 @@ class Fleet(fleet.Case):
                 connection.sendall((" ".join(words) + "\r\n").encode())
                 return fleet.redis_reply(stream)
             self.assertEqual(ask("AUTH", "cloakfleet", "open-sesame"), "OK")
-            for words in (["FLUSHALL"], ["CONFIG", "GET", "*"], ["GET", "theirs"], ["KEYS", "*"], ["SHUTDOWN"]):
+            for words in (["FLUSHALL"], ["CONFIG", "GET", "*"], ["GET", "theirs"], ["KEYS", "*"], ["SHUTDOWN"], ["SCAN", "0"],
+                    ["RANDOMKEY"], ["DBSIZE"], ["MOVE", "theirs", "1"], ["SCRIPT", "FLUSH"], ["PUBLISH", "theirs", "x"]):
                 with self.assertRaisesRegex(ValueError, "NOPERM"):
                     ask(*words)
 

@@ -167,9 +167,41 @@ TEST(bulk_photos_do_not_starve) {
         CHECK_INT(b.count, 1);
         drop(b);
     }
-    batch b = claim(q, 30, 30); /* no longer enough to fill a claim */
-    CHECK_INT(count_of(b, &quick), 20);
+    for (int i = 0; i < 5; i++)
+        drop(claim(q, 1, 30));
+    batch b = claim(q, 30, 30); /* interactive photos no longer fill a claim */
+    CHECK_INT(count_of(b, &quick), 15);
     drop(b);
+    submit(q, &quick, 100, 20);
+    for (int i = 0; i < 10; i++) { /* and it begins anew */
+        b = claim(q, 1, 30);
+        CHECK_INT(count_of(b, &bulk), i == 9);
+        drop(b);
+    }
+    cloak_queue_close(q);
+}
+
+/* A turn is not used up by what was cancelled, and a paused tenant has none. */
+TEST(bulk_has_its_turn_behind_stale_photos) {
+    WITH_QUEUE(q);
+    album_id gone = make_album(q, "t", "bulk"), bulk = make_album(q, "t", "bulk"), quick = make_album(q, "u", "interactive");
+    for (uint32_t i = 0; i < 5; i++)
+        submit(q, &gone, i * 1000, 1000);
+    submit(q, &bulk, 0, 10);
+    submit(q, &quick, 0, 60);
+    CHECK_OK(cloak_queue_cancel(q, gone.id, &error));
+    CHECK_OK(cloak_queue_pause_tenant(q, "t", &error));
+    for (int i = 0; i < 12; i++) {
+        batch b = claim(q, 1, 30);
+        CHECK_INT(count_of(b, &quick), 1);
+        drop(b);
+    }
+    CHECK_OK(cloak_queue_resume_tenant(q, "t", &error));
+    for (int i = 0; i < 10; i++) {
+        batch b = claim(q, 1, 30);
+        CHECK_INT(count_of(b, &bulk), i == 9);
+        drop(b);
+    }
     cloak_queue_close(q);
 }
 

@@ -1,5 +1,5 @@
 -- Brings back what is due, then leases a batch.
--- KEYS: the queue's nine, weights, paused, resuming. ARGV: prefix, token prefix, first sequence, most jobs, most
+-- KEYS: the queue's nine, weights, paused, resuming, passed. ARGV: prefix, token prefix, first sequence, most jobs, most
 -- cost in ms, lease in ms, losses that make a job dead.
 -- Returns {more, now, entry...}: `more` is 1 when the work of one call ended in the middle of a
 -- heap of cancelled or paused entries, so that an empty batch does not mean an empty queue.
@@ -177,16 +177,18 @@ local function take_class(class)
     return room and take_class(class)
 end
 
--- Interactive photos go before bulk ones, but in every tenth of the claims that they would fill while those wait.
+-- Interactive photos go before bulk ones; when they have filled nine claims in a row while those waited, the next is bulk's.
 local function take_classes()
-    local passed = prefix .. 'passed'
-    if tonumber(call('GET', passed) or 0) >= 9 then
-        call('DEL', passed)
-        if take_class('bulk') then take_class('interactive') end
+    local passed = tonumber(call('GET', KEYS[13]) or 0)
+    if passed >= 9 then
+        local room = take_class('bulk')
+        if room or #batch > 0 then call('DEL', KEYS[13]) end -- else it met a heap of stale entries, and the turn is kept
+        if room then take_class('interactive') end
     elseif take_class('interactive') then
+        if passed > 0 then call('DEL', KEYS[13]) end
         take_class('bulk')
-    elseif call('EXISTS', active.bulk) == 1 then
-        call('INCR', passed)
+    elseif #batch > 0 and call('EXISTS', active.bulk) == 1 then
+        call('INCR', KEYS[13])
     end
 end
 
