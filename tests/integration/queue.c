@@ -163,35 +163,68 @@ TEST(seal_grows_only) {
     cloak_queue_close(q);
 }
 
+/* What a server of its own, so that nothing else moves its memory, has in use for data. */
+static long long data_bytes(cloak_queue *queue) {
+    redisReply *reply;
+    CHECK_OK(cloak_redis_call(queue->redis, 2, (const char *[]){"INFO", "memory"}, NULL, &reply, &error));
+    const long long bytes = atoll(strstr(reply->str, "used_memory_dataset:") + 20);
+    freeReplyObject(reply);
+    return bytes;
+}
+
 TEST(memory_per_waiting_photo) {
     if (!shared())
         return;
-    server *s = server_start(NULL); /* its own, so that nothing else moves its memory */
+    server *s = server_start(NULL);
     cloak_queue *q;
     CHECK_OK(cloak_queue_open(server_url(s), "memory", 5, &q, &error));
     album_id a = make_album(q, "t", "bulk");
     submit(q, &a, 0, 1);
-    long long before = ask(q, "STRLEN", "nothing", NULL), after = 0;
-    for (int pass = 0; pass < 2; pass++) {
-        redisReply *reply;
-        CHECK_OK(cloak_redis_call(
-            q->redis, 2, (const char *[]){"INFO", "memory"}, NULL, &reply, &error));
-        *(pass ? &after : &before) = atoll(strstr(reply->str, "used_memory_dataset:") + 20);
-        freeReplyObject(reply);
-        static cloak_job_spec specs[1000];
-        static char keys[1000][64];
-        for (uint32_t i = 1; pass == 0 && i <= 50000; i++) {
-            snprintf(keys[i % 1000], 64, "2024/07/holidays in Brittany/IMG_20240714_%06u.jpg", i);
-            specs[i % 1000] = (cloak_job_spec){i, 2000, keys[i % 1000]};
-            size_t n;
-            uint64_t waiting;
-            if (i % 1000 == 0)
-                CHECK_OK(cloak_queue_submit(q, a.id, specs, 1000, &n, &waiting, &error));
-        }
+    const long long before = data_bytes(q);
+    static cloak_job_spec specs[1000];
+    static char keys[1000][64];
+    for (uint32_t i = 1; i <= 50000; i++) {
+        snprintf(keys[i % 1000], 64, "2024/07/holidays in Brittany/IMG_20240714_%06u.jpg", i);
+        specs[i % 1000] = (cloak_job_spec){i, 2000, keys[i % 1000]};
+        size_t n;
+        uint64_t waiting;
+        if (i % 1000 == 0)
+            CHECK_OK(cloak_queue_submit(q, a.id, specs, 1000, &n, &waiting, &error));
     }
-    double each = (double)(after - before) / 50000;
+    const double each = (double)(data_bytes(q) - before) / 50000;
     printf("  %.0f bytes per waiting photo\n", each);
     CHECK(each > 50 && each <= 200);
+    cloak_queue_close(q);
+    server_stop(s);
+}
+
+/* Of what is done there are two bits, whatever the album's size; Redis keeps up to a MiB of room beside each bitmap. */
+TEST(memory_of_ten_million_photos) {
+    enum { ALL = 10000000, STEP = 250000, BITMAP = ALL / 8, ROOM = 1 << 20 };
+    if (!shared())
+        return;
+    server *s = server_start(NULL);
+    cloak_queue *q;
+    CHECK_OK(cloak_queue_open(server_url(s), "memory", 5, &q, &error));
+    album_id a = make_album(q, "t", "bulk");
+    const long long before = data_bytes(q);
+    uint64_t done = 0;
+    for (uint32_t at = 0; at < ALL; at += STEP) { /* some from everywhere stand for all */
+        submit(q, &a, at + STEP - 256, 256);
+        batch b = claim(q, 256, 60);
+        cloak_finished finished[256];
+        bool held[256];
+        for (size_t i = 0; i < b.count; i++)
+            finished[i] = (cloak_finished){&b.jobs[i], NULL, 0, NULL};
+        CHECK_OK(cloak_queue_finish_many(q, finished, b.count, held, &error));
+        done += b.count;
+        drop(b);
+    }
+    CHECK_BOOKS(q, &a, 0, 0, 0, done, 0, 0);
+    CHECK_INT(done, 256 * (ALL / STEP));
+    const long long more = data_bytes(q) - before;
+    printf("  %lld bytes for %d photos that are done\n", more, ALL);
+    CHECK(more > 2 * BITMAP && more < 2 * (BITMAP + ROOM) + 300000);
     cloak_queue_close(q);
     server_stop(s);
 }
