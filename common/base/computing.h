@@ -9,7 +9,8 @@
  * those of other libraries at once), unless the environment says how they should wait
  * (OMP_WAIT_POLICY, GOMP_SPINCOUNT). Makes blocks below 32 MiB that are freed stay with the process
  * until 256 MiB lie free at the heap's top, unless the environment says anything of that
- * (MALLOC_TRIM_THRESHOLD_, MALLOC_MMAP_THRESHOLD_, MALLOC_TOP_PAD_, GLIBC_TUNABLES). */
+ * (MALLOC_TRIM_THRESHOLD_, MALLOC_MMAP_THRESHOLD_, MALLOC_TOP_PAD_, GLIBC_TUNABLES). The process bears
+ * the program's name afterwards, though it was started anew. */
 void cloak_begin_computing(char **argv);
 
 #endif

@@ -147,6 +147,7 @@ class Fleet(fleet.Case):
         by = {r["worker"] for r in fleet.receipts(self.out).values()}
         self.assertEqual(by, {"one", "two"})
         self.assert_audit(album, 4)
+        self.assertEqual({pathlib.Path(f"/proc/{w.pid}/comm").read_text() for w in workers}, {"cloak-worker\n"})
         listing = self.cloak("status")
         self.assertIn(f"{album}  4 photos: 4 done", listing.out)
         self.assertIn("2 workers", listing.err)
