@@ -289,11 +289,8 @@ TEST(diversity_holds_at_other_scales) {
     const cloak_photo *photo = sample();
     if (!photo)
         return;
-    static const struct {
-        float diversity;
-        uint64_t seed;
-        int steps; /* 0: as many as it takes */
-    } tries[] = {{0, 0, 0}, {0.5f, 0, 0}, {0.5f, 0, 3}, {0.5f, 0, 3}, {0.5f, 1, 3}};
+    static const struct { float diversity; uint64_t seed; int steps; } tries[] = {
+        {0, 0, 40}, {0.5f, 0, 40}, {0.5f, 0, 3}, {0.5f, 0, 3}, {0.5f, 1, 3}};
     uint8_t *out[5];
     for (size_t i = 0; i < 5; i++) {
         cloak_attack_params params = cloak_attack_default_params();
@@ -301,10 +298,9 @@ TEST(diversity_holds_at_other_scales) {
         params.eps = 8.0f / 255;
         params.diversity = tries[i].diversity;
         params.seed = tries[i].seed;
-        if (tries[i].steps)
-            params.max_steps = tries[i].steps;
+        params.max_steps = tries[i].steps;
         out[i] = attacked(photo, &params, &result);
-        CHECK(result.success || tries[i].steps);
+        CHECK(result.success || i > 1);
         cloak_attack_result_free(&result);
     }
     CHECK(left_at_other_scales(photo, out[1]) < left_at_other_scales(photo, out[0]) / 2);
@@ -439,27 +435,23 @@ TEST(chance_in_transforms_comes_from_the_seed) {
         free(out[i]);
 }
 
-TEST(restarts_depend_on_the_seed_alone) {
+TEST(restarts_repeat_with_their_seed) {
     const cloak_photo *photo = sample();
     if (!photo)
         return;
     cloak_attack_params params = cloak_attack_default_params();
-    cloak_attack_result a, b, c;
+    cloak_attack_result a, b;
     params.eps = 1.0f / 255; /* too little to succeed, so that the restart is taken */
     params.max_steps = 1;
     params.restarts = 1;
     params.seed = 3;
     free(attacked(photo, &params, &a));
     free(attacked(photo, &params, &b));
-    params.seed = 4;
-    free(attacked(photo, &params, &c));
     size_t size = (size_t)a.grid_width * (size_t)a.grid_height * 3;
     CHECK_INT(a.restarts, 1);
     CHECK(memcmp(a.levels, b.levels, size) == 0);
-    (void)c; /* another seed may or may not end in another best attempt */
     cloak_attack_result_free(&a);
     cloak_attack_result_free(&b);
-    cloak_attack_result_free(&c);
 }
 
 typedef struct {
