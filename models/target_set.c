@@ -82,12 +82,32 @@ char *cloak_target_set_seconds_text(const cloak_target_set *set, const double *s
     return text;
 }
 
-float cloak_findings_best(const cloak_findings *findings) {
+char *cloak_findings_finders(const cloak_target_set *set, const cloak_findings *findings) {
+    char *names = cloak_strdup(findings->own.count ? cloak_model_describe(set->own).name : "");
+    for (size_t i = 0; i < set->count; i++) {
+        if (findings->found[i] == 0)
+            continue;
+        char *longer = cloak_format("%s%s%s", names, *names ? "+" : "", cloak_model_describe(set->others[i]).name);
+        free(names);
+        names = longer;
+    }
+    return names;
+}
+
+static float best_of(const cloak_detections *found) {
     float best = 0;
-    for (size_t i = 0; i < findings->all.count; i++)
-        if (findings->all.items[i].score > best)
-            best = findings->all.items[i].score;
+    for (size_t i = 0; i < found->count; i++)
+        if (found->items[i].score > best)
+            best = found->items[i].score;
     return best;
+}
+
+float cloak_findings_best(const cloak_findings *findings) {
+    return best_of(&findings->all);
+}
+
+float cloak_findings_best_own(const cloak_findings *findings) {
+    return best_of(&findings->own);
 }
 
 void cloak_findings_free(cloak_findings *findings) {

@@ -38,8 +38,12 @@ char *cloak_findings_text(const cloak_target_set *set, const cloak_findings *fin
 /* What each member took, our own first, in a new string: "face:1.93,yunet:0.12". `seconds` has 1 + count of them. */
 char *cloak_target_set_seconds_text(const cloak_target_set *set, const double *seconds);
 
-/* The highest score of all. */
+/* Who found anything, our own first, joined by `+`, in a new string: "face+yunet"; empty where nobody did. */
+char *cloak_findings_finders(const cloak_target_set *set, const cloak_findings *findings);
+
+/* The highest score of all, and of our own model alone. */
 float cloak_findings_best(const cloak_findings *findings);
+float cloak_findings_best_own(const cloak_findings *findings);
 
 void cloak_findings_free(cloak_findings *findings);
 

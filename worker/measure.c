@@ -49,6 +49,8 @@ void cloak_measure_faces(const cloak_target_set *targets, const cloak_findings *
     record->detections_after = (int64_t)after->count;
     record->best_score_before = (double)cloak_findings_best(seen_before);
     record->residual_score = (double)cloak_findings_best(seen_after);
+    record->model_before = (double)cloak_findings_best_own(seen_before);
+    record->model_after = (double)cloak_findings_best_own(seen_after);
     record->success = left == 0;
     set_scores(targets, seen_before, &record->targets_before);
     set_scores(targets, seen_after, &record->targets_after);
@@ -59,31 +61,40 @@ void cloak_measure_faces(const cloak_target_set *targets, const cloak_findings *
     free(sure);
 }
 
+/* Adds NAME:VALUE to a list with commas, which is freed for the longer one. */
+static char *with_entry(char *list, const char *name, const char *value) {
+    char *longer = cloak_format("%s%s%s:%s", list, *list ? "," : "", name, value);
+    free(list);
+    return longer;
+}
+
 cloak_status cloak_measure_survival(const cloak_target_set *targets,
     const cloak_image *delivered, const char *survive, cloak_record *record, cloak_error *error) {
     cloak_transform transforms[CLOAK_TRANSFORMS_MAX];
     size_t count = 0;
-    char *text = cloak_strdup("");
-    bool survives = true;
+    char *left = cloak_strdup(""), *finders = cloak_strdup("");
     cloak_status status = cloak_transforms_parse(survive, transforms, &count, error);
     for (size_t i = 0; i < count && status == CLOAK_OK; i++) {
         cloak_findings found = {0};
         status = cloak_target_set_detect(targets, delivered, &transforms[i], &found, error);
         if (status != CLOAK_OK)
             break;
-        char *longer = cloak_format(
-            "%s%s%s:%.4g", text, *text ? "," : "", transforms[i].name,
-            (double)cloak_findings_best(&found));
-        free(text);
-        text = longer;
-        survives = survives && found.all.count == 0;
+        char *best = cloak_format("%.4g", (double)cloak_findings_best(&found));
+        char *names = cloak_findings_finders(targets, &found);
+        left = with_entry(left, transforms[i].name, best);
+        if (*names)
+            finders = with_entry(finders, transforms[i].name, names);
+        free(best);
+        free(names);
         cloak_findings_free(&found);
     }
     if (status == CLOAK_OK) {
-        cloak_record_set(&record->survival, text);
-        record->survives = survives;
+        cloak_record_set(&record->survival, left);
+        cloak_record_set(&record->survival_by, *finders ? finders : NULL);
+        record->survives = !*finders;
     }
-    free(text);
+    free(left);
+    free(finders);
     return status;
 }
 

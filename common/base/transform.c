@@ -55,6 +55,8 @@ static cloak_status parse_one(const char *name, cloak_transform *transform, cloa
     strcpy(parts, name);
     while (status == CLOAK_OK && (part = strsep(&rest, "+")))
         status = set_part(transform, part, error);
+    if (status == CLOAK_OK && transform->quality && transform->whole)
+        status = cloak_fail(error, CLOAK_E_USAGE, "the transform '%s' has two JPEGs", name);
     return status;
 }
 

@@ -18,6 +18,7 @@ enum { CLOAK_TRANSFORMS_MAX = 32, CLOAK_TRANSFORM_NAME = 64 };
     X(shrink, float, 1, "x", 0.1, 1, "shrunk to so much of its width and height")                  \
     X(blur, float, 0, "blur", 0.1, 16, "Gaussian of this sigma in pixels")                         \
     X(quality, int, 0, "jpeg", 1, 100, "JPEG of this quality with halved chroma")                  \
+    X(whole, int, 0, "jpegfull", 1, 100, "JPEG of this quality with whole chroma, instead of jpeg") \
     X(view, float, 1, "view", 0.25, 4, "the detector looks at so many times its own input size")
 
 typedef struct {

@@ -90,6 +90,9 @@
     X(BOOL, success, "success", "",                                                                \
         "Nothing found on the decoded delivered bytes: no detection above 0.05, and by no further " \
         "detector of `targets` any above its own threshold")                                       \
+    X(REAL, model_before, "model_before", "0…1",                                                   \
+        "Highest score of our own detector on the clean photo; 0 when it finds nothing")           \
+    X(REAL, model_after, "model_after", "0…1", "The same on the decoded delivered bytes")          \
     X(STRING, targets_before, "targets_before", "0…1",                                             \
         "For each of `targets` its highest score on the clean photo, as `yunet:0.93,centerface:0`;" \
         " 0 when it finds nothing")                                                                \
@@ -100,7 +103,10 @@
     X(STRING, survival, "survival", "0…1",                                                         \
         "For each change of `survive`, simulated on the decoded delivered pixels: the highest "    \
         "face score left, by any detector, as `jpeg75:0,x0.6:0.31`; 0 when there is none")                          \
-    X(BOOL, survives, "survives", "", "All of them are 0")                                         \
+    X(STRING, survival_by, "survival_by", "",                                                      \
+        "For each change after which something is left, who finds it, our own detector by the name in `model`: " \
+        "`x0.6:NAME+yunet`; absent when nothing is")                                               \
+    X(BOOL, survives, "survives", "", "All of `survival` are 0")                                         \
     X(REAL, psnr_db, "psnr_db", "dB",                                                              \
         "Peak signal-to-noise ratio of the delivered photo against the clean one")                 \
     X(REAL, ssim, "ssim", "0…1", "Structural similarity of the two, whole photo")                  \

@@ -1,6 +1,7 @@
 /* cloak eval attack: what the attack alone does to the detector's AP and recall. The perturbation is
  * judged on the 8-bit lattice, at the photo's own size, before any encoding; with `--lattice off` in
  * the loop, on the real numbers that published tables are about. */
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,8 +12,16 @@
 #include "dispatcher/verbs.h"
 #include "models/target_set.h"
 
+enum { BANDS = 4 };
+
+/* Faces by their height in the photo. */
+static const struct {
+    const char *word;
+    cloak_ap_heights heights;
+} bands[BANDS] = {{"8-16", {8, 16}}, {"16-30", {16, 30}}, {"30-50", {30, 50}}, {"50+", {50, INFINITY}}};
+
 typedef struct {
-    cloak_ap before, after;
+    cloak_ap before, after, by_height_before[BANDS], by_height_after[BANDS];
     double seconds, psnr, look_seconds[1 + CLOAK_TARGETS_MAX]; /* by detector, ours first */
     long steps, clean;
     cloak_ap after_transform[CLOAK_TRANSFORMS_MAX]; /* simulated */
@@ -67,14 +76,22 @@ static bool read_without(const char *text, unsigned *without) {
     return true;
 }
 
-/* Adds what each model finds on a picture: the own one to `own`, the others to theirs. */
+static void add_own(
+    cloak_ap *own, cloak_ap by_height[BANDS], const cloak_detections *found, const cloak_eval_photo *photo) {
+    cloak_eval_add(own, found, photo);
+    for (int b = 0; b < BANDS; b++)
+        cloak_ap_add_heights(&by_height[b], (const cloak_box *)found->items, found->count, photo->truth,
+            &bands[b].heights);
+}
+
+/* Adds what each model finds on a picture: the own one to `own` and `by_height`, the others to theirs. */
 static cloak_status look(const Run *run, const cloak_image *image, const cloak_eval_photo *photo,
-    cloak_ap *own, cloak_ap *others, cloak_detections *all, cloak_error *error) {
+    cloak_ap *own, cloak_ap by_height[BANDS], cloak_ap *others, cloak_detections *all, cloak_error *error) {
     cloak_findings findings = {0};
     cloak_status status = cloak_target_set_detect(&run->targets, image, NULL, &findings, error);
     if (status != CLOAK_OK)
         return status;
-    cloak_eval_add(own, &findings.own, photo);
+    add_own(own, by_height, &findings.own, photo);
     for (size_t i = 0, from = findings.own.count; i < run->targets.count; i++) {
         cloak_detections found = {findings.found[i], findings.all.items + from};
         cloak_eval_add(&others[i], &found, photo);
@@ -116,7 +133,7 @@ static cloak_status attack_photo(Run *run, const cloak_attack_params *params,
     for_this.other_count = run->targets.count;
     double start = cloak_now();
     cloak_status status =
-        look(run, &image, photo, &sums->before, sums->target_before, &before, error);
+        look(run, &image, photo, &sums->before, sums->by_height_before, sums->target_before, &before, error);
     if (status == CLOAK_OK)
         status = cloak_model_attack(run->set.model, &image, 1, &for_this, NULL, &result, error);
     if (status == CLOAK_OK && params->lattice)
@@ -124,13 +141,13 @@ static cloak_status attack_photo(Run *run, const cloak_attack_params *params,
     sums->seconds += cloak_now() - start;
     image.rgb = cloaked;
     if (status == CLOAK_OK && params->lattice)
-        status = look(run, &image, photo, &sums->after, sums->target_after, &after, error);
+        status = look(run, &image, photo, &sums->after, sums->by_height_after, sums->target_after, &after, error);
     if (status == CLOAK_OK && params->lattice)
         status = look_after(run, params, &image, photo, error);
     if (status == CLOAK_OK) {
         const cloak_detections *left = params->lattice ? &after : &result.found;
         if (!params->lattice)
-            cloak_eval_add(&sums->after, left, photo);
+            add_own(&sums->after, sums->by_height_after, left, photo);
         else
             sums->psnr += cloak_photo_psnr(photo->photo.rgb, cloaked, bytes);
         sums->steps += result.steps;
@@ -175,6 +192,12 @@ static void print(const Run *run, const cloak_attack_params *params, const char 
         fprintf(stderr, "  %s       %.3f  %.3f           %.3f  %.3f\n", cloak_ap_iou_word(i),
             cloak_ap_average(&s->before, i), cloak_ap_average(&s->after, i),
             cloak_ap_recall(&s->before, i), cloak_ap_recall(&s->after, i));
+    for (int b = 0; b < BANDS; b++)
+        if (s->by_height_before[b].faces)
+            fprintf(stderr, "  %5s px: recall %.3f -> %.3f at IoU 0.5 (%llu faces)\n", bands[b].word,
+                cloak_ap_recall(&s->by_height_before[b], CLOAK_AP_IOU_50),
+                cloak_ap_recall(&s->by_height_after[b], CLOAK_AP_IOU_50),
+                (unsigned long long)s->by_height_before[b].faces);
     fprintf(stderr, "  %ld photos clean, %.1f steps and %.2f s per photo", s->clean,
         (double)s->steps / n, s->seconds / n);
     if (params->lattice)
@@ -211,6 +234,12 @@ static void print(const Run *run, const cloak_attack_params *params, const char 
         cJSON_AddNullToObject(object, "psnr_db");
     cJSON_AddNumberToObject(object, "clean_photos", (double)s->clean);
     cloak_eval_before_after(object, &s->before, &s->after);
+    cJSON *heights = cJSON_AddObjectToObject(object, "by_height");
+    for (int b = 0; b < BANDS; b++) {
+        cJSON *band = cJSON_AddObjectToObject(heights, bands[b].word);
+        cJSON_AddNumberToObject(band, "faces", (double)s->by_height_before[b].faces);
+        cloak_eval_before_after(band, &s->by_height_before[b], &s->by_height_after[b]);
+    }
     cJSON *transforms = cJSON_AddObjectToObject(object, "transforms");
     for (size_t i = 0; i < params->transform_count; i++) {
         cJSON *entry = cJSON_AddObjectToObject(transforms, params->transforms[i].name);
@@ -249,6 +278,10 @@ static void close_run(Run *run) {
     cloak_eval_set_close(&run->set);
     cloak_ap_free(&sums->before);
     cloak_ap_free(&sums->after);
+    for (int b = 0; b < BANDS; b++) {
+        cloak_ap_free(&sums->by_height_before[b]);
+        cloak_ap_free(&sums->by_height_after[b]);
+    }
     for (size_t i = 0; i < CLOAK_TRANSFORMS_MAX; i++)
         cloak_ap_free(&sums->after_transform[i]);
     for (size_t i = 0; i < CLOAK_TARGETS_MAX; i++) {

@@ -39,14 +39,13 @@ static int resize(cloak_eval_changed *changed, VipsImage **image, double factor)
 }
 
 /* Through a file in memory. */
-static int store(cloak_eval_changed *changed, VipsImage **image, double quality, bool webp) {
-    (void)changed;
+static int store(VipsImage **image, double quality, bool webp, VipsForeignSubsample chroma) {
     void *bytes = NULL;
     size_t length = 0;
     VipsImage *read = NULL, *made = NULL;
     int failed = webp ? vips_webpsave_buffer(*image, &bytes, &length, "Q", (int)quality, NULL)
                       : vips_jpegsave_buffer(*image, &bytes, &length, "Q", (int)quality,
-                            "subsample-mode", VIPS_FOREIGN_SUBSAMPLE_ON, NULL);
+                            "subsample-mode", chroma, NULL);
     if (!failed)
         failed = webp ? vips_webpload_buffer(bytes, length, &read, NULL)
                       : vips_jpegload_buffer(bytes, length, &read, NULL);
@@ -59,11 +58,18 @@ static int store(cloak_eval_changed *changed, VipsImage **image, double quality,
 }
 
 static int write_jpeg(cloak_eval_changed *changed, VipsImage **image, double quality) {
-    return store(changed, image, quality, false);
+    (void)changed;
+    return store(image, quality, false, VIPS_FOREIGN_SUBSAMPLE_ON);
+}
+
+static int write_full_jpeg(cloak_eval_changed *changed, VipsImage **image, double quality) {
+    (void)changed;
+    return store(image, quality, false, VIPS_FOREIGN_SUBSAMPLE_OFF);
 }
 
 static int write_webp(cloak_eval_changed *changed, VipsImage **image, double quality) {
-    return store(changed, image, quality, true);
+    (void)changed;
+    return store(image, quality, true, VIPS_FOREIGN_SUBSAMPLE_AUTO);
 }
 
 static int crop(cloak_eval_changed *changed, VipsImage **image, double share) {
@@ -99,7 +105,7 @@ static const struct {
     const char *word;
     double least, most;
     int (*apply)(cloak_eval_changed *changed, VipsImage **image, double value);
-} parts[] = {{"x", 0.05, 4, resize}, {"jpeg", 1, 100, write_jpeg}, {"webp", 1, 100, write_webp},
+} parts[] = {{"x", 0.05, 4, resize}, {"jpeg", 1, 100, write_jpeg}, {"jpegfull", 1, 100, write_full_jpeg}, {"webp", 1, 100, write_webp},
     {"crop", 0, 0.45, crop}, {"rotate", -180, 180, rotate}, {"view", 0.2, 4, view}};
 
 static cloak_status apply(

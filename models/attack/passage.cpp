@@ -39,8 +39,8 @@ Passage::Passage(const Target &target, int which, const cloak_transform &transfo
     }
     if (transform.blur > 0)
         add_stage(gauss_rows(width_, transform.blur), gauss_rows(height_, transform.blur));
-    if (transform.quality > 0)
-        jpeg_ = std::make_unique<Jpeg>(width_, height_, transform.quality, true);
+    if (const int quality = std::max(transform.quality, transform.whole))
+        jpeg_ = std::make_unique<Jpeg>(width_, height_, quality, transform.whole == 0);
     shape_ = target.input_shape(width_, height_, transform.view, which);
     last_ = {width_, height_, shape_.width, shape_.height, bilinear_rows(width_, shape_.width),
         bilinear_rows(height_, shape_.height)};

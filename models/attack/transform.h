@@ -9,7 +9,7 @@
 namespace cloak {
 
 inline bool is_raw(const cloak_transform &t) {
-    return t.shrink >= 1 && !(t.blur > 0) && t.quality == 0 && t.view == 1;
+    return t.shrink >= 1 && !(t.blur > 0) && t.quality == 0 && t.whole == 0 && t.view == 1;
 }
 
 /* The transform a little off: each part drawn from a range around its value, and the detector's own
@@ -23,8 +23,9 @@ template <typename Uniform> cloak_transform jittered(cloak_transform t, Uniform 
     if (t.shrink < 1)
         t.shrink = std::min(t.shrink * (1 + shrink), 1.0f);
     t.blur *= 1 + blur;
-    if (t.quality > 0)
-        t.quality = std::min(std::max(t.quality + int(quality), 30), 98);
+    for (int *of : {&t.quality, &t.whole})
+        if (*of > 0)
+            *of = std::min(std::max(*of + int(quality), 30), 98);
     return t;
 }
 

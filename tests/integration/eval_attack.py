@@ -8,7 +8,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 import fleet  # noqa: E402
 
 KEYS = {"targets", "photos", "faces", "eps", "steps", "steps_mean", "seconds_per_photo", "lattice", "psnr_db",
-        "clean_photos", "ap", "recall", "precision", "without", "transforms", "look_seconds"}
+        "clean_photos", "ap", "recall", "by_height", "precision", "without", "transforms", "look_seconds"}
 
 
 class EvalAttack(fleet.Case):
@@ -36,6 +36,10 @@ class EvalAttack(fleet.Case):
         self.assertEqual((report["photos"], report["faces"], report["clean_photos"]), (1, 1, 1))
         self.assertTrue(0 < report["steps_mean"] <= 40 and 30 < report["psnr_db"] < 60)
         self.assertEqual(report["recall"]["after"]["0.5"], 0)
+        bands = report["by_height"]
+        self.assertEqual({band: entry["faces"] for band, entry in bands.items()}, {"8-16": 0, "16-30": 0, "30-50": 0, "50+": 1})
+        self.assertEqual(bands["50+"]["recall"], report["recall"])
+        self.assertIsNone(bands["8-16"]["recall"]["before"]["0.5"])
         again = self.report("--eps", "5/255", "--steps", "40")
         for key in ("seconds_per_photo", "look_seconds"):
             del report[key], again[key]

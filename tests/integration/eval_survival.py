@@ -42,7 +42,7 @@ class EvalSurvival(fleet.Case):
                                 "--threads", "1", *options)
 
     def test_changes_are_undone_before_boxes_are_compared(self):
-        names = "raw,x0.6,x1.5,crop0.1,rotate3,jpeg90,webp90,view1.25,x0.8+crop0.05+rotate-4+jpeg80"
+        names = "raw,x0.6,x1.5,crop0.1,rotate3,jpeg90,jpegfull90,webp90,view1.25,x0.8+crop0.05+rotate-4+jpeg80"
         result = self.survival("--cloaked", self.photos, "--changes", names, "--json")
         self.assert_code(result, 0)
         report = result.json
@@ -67,6 +67,8 @@ class EvalSurvival(fleet.Case):
             self.assertEqual(list(left), names, key)
             self.assertEqual(receipt["survives"], all(float(x) == 0 for x in left.values()), key)
             self.assertTrue(all(x == "0" or 0.05 < float(x) <= 1 for x in left.values()), key)
+            finders = dict(part.split(":") for part in receipt.get("survival_by", "").split(",") if part)
+            self.assertEqual(finders, {name: receipt["model"] for name, x in left.items() if x != "0"}, key)
 
     @unittest.skipIf(fleet.ASAN, "hundreds of steps: the other tests go the same ways in fewer")
     def test_shared_survives_what_standard_does_not(self):

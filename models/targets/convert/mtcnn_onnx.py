@@ -1,20 +1,20 @@
 #!/usr/bin/env python3
-"""facenet-pytorch's MTCNN as one ONNX file, for `cloak targets add mtcnn FILE.onnx`.
+"""facenet-pytorch's MTCNN as one ONNX file.
 
-    mtcnn_onnx.py FILE.onnx [--weights FOLDER]
+    mtcnn_onnx.py OUT.onnx PNET.pt RNET.pt ONET.pt
 
-FOLDER holds pnet.pt, rnet.pt and onet.pt; without it they are taken from the installed package facenet-pytorch (its
-wheel has them in facenet_pytorch/data). The three networks become three graphs of one file, each with an input and outputs
-of its own, up to the logits before the softmax: known/mtcnn.json says how they follow each other. Needs torch.
+The weights lie in the package's facenet_pytorch/data. The three networks become three graphs of one file, each with an
+input and outputs of its own, up to the logits before the softmax: known/mtcnn.json says how they follow each other.
 """
 import argparse
-import importlib.util
-import os
 import sys
 import warnings
 
-import torch
-from torch import nn
+try:
+    import torch
+    from torch import nn
+except ImportError:
+    sys.exit("mtcnn_onnx.py needs torch: apt-get install python3-torch")
 
 
 class Network(nn.Module):
@@ -96,10 +96,10 @@ class Cascade(nn.Module):
     """The three side by side: none reads what another gives."""
     parts = {"pnet": PNet, "rnet": RNet, "onet": ONet}
 
-    def __init__(self, folder):
+    def __init__(self, paths):
         super().__init__()
-        for name, kind in self.parts.items():
-            network, path = kind(), os.path.join(folder, f"{name}.pt")
+        for (name, kind), path in zip(self.parts.items(), paths):
+            network = kind()
             lacking = network.load_state_dict(torch.load(path, map_location="cpu"), strict=False)
             if lacking.missing_keys:
                 raise ValueError(f"{path}: has no {lacking.missing_keys[0]}: not facenet-pytorch's weights")
@@ -110,17 +110,9 @@ class Cascade(nn.Module):
         return sum((getattr(self, name)(x) for name, x in zip(self.parts, inputs)), ())
 
 
-def weights_folder():
-    """Where the installed package has its weights, without importing it."""
-    found = importlib.util.find_spec("facenet_pytorch")
-    if found is None:
-        raise ValueError("facenet-pytorch is not installed: name the folder of its weights with --weights")
-    return os.path.join(found.submodule_search_locations[0], "data")
-
-
-def export(path, folder):
+def export(path, weights):
     """Writes the ONNX file."""
-    cascade = Cascade(folder).eval()
+    cascade = Cascade(weights).eval()
     images = tuple(torch.zeros(1 if kind is PNet else 2, 3, kind.side or 40, kind.side or 56)
                    for kind in Cascade.parts.values())
     outputs = [f"{name}_{what}" for name in Cascade.parts for what in ("face", "box")]
@@ -136,10 +128,10 @@ def main():
     """Exit code 1 with a reason on stderr."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("onnx")
-    parser.add_argument("--weights", help="folder with pnet.pt, rnet.pt and onet.pt")
+    parser.add_argument("weights", nargs=3, metavar="PT", help="pnet.pt, rnet.pt and onet.pt")
     args = parser.parse_args()
     try:
-        export(args.onnx, args.weights or weights_folder())
+        export(args.onnx, args.weights)
     except (OSError, ValueError) as error:
         sys.exit(f"mtcnn_onnx.py: {error}")
 
