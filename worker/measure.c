@@ -73,6 +73,7 @@ cloak_status cloak_measure_survival(const cloak_target_set *targets,
     cloak_transform transforms[CLOAK_TRANSFORMS_MAX];
     size_t count = 0;
     char *left = cloak_strdup(""), *finders = cloak_strdup("");
+    bool survives = true;
     cloak_status status = cloak_transforms_parse(survive, transforms, &count, error);
     for (size_t i = 0; i < count && status == CLOAK_OK; i++) {
         cloak_findings found = {0};
@@ -82,6 +83,7 @@ cloak_status cloak_measure_survival(const cloak_target_set *targets,
         char *best = cloak_format("%.4g", (double)cloak_findings_best(&found));
         char *names = cloak_findings_finders(targets, &found);
         left = with_entry(left, transforms[i].name, best);
+        survives = survives && found.all.count == 0;
         if (*names)
             finders = with_entry(finders, transforms[i].name, names);
         free(best);
@@ -91,7 +93,7 @@ cloak_status cloak_measure_survival(const cloak_target_set *targets,
     if (status == CLOAK_OK) {
         cloak_record_set(&record->survival, left);
         cloak_record_set(&record->survival_by, *finders ? finders : NULL);
-        record->survives = !*finders;
+        record->survives = survives;
     }
     free(left);
     free(finders);

@@ -58,6 +58,11 @@ char *cloak_install_known_targets(void) {
         "models/targets/known");
 }
 
+char *cloak_install_converters(void) {
+    return first_of("../share/cloakfleet/convert", "../../../models/targets/convert",
+        "models/targets/convert");
+}
+
 char *cloak_install_transfer_script(void) {
     char *path = beside_us("../../../models/eval/transfer.py");
     return path ? path : cloak_strdup("models/eval/transfer.py");

@@ -14,6 +14,10 @@ char *cloak_install_model(void);
  * be missing. */
 char *cloak_install_known_targets(void);
 
+/* The folder of the scripts that put other people's files into ONNX form. Returns a new string (free()); the folder may
+ * be missing. */
+char *cloak_install_converters(void);
+
 /* The script behind `cloak eval transfer`, which lives in the source tree alone. Returns a new string
  * (free()); the file may be missing. */
 char *cloak_install_transfer_script(void);

@@ -56,7 +56,7 @@ static cloak_status parse_one(const char *name, cloak_transform *transform, cloa
     while (status == CLOAK_OK && (part = strsep(&rest, "+")))
         status = set_part(transform, part, error);
     if (status == CLOAK_OK && transform->quality && transform->whole)
-        status = cloak_fail(error, CLOAK_E_USAGE, "the transform '%s' has two JPEGs", name);
+        status = cloak_fail(error, CLOAK_E_USAGE, "the transform '%s' has two JPEGs: name jpeg or jpegfull", name);
     return status;
 }
 

@@ -14,11 +14,9 @@
 
 enum { BANDS = 4 };
 
-/* Faces by their height in the photo. */
-static const struct {
-    const char *word;
-    cloak_ap_heights heights;
-} bands[BANDS] = {{"8-16", {8, 16}}, {"16-30", {16, 30}}, {"30-50", {30, 50}}, {"50+", {50, INFINITY}}};
+/* Finer than the detector's where faces are small: those are what resists. Smaller ones are in none. */
+static const cloak_eval_band bands[BANDS] = {
+    {"8-16", {8, 16}}, {"16-30", {16, 30}}, {"30-50", {30, 50}}, {"50+", {50, INFINITY}}};
 
 typedef struct {
     cloak_ap before, after, by_height_before[BANDS], by_height_after[BANDS];
@@ -79,9 +77,7 @@ static bool read_without(const char *text, unsigned *without) {
 static void add_own(
     cloak_ap *own, cloak_ap by_height[BANDS], const cloak_detections *found, const cloak_eval_photo *photo) {
     cloak_eval_add(own, found, photo);
-    for (int b = 0; b < BANDS; b++)
-        cloak_ap_add_heights(&by_height[b], (const cloak_box *)found->items, found->count, photo->truth,
-            &bands[b].heights);
+    cloak_eval_add_bands(by_height, bands, BANDS, found, photo);
 }
 
 /* Adds what each model finds on a picture: the own one to `own` and `by_height`, the others to theirs. */

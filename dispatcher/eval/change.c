@@ -127,9 +127,8 @@ static cloak_status apply(
         return CLOAK_E_INTERNAL;
     }
     return cloak_fail(error, CLOAK_E_USAGE,
-        "'%s' is no change; there are raw, x0.05 to x4, jpeg1 to jpeg100, webp1 to webp100, crop0 "
-        "to "
-        "crop0.45, rotate-180 to rotate180, view0.2 to view4, and chains of them with +",
+        "'%s' is no change; there are raw, x0.05 to x4, jpeg1 to jpeg100, jpegfull1 to jpegfull100, "
+        "webp1 to webp100, crop0 to crop0.45, rotate-180 to rotate180, view0.2 to view4, and chains of them with +",
         part);
 }
 

@@ -17,9 +17,9 @@ typedef struct {
 } cloak_eval_changed;
 
 /* Puts the photo through a chain of changes with + between them, in the order they are named: raw,
- * xS (resized to S times its size; Lanczos when it shrinks), jpegQ (halved chroma), webpQ, cropS (S
- * of the width and height cut off at each side), rotateD (by D degrees about its centre, at its own
- * size), viewS. CLOAK_E_USAGE names a part that is not known. */
+ * xS (resized to S times its size; Lanczos when it shrinks), jpegQ (halved chroma), jpegfullQ (whole
+ * chroma), webpQ, cropS (S of the width and height cut off at each side), rotateD (by D degrees about its
+ * centre, at its own size), viewS. CLOAK_E_USAGE names a part that is not known. */
 CLOAK_MUST_CHECK cloak_status cloak_eval_change(
     const char *chain, const cloak_photo *photo, cloak_eval_changed *changed, cloak_error *error);
 

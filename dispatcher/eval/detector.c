@@ -16,10 +16,7 @@
 
 enum { BANDS = 4 };
 
-static const struct {
-    const char *word;
-    cloak_ap_heights heights;
-} bands[BANDS] = {
+static const cloak_eval_band bands[BANDS] = {
     {"50+", {50, INFINITY}}, {"30-50", {30, 50}}, {"10-30", {10, 30}}, {"30+", {30, INFINITY}}};
 
 /* Photos whose labels hold no box at all: all that is found in them is false. */
@@ -56,9 +53,7 @@ static void write_photo(FILE *to, const char *key, const cloak_detections *found
 
 static void add_photo(Sums *sums, const cloak_detections *found, const cloak_eval_photo *photo) {
     cloak_eval_add(&sums->all, found, photo);
-    for (int b = 0; b < BANDS; b++)
-        cloak_ap_add_heights(&sums->by_height[b], (const cloak_box *)found->items, found->count,
-            photo->truth, &bands[b].heights);
+    cloak_eval_add_bands(sums->by_height, bands, BANDS, found, photo);
     if (photo->truth->count)
         return;
     sums->faceless.photos++;

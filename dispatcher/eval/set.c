@@ -117,6 +117,13 @@ void cloak_eval_number(cJSON *to, const char *name, double value) {
         cJSON_AddNullToObject(to, name);
 }
 
+void cloak_eval_add_bands(cloak_ap *by_height, const cloak_eval_band *bands, size_t count,
+    const cloak_detections *found, const cloak_eval_photo *photo) {
+    for (size_t b = 0; b < count; b++)
+        cloak_ap_add_heights(
+            &by_height[b], (const cloak_box *)found->items, found->count, photo->truth, &bands[b].heights);
+}
+
 void cloak_eval_curve(cJSON *to, const char *name, const cloak_ap *ap,
     double (*measure)(const cloak_ap *, int)) {
     cJSON *object = cJSON_AddObjectToObject(to, name);

@@ -64,6 +64,16 @@ CLOAK_MUST_CHECK cloak_status cloak_eval_set_photo(
 void cloak_eval_add(
     cloak_ap *ap, const cloak_detections *found, const cloak_eval_photo *photo);
 
+/* Faces of a range of heights in the photo, and what the range is called. */
+typedef struct {
+    const char *word;
+    cloak_ap_heights heights;
+} cloak_eval_band;
+
+/* The same for each of `count` bands. */
+void cloak_eval_add_bands(cloak_ap *by_height, const cloak_eval_band *bands, size_t count,
+    const cloak_detections *found, const cloak_eval_photo *photo);
+
 /* Adds {"0.3":…, …} under `name`. */
 void cloak_eval_curve(cJSON *to, const char *name, const cloak_ap *ap,
     double (*measure)(const cloak_ap *, int));

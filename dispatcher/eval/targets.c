@@ -175,14 +175,12 @@ static cloak_status add(
         return cloak_fail(error, CLOAK_E_USAGE,
             "a target's name is 1 to 32 of a-z 0-9 . _ -, not \"%s\"", name);
     char *descriptor = choose_descriptor(name, file, options);
-    cloak_status status = CLOAK_OK;
-    if (!options->descriptor && access(descriptor, R_OK) != 0)
-        status = no_descriptor(name, error);
-    else
-        status = file ? cloak_file_read(file, MAX_ONNX, &onnx, &onnx_length, error)
-                      : cloak_target_fetch(name, descriptor, &onnx, &onnx_length, error);
+    cloak_status status = options->descriptor || access(descriptor, R_OK) == 0
+                              ? cloak_file_read(descriptor, MAX_DESCRIPTOR, &json, &json_length, error)
+                              : no_descriptor(name, error);
     if (status == CLOAK_OK)
-        status = cloak_file_read(descriptor, MAX_DESCRIPTOR, &json, &json_length, error);
+        status = file ? cloak_file_read(file, MAX_ONNX, &onnx, &onnx_length, error)
+                      : cloak_target_fetch(name, json, json_length, &onnx, &onnx_length, error);
     if (status == CLOAK_OK && options->sizes)
         status = set_sizes(options->sizes, &json, &json_length, error);
     if (status == CLOAK_OK)

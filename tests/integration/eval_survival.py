@@ -42,13 +42,14 @@ class EvalSurvival(fleet.Case):
                                 "--threads", "1", *options)
 
     def test_changes_are_undone_before_boxes_are_compared(self):
-        names = "raw,x0.6,x1.5,crop0.1,rotate3,jpeg90,jpegfull90,webp90,view1.25,x0.8+crop0.05+rotate-4+jpeg80"
+        names = "raw,x0.6,x1.5,crop0.1,rotate3,jpeg60,jpegfull60,webp90,view1.25,x0.8+crop0.05+rotate-4+jpeg80"
         result = self.survival("--cloaked", self.photos, "--changes", names, "--json")
         self.assert_code(result, 0)
         report = result.json
         self.assertEqual((report["photos"], report["faces"]), (3, self.faces))
         self.assertEqual(list(report["changes"]), names.split(","))
         self.assertEqual((report["psnr_db"], report["ssim_worst_face"]), (99, 1))
+        self.assertNotEqual(report["changes"]["jpeg60"], report["changes"]["jpegfull60"])
         for name, row in report["changes"].items():  # nothing is cloaked: faces stay where they were
             self.assertGreaterEqual(row["recall"]["after"]["0.5"], 0.8, name)
             self.assertEqual(row["recall"]["before"], row["recall"]["after"], name)

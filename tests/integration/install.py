@@ -51,6 +51,8 @@ class Install(fleet.Case):
                                 targets=self.folder / "targets")
             self.assertNotEqual(added.code, 0)
             self.assertIn(says, added.err)
+        converters = {path.name for path in (self.place_of_it / "share/cloakfleet/convert").iterdir()}
+        self.assertEqual(converters, {"literal_onnx.py", "mtcnn_onnx.py", "tflite_onnx.py", "tflite_onnx.txt"})
         weights = list((self.place_of_it / "share/cloakfleet").glob("*.safetensors"))
         self.assertEqual(len(weights), 1)
         self.assertTrue(os.access(self.place_of_it / "share/cloakfleet/install-packages", os.X_OK))

