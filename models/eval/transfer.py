@@ -76,15 +76,35 @@ def rows_of(text, everything):
     return rows
 
 
+def descriptor_of(target):
+    """The descriptor of an installed target, or beside FILE.onnx; {} where it cannot be read."""
+    data = os.environ.get("XDG_DATA_HOME") or os.path.expanduser("~/.local/share")
+    folder = os.environ.get("CLOAK_TARGETS") or os.path.join(data, "cloakfleet/targets")
+    path = target[:-len(".onnx")] if target.endswith(".onnx") else os.path.join(folder, target)
+    try:
+        with open(path + ".json") as file:
+            return json.load(file)
+    except (OSError, ValueError):
+        return {}
+
+
 def target_name(target):
     """What a target is called: a file's own name is in the descriptor beside it."""
     if not target.endswith(".onnx"):
         return target
-    try:
-        with open(target[:-len(".onnx")] + ".json") as file:
-            return json.load(file)["name"]
-    except (OSError, ValueError, KeyError):
-        return os.path.basename(target)[:-len(".onnx")]
+    return descriptor_of(target).get("name") or os.path.basename(target)[:-len(".onnx")]
+
+
+def is_in_loop(detector, targets):
+    """Whether a cloak was made against a column: against its detector, at the size at which the column looks."""
+    if detector.target == "ours":
+        return True
+    for target in targets:
+        size = descriptor_of(target).get("input", {})
+        if target_name(target) == detector.target and (
+                detector.size is None or detector.size in [size.get("long_side"), *size.get("also", [])]):
+            return True
+    return False
 
 
 def folder_of(row):
@@ -207,7 +227,7 @@ def measure_column(detector, photos, clean, rows, args):
             after = masks(detector, seen, row["files"], photos, change)
             row["cells"].setdefault(change, {})[detector.name] = cell(reference, before, after)
     for row in rows:
-        row["in_loop"][detector.name] = detector.target in ["ours", *row["target_names"]]
+        row["in_loop"][detector.name] = is_in_loop(detector, row["targets"])
     return {"name": detector.name, "target": detector.target, "threshold_published": detector.published,
             "threshold_counted": identity["counted"], "versions": identity["versions"]}
 
@@ -217,6 +237,7 @@ def table(result, change):
     names = [column["name"] for column in result["columns"]]
     first = result["rows"][0]["cells"][change]
     lines = [["", "PSNR", *names],
+             ["score at least", "", *(f"{column['threshold_counted']:g}" for column in result["columns"])],
              ["clean", "", *(str(first[name]["iou"]["before"]) for name in names)]]
     for row in result["rows"]:
         cells = row["cells"][change]
@@ -253,8 +274,7 @@ def make_rows(args, names):
         missing = [file for file in row["files"] if not os.path.exists(file)]
         if missing:
             raise ValueError(f"row {row['name']}: {missing[0]} was not delivered; see `cloak run`'s messages")
-        row.update(quality_of(clean, row["files"]), cells={}, in_loop={},
-                   target_names=[target_name(target) for target in row["targets"]])
+        row.update(quality_of(clean, row["files"]), cells={}, in_loop={})
     return clean, rows
 
 

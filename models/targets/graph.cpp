@@ -70,7 +70,7 @@ void check_fit(const Conv &conv, const std::array<int64_t, 4> &margins, const to
     if (x.size(1) != weight[1] * conv.groups)
         throw std::runtime_error("the input has " + std::to_string(x.size(1)) +
                                  " channels instead of " + std::to_string(weight[1] * conv.groups));
-    int64_t count = x.size(0) * weight[0];
+    int64_t count = x.size(0) * weight[0], input = x.size(0) * x.size(1);
     for (size_t i = 0; i < 2; i++) {
         const int64_t padded = x.size(int64_t(i) + 2) + 2 * conv.padding[i] + margins[2 - 2 * i] +
                                margins[3 - 2 * i];
@@ -78,7 +78,8 @@ void check_fit(const Conv &conv, const std::array<int64_t, 4> &margins, const to
         if (padded < window)
             throw std::runtime_error("the input is smaller than the window");
         count *= (padded - window) / conv.stride[i] + 1;
-        if (count > max_elements || padded > max_elements)
+        input *= padded;
+        if (count > max_elements || input > max_elements)
             throw std::runtime_error("its output would be too large");
     }
 }
@@ -292,7 +293,7 @@ bool Graph::absorb(Step &step, const Step &next) const {
         return false;
     const int64_t channels = conv.outputs() / (step.shuffle * step.shuffle);
     for (size_t i = 1; i < 5; i++)
-        if (!in[i].is_floating_point() || in[i].numel() != channels)
+        if (!in[i].is_floating_point() || in[i].dim() != 1 || in[i].numel() != channels)
             return false;
     const torch::Tensor scale = (in[1] * at::rsqrt(in[4] + real(*next.node, "epsilon", 1e-5)))
                                     .view({-1})

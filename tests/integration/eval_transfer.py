@@ -11,6 +11,9 @@ import fleet  # noqa: E402
 try:
     import numpy  # noqa: F401
     import PIL  # noqa: F401
+    sys.path.insert(1, str(fleet.ROOT / "models/eval"))
+    import detectors
+    import transfer
 except ImportError as missing:
     print(f"skipped: {missing} (python3-numpy, python3-pil)", file=sys.stderr)
     sys.exit(77)
@@ -60,6 +63,19 @@ class EvalTransfer(fleet.Case):
         again = self.transfer("--cloaks", "standard:none,standard@8/255:none").json
         self.assertEqual([row["cells"] for row in again["rows"]], [row["cells"] for row in matrix["rows"]])
         self.assertEqual(self.delivered(), delivered)
+
+    def test_a_detector_at_another_size_is_not_in_the_loop(self):
+        columns = {d.name: d for d in (kind() for kind in detectors.PUBLIC)}
+        known = fleet.ROOT / "models/targets/known"
+        yunet = json.loads((known / "yunet.json").read_text())
+        several = {**yunet, "input": {**yunet["input"], "also": ["native"]}}
+        for said, looks in ((yunet, {"yunet-640"}), (several, {"yunet-640", "yunet-native"})):
+            (self.folder / "it.json").write_text(json.dumps(said))
+            targets = [str(self.folder / "it.onnx"), str(known / "blazeface-full.onnx")]
+            seen = {name for name, column in columns.items() if transfer.is_in_loop(column, targets)}
+            self.assertEqual(seen, {*looks, "blazeface-full"})
+        self.assertFalse(any(transfer.is_in_loop(column, []) for column in columns.values()))
+        self.assertTrue(transfer.is_in_loop(detectors.Ours(), []))
 
     def test_refuses_what_it_cannot_do(self):
         for words, says in ((("--cloaks", "standard"), "PRESET:TARGETS"), (("--max-faces", "0"), "no photo"),

@@ -200,14 +200,20 @@ class Targets(fleet.Case):
                 "score": [{"output": "out", "column": 4}], "anchors": [{"stride": 8}],
                 "box": {"kind": "distance", "output": "out"}}]}))
         self.targets("add", "square", file)
+        self.targets("remove", "square")  # it is tried; then it is used where it lies
         album = self.folder / "album"
         album.mkdir()
         photo = fleet.portraits(1)[0]
         shutil.copy(photo, album / photo.name)
         run = self.place.cloak("run", album, self.folder / "out", "--threads", "1", "--steps", "6", "--rounds", "0",
-            "--survive", "view0.75,view1.25", env=self.env)
+            "--survive", "view0.75,view1.25", "--targets", file, env=self.env)
         self.assertIn(run.code, (0, 3), str(run))  # delivered
         receipt = fleet.receipts(self.folder / "out")[photo.name]
+        self.assertTrue(receipt["targets"].startswith(f"{file}@"), receipt["targets"])
+        left = dict(part.split(":") for part in receipt["survival"].split(","))
+        finders = dict(part.split(":") for part in receipt.get("survival_by", "").split(",") if part)
+        self.assertEqual(set(finders), {change for change, score in left.items() if float(score) > 0})
+        self.assertIn("square", "+".join(finders.values()).split("+"))  # bright places stay so in six steps
         self.assertGreater(float(receipt["targets_before"].partition(":")[2]), .5)
 
     def test_a_photo_waits_for_a_worker_that_has_the_target(self):

@@ -200,6 +200,37 @@ void change_fields() {
             add_node(g, "Relu", {"x"}, {});
     }),
         "more than 10000 nodes");
+    expect("the lowest number divided by -1", with([](onnx::GraphProto &g) {
+        add_whole(g, "lowest", {INT64_MIN, INT64_MIN, INT64_MIN});
+        add_whole(g, "minus", {-1});
+        add_node(g, "Div", {"lowest", "minus"}, {"turned"});
+        g.mutable_node(12)->set_input(1, "turned"); /* as a shape */
+    }),
+        "(Reshape)");
+    expect("norms of two dimensions", with([](onnx::GraphProto &g) { g.mutable_initializer(5)->add_dims(1); }),
+        "one number per channel");
+    expect("a sum that is larger than the product", with([](onnx::GraphProto &g) {
+        add_constant(g, "square", {2, 2});
+        add_constant(g, "more", {3, 2, 2});
+        add_node(g, "Gemm", {"square", "square", "more"}, {"product"});
+        g.mutable_node(0)->set_input(0, "product");
+    }),
+        "does not fit the product");
+    /* Each is 1 MB, the product 64 MB, but either repeated for the other's batch 4 GB. */
+    expect("products of many", with([](onnx::GraphProto &g) {
+        add_constant(g, "rows1", {4096, 1, 1, 64});
+        add_constant(g, "columns1", {1, 4096, 64, 1});
+        add_node(g, "MatMul", {"rows1", "columns1"}, {"product"});
+        g.mutable_node(0)->set_input(0, "product");
+    }),
+        "elements");
+    expect("a wide margin around few places", with([](onnx::GraphProto &g) {
+        onnx::AttributeProto *pads = g.mutable_node(0)->mutable_attribute(0);
+        for (int i = 0; i < 4; i++)
+            pads->set_ints(i, 4096 - (i == 3)); /* uneven: made of the input itself */
+        add_ints(g.mutable_node(0), "strides", {4096, 4096});
+    }),
+        "too large");
     /* Doubling 40 times would be a terabyte. */
     expect("growth", with([](onnx::GraphProto &g) {
         std::string from = "x";

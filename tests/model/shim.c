@@ -374,8 +374,7 @@ TEST(looks_through_transforms) {
         CHECK_INT(same, i == 0);
         float nearest = HUGE_VALF;
         for (size_t j = 0; j < seen.count; j++)
-            nearest = fminf(nearest, fabsf(seen.items[j].x1 - plain.items[0].x1) +
-                                         fabsf(seen.items[j].y2 - plain.items[0].y2));
+            nearest = fminf(nearest, fabsf(seen.items[j].x1 - plain.items[0].x1) + fabsf(seen.items[j].y2 - plain.items[0].y2));
         CHECK(nearest < 0.3f * (plain.items[0].x2 - plain.items[0].x1));
         cloak_detections_free(&seen);
     }

@@ -118,10 +118,26 @@ CASES = [
     ("Resize", [weights(0), weights(0), whole(1, 4, 11, 15)],
      {"mode": "linear", "coordinate_transformation_mode": "align_corners"}, 11),
     ("Upsample", [np.float32([1, 1, 2, 2])], {"mode": "nearest"}, 9),
+    ("Resize", [weights(0), np.float32([1, 1, 2, 2])], {"mode": "nearest", "coordinate_transformation_mode": "asymmetric"}, 11),
+    ("Resize", [weights(0), np.float32([1, 1, 3, 4])],
+     {"mode": "nearest", "coordinate_transformation_mode": "half_pixel", "nearest_mode": "round_prefer_ceil"}, 11),
+    ("Resize", [weights(0), np.float32([1, 1, 1, 1])], {"mode": "nearest", "coordinate_transformation_mode": "align_corners"}, 11),
+    ("Resize", [weights(0), np.float32([1, 1, 1.5, 2.5])],
+     {"mode": "nearest", "coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}, 11),
+    ("Abs", [], {}, 13),
+    ("Neg", [], {}, 13),
+    ("Identity", [], {}, 13),
+    ("Dropout", [], {}, 13),
+    ("Mish", [], {}, 18),
+    ("ReduceMin", [], {"axes": [2], "keepdims": 0}, 13),
+    ("Ceil", [], {}, 13),
+    ("Floor", [], {}, 13),
+    ("Round", [], {}, 11),
     ("DepthToSpace", [], {"blocksize": 2}, 11),
     ("DepthToSpace", [], {"blocksize": 2, "mode": "CRD"}, 11),
     ("SpaceToDepth", [], {"blocksize": 2}, 11),
 ]
+STEPS = ("Ceil", "Floor", "Round")  # without a slope
 FOR_ONE_IMAGE = 5  # cases whose constants say so: Squeeze, Expand, Concat and two of Resize
 ON_POSITIVE = [("Sqrt", [], {}, 11), ("Log", [], {}, 11), ("Reciprocal", [], {}, 11),
                ("Pow", [np.float32(1.5)], {}, 12)]
@@ -161,6 +177,33 @@ def shapes_model():
     return model_of(nodes, {"two": np.array(2, np.int64), "minus": whole(-1), "to_shape": whole(1)}, 11)
 
 
+def logic_model():
+    """Truths: between two numbers the image, else a third; and which columns are the third, or are not the whole."""
+    node = helper.make_node
+    nodes = [
+        node("Greater", ["x", "low"], ["above"]), node("Less", ["x", "high"], ["below"]),
+        node("And", ["above", "below"], ["between"]), node("Where", ["between", "x", "low"], ["cut"]),
+        node("Shape", ["x"], ["s"]), node("Gather", ["s", "three"], ["width"], axis=0),
+        node("Range", ["zero", "width", "one"], ["columns"]), node("Equal", ["columns", "three"], ["third"]),
+        node("Not", ["above"], ["not_above"]), node("Or", ["third", "not_above"], ["either"]),
+        node("Cast", ["either"], ["number"], to=TensorProto.FLOAT), node("Add", ["cut", "number"], ["y"])]
+    whole_numbers = {name: np.array(value, np.int64) for name, value in (("zero", 0), ("one", 1), ("three", 3))}
+    return model_of(nodes, {"low": np.float32(-0.5), "high": np.float32(0.7), **whole_numbers}, 13)
+
+
+def parts_model():
+    """The image's channels in two parts, one of them through a matrix, and how many numbers there are."""
+    node = helper.make_node
+    nodes = [
+        node("Split", ["x", "sizes"], ["a", "b"], axis=1), node("Concat", ["b", "a"], ["turned"], axis=1),
+        node("Reshape", ["turned", "flat"], ["rows"]),
+        node("Constant", [], ["matrix"], value=numpy_helper.from_array(weights(5, 8))),
+        node("Gemm", ["rows", "matrix", "more"], ["product"], transB=1, alpha=0.5, beta=2.0),
+        node("Size", ["x"], ["count"]), node("Cast", ["count"], ["number"], to=TensorProto.FLOAT),
+        node("Div", ["product", "number"], ["y"])]
+    return model_of(nodes, {"sizes": whole(1, 3), "flat": whole(-1, 8), "more": weights(5)}, 13)
+
+
 class Probe:
     """cloak_probe_graph."""
 
@@ -189,8 +232,9 @@ def reference(model):
     return lambda x: session.run(None, {"x": x})[0]
 
 
-def check_case(probe, name, model, folder, batch=1):
-    """Values, and the slope along a random direction, of one small graph; False where it fixes the batch itself."""
+def check_case(probe, name, model, folder, batch=1, steps=False):
+    """Values, and the slope along a random direction unless there are steps, of one small graph; False where it fixes the
+    batch itself."""
     path = os.path.join(folder, "case.onnx")
     pathlib.Path(path).write_bytes(model.SerializeToString())
     x = weights(batch, *SHAPE[1:])
@@ -207,6 +251,8 @@ def check_case(probe, name, model, folder, batch=1):
     scale = max(1.0, float(np.abs(theirs).max()))
     far = float(np.abs(ours - theirs).max())
     assert far <= 1e-5 * scale, f"{name}: {far} away"
+    if steps:
+        return True
     step, direction = 1e-2, weights(*x.shape)
     rise = (theirs_of(x + step * direction) - theirs_of(x - step * direction)).astype(float)
     slope = float((rise * seed).sum()) / (2 * step)
@@ -222,13 +268,17 @@ def check_operators(probe, folder):
     for case, positive in cases:
         name = f"{case[0]} {case[2]} of operator set {case[3]}"
         try:
-            check_case(probe, name, case_model(*case, positive), folder)
-            batched += check_case(probe, f"{name}, three images", case_model(*case, positive), folder, 3)
+            for batch in (1, 3):
+                batched += check_case(probe, f"{name}, {batch} images", case_model(*case, positive), folder, batch,
+                                      case[0] in STEPS)
         except RuntimeError as problem:
             raise AssertionError(f"{name}: {problem}") from problem
     check_case(probe, "shape arithmetic", shapes_model(), folder)
+    check_case(probe, "logic", logic_model(), folder, 3, steps=True)
+    check_case(probe, "parts", parts_model(), folder, 3)
+    batched -= len(cases)
     assert batched >= len(cases) - FOR_ONE_IMAGE, f"only {batched} of {len(cases)} cases take three images"
-    print(f"{len(cases) + 1} operator cases agree, {batched} with three images as well")
+    print(f"{len(cases) + 3} operator cases agree, {batched} with three images as well")
 
 
 def check_batch(probe):
@@ -272,6 +322,10 @@ def check_errors(probe, folder):
     expect_error(probe, folder, case_model("Conv", [weights(5, 3, 3, 3)], {}, 11),
                  "node it (Conv): the input has 4 channels instead of 3")
     expect_error(probe, folder, case_model("Reshape", [whole(7, 7)], {}, 11), "node it (Reshape):")
+    for way, rounding, factor in (("asymmetric", "ceil", 2), ("asymmetric", "round_prefer_floor", 3), ("half_pixel", "floor", 2),
+                                  ("align_corners", "floor", 2), ("half_pixel", "round_prefer_floor", 1.5)):
+        expect_error(probe, folder, case_model("Resize", [weights(0), np.float32([1, 1, factor, factor])], {"mode": "nearest",
+            "coordinate_transformation_mode": way, "nearest_mode": rounding}, 11), f"by {way} coordinates and {rounding}")
     expect_error(probe, folder, case_model("Expand", [whole(10 ** 9, 1, 4, 6, 8)], {}, 11),
                  "would have more than")
     huge = fine.graph.initializer.add()

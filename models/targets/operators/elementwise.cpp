@@ -57,7 +57,8 @@ Tensor divide(const Tensor &a, const Tensor &b) {
         return at::div(a, b);
     if (b.eq(0).any().item<bool>())
         bad("whole numbers are divided by 0");
-    return at::div(a, b, "trunc");
+    const Tensor turns = b.eq(-1); /* the processor faults where the lowest number is divided by -1 */
+    return at::where(turns, at::neg(a), at::div(a, b.masked_fill(turns, 1), "trunc"));
 }
 Tensor power(const Tensor &a, const Tensor &b) {
     return at::pow(a, b.to(a.device()));
@@ -166,6 +167,9 @@ Values batch_norm(const OnnxNode &node, const Values &in, int) {
     const Tensor &x = need(in, 0);
     Sizes shape(size_t(std::max<int64_t>(x.dim(), 2)), 1);
     shape[1] = -1;
+    for (size_t i = 1; i < 5; i++)
+        if (need(in, i).dim() != 1 || x.dim() < 2 || need(in, i).size(0) != x.size(1))
+            bad("one number per channel is needed of each kind");
     const Tensor scale = need(in, 1) * at::rsqrt(need(in, 4) + real(node, "epsilon", 1e-5));
     const Tensor shift = need(in, 2) - need(in, 3) * scale;
     return {x * scale.view(shape).to(x.scalar_type()) + shift.view(shape).to(x.scalar_type())};
@@ -213,11 +217,16 @@ Values matmul(const OnnxNode &, const Values &in, int) {
     const Tensor &a = need(in, 0), &b = need(in, 1);
     if (a.dim() >= 2 && b.dim() >= 2) {
         const Sizes left = a.sizes().vec(), right = b.sizes().vec();
-        Sizes shape = at::infer_size(Sizes(left.begin(), left.end() - 2),
+        const Sizes batch = at::infer_size(Sizes(left.begin(), left.end() - 2),
             Sizes(right.begin(), right.end() - 2));
-        shape.push_back(left[left.size() - 2]);
-        shape.push_back(right.back());
-        limit(shape);
+        auto limit_each = [&batch](int64_t rows, int64_t columns) {
+            Sizes shape = batch;
+            shape.insert(shape.end(), {rows, columns});
+            limit(shape);
+        };
+        limit_each(left[left.size() - 2], right.back());
+        limit_each(left[left.size() - 2], left.back()); /* torch may repeat either side for the batch */
+        limit_each(right[right.size() - 2], right.back());
     }
     return {at::matmul(a, b.to(a.scalar_type()))};
 }
@@ -230,8 +239,11 @@ Values gemm(const OnnxNode &node, const Values &in, int) {
     b = whole(node, "transB", 0) ? b.t() : b;
     limit({a.size(0), b.size(1)});
     Tensor product = at::matmul(a, b) * real(node, "alpha", 1);
-    if (given(in, 2))
+    if (given(in, 2)) {
+        if (at::infer_size(in[2].sizes(), product.sizes()) != product.sizes().vec())
+            bad("what is added does not fit the product");
         product = product + in[2].to(product.scalar_type()) * real(node, "beta", 1);
+    }
     return {product};
 }
 

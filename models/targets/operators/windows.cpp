@@ -28,9 +28,9 @@ void limit_window(const Tensor &x, const Window &w, int64_t channels) {
         to.push_back((plane[i] + w.before[i] + w.after[i] - w.dilation[i] * (w.kernel[i] - 1) - 1) /
                          w.stride[i] +
                      1);
-        limit({plane[i] + w.before[i] + w.after[i]});
     }
     limit(to);
+    limit({x.size(0), x.size(1), plane[0] + w.before[0] + w.after[0], plane[1] + w.before[1] + w.after[1]});
 }
 
 /* Makes uneven padding of the input itself, so that the window's is even. */
@@ -95,6 +95,8 @@ Values average_pool(const OnnxNode &node, const Values &in, int) {
     const bool count_padding = whole(node, "count_include_pad", 0) != 0;
     if (!w.symmetric() && !count_padding)
         bad("an average over uneven padding that does not count is not supported");
+    if (w.dilation != Sizes{1, 1})
+        bad("an average over a window with holes is not supported");
     Tensor even = even_out(x, w, 0);
     return {at::avg_pool2d(
         even, w.kernel, w.stride, w.before, whole(node, "ceil_mode", 0) != 0, count_padding)};
@@ -108,6 +110,18 @@ Tensor global_average(const Tensor &x) {
 Tensor global_max(const Tensor &x) {
     plane_of(x);
     return at::amax(x, Sizes{2, 3}, true);
+}
+
+/* Whether the nearest pixel is the one that comes of rounding down what is asked for divided by a whole factor.
+ * Coordinates and rounding as ONNX has them. */
+bool is_repeated(const std::string &way, const std::string &rounding, double factor) {
+    if (factor == 1)
+        return true; /* nothing lies in between */
+    if (factor != std::floor(factor))
+        return way == "asymmetric" && rounding == "floor";
+    if (way == "half_pixel" || way == "pytorch_half_pixel")
+        return rounding == "round_prefer_floor" || rounding == "round_prefer_ceil";
+    return way == "asymmetric" && (rounding == "floor" || (rounding == "round_prefer_floor" && factor == 2));
 }
 
 /* How much larger an image becomes, and to what size. */
@@ -157,13 +171,11 @@ Values resize(const OnnxNode &node, const Values &in, int opset) {
     const bool old = node.op == "Upsample" || opset < 11;
     const std::string way =
         word(node, "coordinate_transformation_mode", old ? "asymmetric" : "half_pixel");
-    /* Where sizes are multiples, all ways to the nearest agree. */
-    const bool multiples =
-        plane[0] && plane[1] && s.to[0] % plane[0] == 0 && s.to[1] % plane[1] == 0;
-    if (mode == "nearest" &&
-        (multiples || (way == "asymmetric" &&
-                          (old || word(node, "nearest_mode", "round_prefer_floor") == "floor"))))
+    const std::string rounding = old ? "floor" : word(node, "nearest_mode", "round_prefer_floor");
+    if (mode == "nearest" && is_repeated(way, rounding, s.factors[0]) && is_repeated(way, rounding, s.factors[1]))
         return {at::upsample_nearest2d(x, s.to, s.factors[0], s.factors[1])};
+    if (mode == "nearest")
+        bad("resizing to the nearest pixel by " + way + " coordinates and " + rounding + " is not supported with this factor");
     if (mode == "linear" && (way == "half_pixel" || way == "pytorch_half_pixel"))
         return {at::upsample_bilinear2d(x, s.to, false, s.factors[0], s.factors[1])};
     if (mode == "linear" && way == "align_corners")
