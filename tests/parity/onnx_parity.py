@@ -59,6 +59,7 @@ CASES = [
     ("Conv", [weights(3, 4, 1, 5)], {"pads": [0, 2, 0, 2], "strides": [1, 2]}, 11),
     ("ConvTranspose", [weights(4, 3, 2, 2), weights(3)], {"strides": [2, 2]}, 11),
     ("ConvTranspose", [weights(4, 2, 4, 4)], {"strides": [2, 2], "pads": [1, 1, 1, 1]}, 11),
+    ("ConvTranspose", [weights(4, 3, 9, 9)], {}, 11),
     ("BatchNormalization", [abs(weights(4)), weights(4), weights(4), abs(weights(4))], {}, 11),
     ("MaxPool", [], {"kernel_shape": [3, 3], "strides": [2, 2], "pads": [1, 1, 1, 1]}, 11),
     ("MaxPool", [], {"kernel_shape": [2, 2], "strides": [2, 2], "auto_pad": "SAME_UPPER"}, 11),

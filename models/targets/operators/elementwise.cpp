@@ -225,8 +225,10 @@ Values matmul(const OnnxNode &, const Values &in, int) {
             limit(shape);
         };
         limit_each(left[left.size() - 2], right.back());
-        limit_each(left[left.size() - 2], left.back()); /* torch may repeat either side for the batch */
-        limit_each(right[right.size() - 2], right.back());
+        if (left.size() > 2) /* torch may repeat either side for the other's batch */
+            limit_each(left[left.size() - 2], left.back());
+        if (right.size() > 2)
+            limit_each(right[right.size() - 2], right.back());
     }
     return {at::matmul(a, b.to(a.scalar_type()))};
 }

@@ -69,7 +69,7 @@ Values conv_transpose(const OnnxNode &node, const Values &in, int) {
     if (!w.symmetric() || word(node, "auto_pad", "NOTSET") != "NOTSET" ||
         find(node, "output_shape") || extra.size() != 2)
         bad("padding that is uneven or goes by the output's shape is not supported");
-    limit_window(x, w, 1);
+    plane_of(x);
     if (groups < 1 || groups > weight.size(0))
         bad("an impossible number of groups");
     limit({x.size(0), weight.size(1) * groups,
