@@ -38,7 +38,7 @@ static const struct {
     {"serve", cloak_verb_serve, "show how it goes, to people and to Prometheus: cloak serve --listen HOST:PORT"},
     {"doctor", verb_with_model, "look at Redis, model, targets and a folder: cloak doctor [OUT]"},
     {"targets", verb_with_model, "detectors to hide from: cloak targets [add NAME | remove NAME]"},
-    {"eval", verb_with_model, "measure detector and attack: cloak eval detector|attack|survival|transfer …"},
+    {"eval", verb_with_model, "measure detector and attack: cloak eval detector|attack|survival|look|transfer …"},
 };
 
 enum { VERBS = sizeof verbs / sizeof verbs[0] };

@@ -23,7 +23,7 @@
 #include "common/base/alloc.h"
 #include "common/base/text.h"
 #include "common/photo/srgb.h"
-#include "worker/views.h"
+#include "models/views.h"
 
 /* The context of the codec callback. */
 typedef struct {

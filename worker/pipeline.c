@@ -21,7 +21,7 @@
 #include "common/report/delivery.h"
 #include "worker/cloaking.h"
 #include "worker/measure.h"
-#include "worker/views.h"
+#include "models/views.h"
 
 /* Everything of one photo that is in memory. */
 typedef struct {

@@ -32,7 +32,7 @@ cloak_status cloak_delivery_receipt(cloak_store *store, const char *key, const c
     cloak_status status = cloak_store_get(store, receipt, MAX_RECEIPT, &text, &length, error);
     if (status == CLOAK_OK)
         status = cloak_record_parse(text, receipt, &read, error);
-    if (status == CLOAK_OK && (!read.album || strcmp(read.album, album) != 0))
+    if (status == CLOAK_OK && album && (!read.album || strcmp(read.album, album) != 0))
         status = cloak_fail(error, CLOAK_E_PERMANENT, "the receipt belongs to another album");
     free(receipt);
     free(text);

@@ -7,7 +7,7 @@
 
 enum { CLOAK_PHOTO_FILE_MAX = 512 << 20 }; /* bytes of one photo's file */
 
-/* Reads the receipt of `key`, and checks that it belongs to `album`. As below, without a look at the photo. */
+/* Reads the receipt of `key`, and checks that it belongs to `album` (NULL: any). As below, without a look at the photo. */
 CLOAK_MUST_CHECK cloak_status cloak_delivery_receipt(cloak_store *store, const char *key,
     const char *album, cloak_record *record, cloak_error *error);
 

@@ -45,13 +45,16 @@ int main(int argc, char **argv) {
         return cloak_eval_attack(argc - 1, argv + 1);
     if (argc >= 2 && strcmp(argv[1], "survival") == 0)
         return cloak_eval_survival(argc - 1, argv + 1);
+    if (argc >= 2 && strcmp(argv[1], "look") == 0)
+        return cloak_eval_look(argc - 1, argv + 1);
     if (argc >= 2 && strcmp(argv[1], "transfer") == 0)
         return transfer(argc - 1, argv + 1);
     bool help = argc >= 2 && (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0);
     fprintf(help ? stdout : stderr, "usage: cloak eval detector --photos DIR --labels FILE …\n"
                                     "       cloak eval attack --photos DIR --labels FILE …\n"
                                     "       cloak eval survival --photos DIR --labels FILE …\n"
-                                    "       cloak eval transfer --photos DIR --labels FILE …\n\n"
+                                    "       cloak eval transfer --photos DIR --labels FILE …\n"
+                                    "       cloak eval look OUT\n\n"
                                     "Each takes --help.\n");
     return help ? CLOAK_EXIT_OK : CLOAK_EXIT_USAGE;
 }

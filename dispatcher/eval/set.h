@@ -92,5 +92,6 @@ void cloak_eval_set_close(cloak_eval_set *set);
 int cloak_eval_detector(int argc, char **argv);
 int cloak_eval_attack(int argc, char **argv);
 int cloak_eval_survival(int argc, char **argv);
+int cloak_eval_look(int argc, char **argv);
 
 #endif

@@ -1,6 +1,6 @@
 /* What targets find on a photo however it is looked at. */
-#ifndef CLOAK_WORKER_VIEWS_H
-#define CLOAK_WORKER_VIEWS_H
+#ifndef CLOAK_VIEWS_H
+#define CLOAK_VIEWS_H
 
 #include "common/photo/photo.h"
 #include "models/target_set.h"

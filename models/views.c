@@ -1,5 +1,5 @@
 /* See the header. */
-#include "worker/views.h"
+#include "models/views.h"
 
 /* Keeps the surer look of each further target in `*found`. */
 static void take_surer(const cloak_target_set *targets, const cloak_findings *other, cloak_findings *found) {

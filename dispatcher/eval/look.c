@@ -1,0 +1,197 @@
+/* cloak eval look: looks once more at what was delivered, with the detectors that its receipts name, and says where more is
+ * seen than the receipt says. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/base/alloc.h"
+#include "common/base/install.h"
+#include "common/base/text.h"
+#include "common/photo/srgb.h"
+#include "common/report/delivery.h"
+#include "dispatcher/eval/set.h"
+#include "dispatcher/verbs.h"
+#include "models/views.h"
+
+/* By so much a score may be higher than in the receipt: processors round differently. */
+static const double SLACK = 0.01;
+
+typedef struct {
+    const char *model, *device;
+    long threads;
+    bool json;
+} Options;
+
+typedef struct {
+    const Options *options;
+    cloak_store *store;
+    cloak_model *model;
+    cloak_target_set set; /* what `targets` names */
+    char *targets;
+    char **keys; /* of the photos that have a receipt */
+    size_t count;
+    size_t photos, residual, worse; /* worse: photos that show more than their receipt says */
+} Look;
+
+static cloak_model_params params_of(const Options *o) {
+    cloak_model_params params = cloak_model_default_params();
+    params.device = o->device;
+    params.threads = (int)o->threads;
+    return params;
+}
+
+/* Has the targets at hand that a receipt names: those of the photo before, nearly always. */
+static cloak_status take_targets(Look *look, const char *names, cloak_error *error) {
+    const cloak_model_params params = params_of(look->options);
+    cloak_target_list list = {0};
+    if (look->targets && strcmp(look->targets, names) == 0)
+        return CLOAK_OK;
+    cloak_target_set_free(&look->set);
+    look->set.own = look->model;
+    free(look->targets);
+    look->targets = NULL;
+    cloak_status status = *names ? cloak_targets_parse(names, &list, error) : CLOAK_OK;
+    if (status == CLOAK_OK)
+        status = cloak_target_set_load(&list, look->model, &params, &look->set, error);
+    if (status == CLOAK_OK)
+        look->targets = cloak_strdup(names);
+    cloak_targets_free(&list);
+    return status;
+}
+
+static cloak_status decode(Look *look, const char *key, cloak_photo *photo, cloak_error *error) {
+    void *bytes = NULL;
+    size_t length = 0;
+    cloak_status status = cloak_store_get(look->store, key, CLOAK_PHOTO_FILE_MAX, &bytes, &length, error);
+    if (status == CLOAK_OK)
+        status = cloak_photo_decode(bytes, length, key, NULL, photo, error);
+    if (status == CLOAK_OK)
+        cloak_photo_find_srgb(photo);
+    free(bytes);
+    return status;
+}
+
+static void worse(Look *look, const char *key, const char *what) {
+    char *shown = cloak_text_encode(key);
+    fprintf(stderr, "  %s: %s\n", shown, what);
+    look->worse++;
+    free(shown);
+}
+
+/* Compares what is found with what the receipt says. */
+static void compare(Look *look, const char *key, const cloak_record *record, const cloak_findings *found) {
+    const double best = (double)cloak_findings_best(found);
+    look->photos++;
+    look->residual += found->all.count > 0;
+    if (!(best <= record->residual_score + SLACK)) { /* absent is NaN */
+        char *names = cloak_findings_finders(&look->set, found);
+        char *what = cloak_format("%s finds a face at %.3f; the receipt says %.3f", names, best, record->residual_score);
+        worse(look, key, what);
+        free(what);
+        free(names);
+    }
+}
+
+static cloak_status look_at(Look *look, const char *key, cloak_error *error) {
+    cloak_record record = {0};
+    cloak_photo photo = {0};
+    cloak_findings found = {0};
+    cloak_error why;
+    uint8_t *room = NULL;
+    cloak_status status = cloak_delivery_read(look->store, key, NULL, &record, &why);
+    if (status == CLOAK_E_PERMANENT) {
+        worse(look, key, why.text);
+        return CLOAK_OK;
+    }
+    if (status != CLOAK_OK) {
+        *error = why;
+        return status;
+    }
+    status = take_targets(look, record.targets ? record.targets : "", error);
+    if (status == CLOAK_OK)
+        status = decode(look, key, &photo, error);
+    if (status == CLOAK_OK) {
+        const uint8_t *seen = cloak_srgb_see(&photo, photo.rgb, &room);
+        status = seen ? cloak_views_detect(&look->set, &photo, seen, photo.rgb, &found, NULL, error)
+                      : cloak_fail(error, CLOAK_E_DEVICE, "%s: out of memory", key);
+    }
+    if (status == CLOAK_OK)
+        compare(look, key, &record, &found);
+    free(room);
+    cloak_findings_free(&found);
+    cloak_photo_free(&photo);
+    cloak_record_free(&record);
+    return status;
+}
+
+/* --- the album ------------------------------------------------------------------------------- */
+
+static cloak_status visit(void *context, const char *key, const cloak_store_info *info, const char *problem) {
+    Look *look = context;
+    const size_t length = strlen(key), ending = strlen(CLOAK_RECEIPT_ENDING);
+    (void)info;
+    if (problem || length <= ending || strcmp(key + length - ending, CLOAK_RECEIPT_ENDING) != 0)
+        return CLOAK_OK;
+    look->keys = cloak_realloc(look->keys, (look->count + 1) * sizeof *look->keys);
+    look->keys[look->count++] = cloak_format("%.*s", (int)(length - ending), key);
+    return CLOAK_OK;
+}
+
+static cloak_status look_at_all(Look *look, const char *out, cloak_error *error) {
+    const cloak_model_params params = params_of(look->options);
+    char *model = look->options->model ? cloak_strdup(look->options->model) : cloak_install_model();
+    cloak_status status = cloak_photo_init("cloak-eval", error);
+    if (status == CLOAK_OK)
+        status = cloak_store_open(out, &look->store, error);
+    if (status == CLOAK_OK)
+        status = cloak_store_list(look->store, visit, look, error);
+    if (status == CLOAK_OK && look->count == 0)
+        status = cloak_fail(error, CLOAK_E_USAGE, "%s has no receipts (NAME" CLOAK_RECEIPT_ENDING ")", out);
+    if (status == CLOAK_OK)
+        status = cloak_model_load(model, &params, &look->model, error);
+    free(model);
+    for (size_t i = 0; i < look->count && status == CLOAK_OK; i++) {
+        status = look_at(look, look->keys[i], error);
+        if (i % 100 == 99)
+            fprintf(stderr, "  %zu of %zu photos looked at\n", i + 1, look->count);
+    }
+    return status;
+}
+
+static void close_look(Look *look) {
+    cloak_target_set_free(&look->set);
+    cloak_model_free(look->model);
+    cloak_store_close(look->store);
+    for (size_t i = 0; i < look->count; i++)
+        free(look->keys[i]);
+    free(look->keys);
+    free(look->targets);
+}
+
+int cloak_eval_look(int argc, char **argv) {
+    Options o = {.device = "cpu"};
+    const cloak_option table[] = {
+        {"model", "FILE", "CLOAK_MODEL", CLOAK_OPTION_TEXT, &o.model, 0, 0, "our own detector"},
+        {"device", "NAME", "CLOAK_DEVICE", CLOAK_OPTION_TEXT, &o.device, 0, 0, "cpu or cuda:N"},
+        {"threads", "N", NULL, CLOAK_OPTION_INT, &o.threads, 0, 1024, "compute threads, 0 for all cores"},
+        {"json", NULL, NULL, CLOAK_OPTION_FLAG, &o.json, 0, 0, "one JSON object as the last line of stdout"}, {0}};
+    cloak_error error = {0};
+    int code = 0;
+    if (!cloak_verb_parse("eval look OUT",
+            "Looks once more at every photo below OUT (a folder or s3://BUCKET/FOLDER) that has a receipt, with our own\n"
+            "detector and the targets that the receipt names. Exit code 1 where a photo is not the one that its receipt\n"
+            "describes, or shows more than it says.",
+            table, argc, argv, 1, &code))
+        return code;
+    Look look = {.options = &o};
+    cloak_status status = look_at_all(&look, argv[0], &error);
+    if (status == CLOAK_OK) {
+        fprintf(stderr, "  %zu photos looked at, a face found in %zu; %zu are not as their receipts say\n", look.photos,
+            look.residual, look.worse);
+        if (o.json)
+            printf("{\"photos\":%zu,\"residual\":%zu,\"worse\":%zu}\n", look.photos, look.residual, look.worse);
+        code = look.worse ? CLOAK_EXIT_FAILURE : CLOAK_EXIT_OK;
+    }
+    close_look(&look);
+    return status == CLOAK_OK ? code : cloak_verb_fail("eval look", &error);
+}

@@ -1,0 +1,60 @@
+#!/usr/bin/python3
+"""`cloak eval look`: a fresh look at what was delivered agrees with the receipts, and says where it does not."""
+import hashlib
+import json
+import pathlib
+import shutil
+import sys
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+import fleet  # noqa: E402
+
+TARGET = "face-centre-mbv2"
+
+
+class EvalLook(fleet.Case):
+    def setUp(self):
+        super().setUp()
+        self.env = fleet.environment(CLOAK_TARGETS=str(self.folder / "targets"))
+        self.assert_code(self.cloak("targets", "add", TARGET, fleet.ROOT / "models/weights" / f"{TARGET}.onnx"), 0)
+        self.album, self.out = self.folder / "album", self.folder / "out"
+        (self.album / "in").mkdir(parents=True)
+        self.originals = fleet.portraits(2)
+        for name, portrait in zip(("a.jpg", "in/b.jpg"), self.originals):
+            shutil.copy(portrait, self.album / name)
+        run = self.cloak("run", self.album, self.out, *fleet.RUN_FAST, "--targets", TARGET)
+        self.assertIn(run.code, (0, 3), str(run))
+
+    def cloak(self, *words):
+        return self.place.cloak(*words, env=self.env)
+
+    def look(self, code):
+        result = self.cloak("eval", "look", self.out, "--threads", "1", "--json")
+        self.assert_code(result, code)
+        return result
+
+    def test_agrees_with_receipts_and_finds_what_was_put_in_their_place(self):
+        residual = sum(r["residual_score"] > 0 for r in fleet.receipts(self.out).values())
+        self.assertEqual(self.look(0).json, {"photos": 2, "residual": residual, "worse": 0})
+        photo, receipt = self.out / "a.jpg", self.out / "a.jpg.cloak.json"
+        shutil.copy(self.originals[0], photo)
+        result = self.look(1)
+        self.assertIn("a.jpg: the photo is not the one that the receipt describes", result.err)
+        self.assertEqual((result.json["photos"], result.json["worse"]), (1, 1))
+        said = json.loads(receipt.read_text())
+        receipt.write_text(json.dumps({**said, "sha256_out": hashlib.sha256(photo.read_bytes()).hexdigest(),
+            "residual_score": 0.02}))
+        result = self.look(1)
+        self.assertRegex(result.err, rf"a\.jpg: {said['model']}\+{TARGET} finds a face at 0\.\d+; the receipt says 0\.020")
+        self.assertEqual((result.json["photos"], result.json["worse"]), (2, 1))
+        self.assert_code(self.cloak("targets", "remove", TARGET), 0)
+        self.assertIn(TARGET, self.look(1).err)
+
+    def test_wrong_words(self):
+        self.assertIn("has no receipts", self.cloak("eval", "look", self.album).err)
+        self.assert_code(self.cloak("eval", "look", self.album), 2)
+        self.assert_code(self.cloak("eval", "look"), 2)
+
+
+if __name__ == "__main__":
+    fleet.main()
