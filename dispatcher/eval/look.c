@@ -1,5 +1,6 @@
 /* cloak eval look: looks once more at what was delivered, with the detectors that its receipts name, and says where more is
  * seen than the receipt says. */
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,9 +12,13 @@
 #include "common/report/delivery.h"
 #include "dispatcher/eval/set.h"
 #include "dispatcher/verbs.h"
+#include "intake/intake.h"
 #include "models/views.h"
 
-/* By so much a score may be higher than in the receipt: processors round differently. */
+enum { READ_SECONDS = 120 };
+
+/* By so much a score may be above the receipt's, or above the threshold below which a receipt says 0: processors round
+ * differently. */
 static const double SLACK = 0.01;
 
 typedef struct {
@@ -25,6 +30,7 @@ typedef struct {
 typedef struct {
     const Options *options;
     cloak_store *store;
+    cloak_intake *intake;
     cloak_model *model;
     cloak_target_set set; /* what `targets` names */
     char *targets;
@@ -46,28 +52,35 @@ static cloak_status take_targets(Look *look, const char *names, cloak_error *err
     cloak_target_list list = {0};
     if (look->targets && strcmp(look->targets, names) == 0)
         return CLOAK_OK;
+    cloak_status status = *names ? cloak_targets_parse(names, &list, error) : CLOAK_OK;
+    if (status != CLOAK_OK) /* a text that is none */
+        return CLOAK_E_PERMANENT;
     cloak_target_set_free(&look->set);
     look->set.own = look->model;
     free(look->targets);
     look->targets = NULL;
-    cloak_status status = *names ? cloak_targets_parse(names, &list, error) : CLOAK_OK;
-    if (status == CLOAK_OK)
-        status = cloak_target_set_load(&list, look->model, &params, &look->set, error);
+    status = cloak_target_set_load(&list, look->model, &params, &look->set, error);
     if (status == CLOAK_OK)
         look->targets = cloak_strdup(names);
     cloak_targets_free(&list);
     return status;
 }
 
-static cloak_status decode(Look *look, const char *key, cloak_photo *photo, cloak_error *error) {
-    void *bytes = NULL;
-    size_t length = 0;
+static bool never(void *context) {
+    (void)context;
+    return false;
+}
+
+/* Where workers read photos, too: a file may be anybody's. */
+static cloak_status decode(Look *look, const char *key, const char *owner, cloak_photo *photo, cloak_error *error) {
+    void *bytes = NULL, *core = NULL;
+    size_t length = 0, core_length = 0;
     cloak_status status = cloak_store_get(look->store, key, CLOAK_PHOTO_FILE_MAX, &bytes, &length, error);
     if (status == CLOAK_OK)
-        status = cloak_photo_decode(bytes, length, key, NULL, photo, error);
-    if (status == CLOAK_OK)
-        cloak_photo_find_srgb(photo);
+        status = cloak_intake_photo(
+            look->intake, bytes, length, key, owner, CLOAK_METADATA_NONE, photo, &core, &core_length, error);
     free(bytes);
+    free(core);
     return status;
 }
 
@@ -78,48 +91,88 @@ static void worse(Look *look, const char *key, const char *what) {
     free(shown);
 }
 
-/* Compares what is found with what the receipt says. */
-static void compare(Look *look, const char *key, const cloak_record *record, const cloak_findings *found) {
-    const double best = (double)cloak_findings_best(found);
-    look->photos++;
-    look->residual += found->all.count > 0;
-    if (!(best <= record->residual_score + SLACK)) { /* absent is NaN */
-        char *names = cloak_findings_finders(&look->set, found);
-        char *what = cloak_format("%s finds a face at %.3f; the receipt says %.3f", names, best, record->residual_score);
-        worse(look, key, what);
-        free(what);
-        free(names);
-    }
+/* --- against the receipt --------------------------------------------------------------------- */
+
+/* Whether a score is more than a receipt's, which has 0 for what is not above the threshold. */
+static bool is_more(double score, double said, const cloak_model *model) {
+    return score > fmax(said, (double)cloak_model_describe(model).score_threshold) + SLACK;
 }
 
-static cloak_status look_at(Look *look, const char *key, cloak_error *error) {
-    cloak_record record = {0};
+/* The score of entry i of a receipt's "NAME:SCORE,…"; NaN where there is none. */
+static double score_of(const char *list, size_t i) {
+    for (; list && i > 0; i--) {
+        list = strchr(list, ',');
+        list = list ? list + 1 : NULL;
+    }
+    const char *colon = list ? strchr(list, ':') : NULL;
+    return colon ? strtod(colon + 1, NULL) : (double)NAN;
+}
+
+/* Adds a detector that sees more to a text, which is freed for the longer one. */
+static char *with_finder(char *text, const cloak_model *model, double score, double said) {
+    char *longer = cloak_format("%s%s%s finds a face at %.3f, and the receipt says %.3f", text, *text ? "; " : "",
+        cloak_model_describe(model).name, score, isnan(said) ? 0 : said);
+    free(text);
+    return longer;
+}
+
+/* Each detector's surest face with what the receipt says of it. Older receipts say of ours only what is surest of all. */
+static void compare(Look *look, const char *key, const cloak_record *record, const cloak_findings *found) {
+    const double own = (double)cloak_findings_best_own(found),
+                 said = isnan(record->model_after) ? record->residual_score : record->model_after;
+    char *text = cloak_strdup("");
+    look->photos++;
+    look->residual += found->all.count > 0;
+    if (is_more(own, said, look->model))
+        text = with_finder(text, look->model, own, said);
+    for (size_t i = 0; i < look->set.count; i++) {
+        const double before = score_of(record->targets_after, i);
+        if (is_more((double)found->best[i], before, look->set.others[i]))
+            text = with_finder(text, look->set.others[i], (double)found->best[i], before);
+    }
+    if (*text)
+        worse(look, key, text);
+    free(text);
+}
+
+/* What is wrong with this photo alone is told of it, and the others are looked at. */
+static cloak_status look_with(Look *look, const char *key, const cloak_record *record, cloak_error *error) {
     cloak_photo photo = {0};
     cloak_findings found = {0};
-    cloak_error why;
     uint8_t *room = NULL;
-    cloak_status status = cloak_delivery_read(look->store, key, NULL, &record, &why);
+    const char *ours = cloak_model_describe(look->model).sha256;
+    if (!record->model_sha256 || strcmp(record->model_sha256, ours) != 0)
+        return cloak_fail(error, CLOAK_E_USAGE, "%s was hidden from the model %s (SHA-256 %.12s…), and this one is %.12s…: name that by --model",
+            key, record->model ? record->model : "?", record->model_sha256 ? record->model_sha256 : "?", ours);
+    cloak_status status = take_targets(look, record->targets ? record->targets : "", error);
+    if (status == CLOAK_OK)
+        status = decode(look, key, record->album ? record->album : "", &photo, error);
     if (status == CLOAK_E_PERMANENT) {
-        worse(look, key, why.text);
+        worse(look, key, error->text);
         return CLOAK_OK;
     }
-    if (status != CLOAK_OK) {
-        *error = why;
-        return status;
-    }
-    status = take_targets(look, record.targets ? record.targets : "", error);
-    if (status == CLOAK_OK)
-        status = decode(look, key, &photo, error);
     if (status == CLOAK_OK) {
         const uint8_t *seen = cloak_srgb_see(&photo, photo.rgb, &room);
         status = seen ? cloak_views_detect(&look->set, &photo, seen, photo.rgb, &found, NULL, error)
                       : cloak_fail(error, CLOAK_E_DEVICE, "%s: out of memory", key);
     }
     if (status == CLOAK_OK)
-        compare(look, key, &record, &found);
+        compare(look, key, record, &found);
     free(room);
     cloak_findings_free(&found);
     cloak_photo_free(&photo);
+    return status;
+}
+
+static cloak_status look_at(Look *look, const char *key, cloak_error *error) {
+    cloak_record record = {0};
+    cloak_status status = cloak_delivery_read(look->store, key, NULL, &record, error);
+    if (status == CLOAK_OK)
+        status = look_with(look, key, &record, error);
+    else if (status == CLOAK_E_PERMANENT) {
+        worse(look, key, error->text);
+        return CLOAK_OK;
+    }
     cloak_record_free(&record);
     return status;
 }
@@ -128,28 +181,30 @@ static cloak_status look_at(Look *look, const char *key, cloak_error *error) {
 
 static cloak_status visit(void *context, const char *key, const cloak_store_info *info, const char *problem) {
     Look *look = context;
-    const size_t length = strlen(key), ending = strlen(CLOAK_RECEIPT_ENDING);
     (void)info;
-    if (problem || length <= ending || strcmp(key + length - ending, CLOAK_RECEIPT_ENDING) != 0)
+    if (problem) { /* what cannot be read cannot be said to be fine */
+        worse(look, key, problem);
+        return CLOAK_OK;
+    }
+    if (!cloak_receipt_is_key(key))
         return CLOAK_OK;
     look->keys = cloak_realloc(look->keys, (look->count + 1) * sizeof *look->keys);
-    look->keys[look->count++] = cloak_format("%.*s", (int)(length - ending), key);
+    look->keys[look->count++] = cloak_format("%.*s", (int)(strlen(key) - strlen(CLOAK_RECEIPT_ENDING)), key);
     return CLOAK_OK;
 }
 
 static cloak_status look_at_all(Look *look, const char *out, cloak_error *error) {
     const cloak_model_params params = params_of(look->options);
     char *model = look->options->model ? cloak_strdup(look->options->model) : cloak_install_model();
-    cloak_status status = cloak_photo_init("cloak-eval", error);
-    if (status == CLOAK_OK)
-        status = cloak_store_open(out, &look->store, error);
+    cloak_status status = cloak_store_open(out, &look->store, error);
     if (status == CLOAK_OK)
         status = cloak_store_list(look->store, visit, look, error);
-    if (status == CLOAK_OK && look->count == 0)
+    if (status == CLOAK_OK && look->count == 0 && look->worse == 0)
         status = cloak_fail(error, CLOAK_E_USAGE, "%s has no receipts (NAME" CLOAK_RECEIPT_ENDING ")", out);
     if (status == CLOAK_OK)
         status = cloak_model_load(model, &params, &look->model, error);
     free(model);
+    look->intake = cloak_intake_new(READ_SECONDS, never, NULL);
     for (size_t i = 0; i < look->count && status == CLOAK_OK; i++) {
         status = look_at(look, look->keys[i], error);
         if (i % 100 == 99)
@@ -160,6 +215,7 @@ static cloak_status look_at_all(Look *look, const char *out, cloak_error *error)
 
 static void close_look(Look *look) {
     cloak_target_set_free(&look->set);
+    cloak_intake_free(look->intake);
     cloak_model_free(look->model);
     cloak_store_close(look->store);
     for (size_t i = 0; i < look->count; i++)
@@ -180,7 +236,7 @@ int cloak_eval_look(int argc, char **argv) {
     if (!cloak_verb_parse("eval look OUT",
             "Looks once more at every photo below OUT (a folder or s3://BUCKET/FOLDER) that has a receipt, with our own\n"
             "detector and the targets that the receipt names. Exit code 1 where a photo is not the one that its receipt\n"
-            "describes, or shows more than it says.",
+            "describes, cannot be read, or shows more than it says.",
             table, argc, argv, 1, &code))
         return code;
     Look look = {.options = &o};

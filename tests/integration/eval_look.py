@@ -42,13 +42,31 @@ class EvalLook(fleet.Case):
         self.assertIn("a.jpg: the photo is not the one that the receipt describes", result.err)
         self.assertEqual((result.json["photos"], result.json["worse"]), (1, 1))
         said = json.loads(receipt.read_text())
-        receipt.write_text(json.dumps({**said, "sha256_out": hashlib.sha256(photo.read_bytes()).hexdigest(),
-            "residual_score": 0.02}))
+        def write(**changed):
+            receipt.write_text(json.dumps({**said, "sha256_out": hashlib.sha256(photo.read_bytes()).hexdigest(), **changed}))
+        write()
         result = self.look(1)
-        self.assertRegex(result.err, rf"a\.jpg: {said['model']}\+{TARGET} finds a face at 0\.\d+; the receipt says 0\.020")
+        self.assertRegex(result.err, rf"a\.jpg: {said['model']} finds a face at 0\.\d+, and the receipt says 0\.\d+; {TARGET} finds")
         self.assertEqual((result.json["photos"], result.json["worse"]), (2, 1))
+        write(model_after=0.97)  # each detector by itself
+        self.assertRegex(self.look(1).err, rf"a\.jpg: {TARGET} finds")
+        write(model_after=0.97, targets_after=f"{TARGET}:0.97")
+        self.look(0)
+        other = self.out / "in/b.jpg.cloak.json"  # hidden from fewer: its targets are its own
+        other.write_text(json.dumps({k: v for k, v in json.loads(other.read_text()).items() if not k.startswith("targets")}))
+        self.look(0)
+        write(targets="nonsense")
+        self.assertIn("a.jpg: ", self.look(1).err)
+        (self.out / "in/b.jpg").write_bytes(b"no photo")
+        digest = hashlib.sha256(b"no photo").hexdigest()
+        other.write_text(json.dumps({**json.loads(other.read_text()), "sha256_out": digest}))
+        write(model_after=0.97, targets_after=f"{TARGET}:0.97")
+        result = self.look(1)
+        self.assertEqual((result.json["photos"], result.json["worse"]), (1, 1))
         self.assert_code(self.cloak("targets", "remove", TARGET), 0)
-        self.assertIn(TARGET, self.look(1).err)
+        self.assertIn("which this machine lacks", self.cloak("eval", "look", self.out).err)
+        write(model_sha256="0" * 64)
+        self.assertIn("name that by --model", self.cloak("eval", "look", self.out).err)
 
     def test_wrong_words(self):
         self.assertIn("has no receipts", self.cloak("eval", "look", self.album).err)
