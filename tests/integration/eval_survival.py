@@ -49,7 +49,6 @@ class EvalSurvival(fleet.Case):
         self.assertEqual((report["photos"], report["faces"]), (3, self.faces))
         self.assertEqual(list(report["changes"]), names.split(","))
         self.assertEqual((report["psnr_db"], report["ssim_worst_face"]), (99, 1))
-        self.assertNotEqual(report["changes"]["jpeg60"], report["changes"]["jpegfull60"])
         for name, row in report["changes"].items():  # nothing is cloaked: faces stay where they were
             self.assertGreaterEqual(row["recall"]["after"]["0.5"], 0.8, name)
             self.assertEqual(row["recall"]["before"], row["recall"]["after"], name)
