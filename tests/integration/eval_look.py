@@ -44,11 +44,11 @@ class EvalLook(fleet.Case):
         said = json.loads(receipt.read_text())
         def write(**changed):
             receipt.write_text(json.dumps({**said, "sha256_out": hashlib.sha256(photo.read_bytes()).hexdigest(), **changed}))
-        write()
+        write(model_after=0, targets_after=f"{TARGET}:0")
         result = self.look(1)
-        self.assertRegex(result.err, rf"a\.jpg: {said['model']} finds a face at 0\.\d+, and the receipt says 0\.\d+; {TARGET} finds")
+        self.assertRegex(result.err, rf"a\.jpg: {said['model']} finds a face at 0\.\d+, and the receipt says 0\.000; {TARGET} finds")
         self.assertEqual((result.json["photos"], result.json["worse"]), (2, 1))
-        write(model_after=0.97)  # each detector by itself
+        write(model_after=0.97, targets_after=f"{TARGET}:0")  # each detector by itself
         self.assertRegex(self.look(1).err, rf"a\.jpg: {TARGET} finds")
         write(model_after=0.97, targets_after=f"{TARGET}:0.97")
         self.look(0)
