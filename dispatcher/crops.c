@@ -12,10 +12,11 @@
 
 #include "common/base/alloc.h"
 #include "common/base/text.h"
+#include "common/report/delivery.h"
 #include "common/store/store.h"
 #include "intake/intake.h"
 
-enum { BLOCK = 16, SIDE = 160, FILE_MOST = 256 << 20, READ_SECONDS = 120 };
+enum { BLOCK = 16, SIDE = 160, READ_SECONDS = 120 };
 
 struct cloak_crops {
     cloak_store *source, *destination;
@@ -27,11 +28,6 @@ typedef struct {
     int x, y, size; /* a square; it sticks out only of a photo that has a shorter side */
 } Place;
 
-static bool never(void *context) {
-    (void)context;
-    return false;
-}
-
 cloak_status cloak_crops_open(const cloak_album_spec *album, cloak_crops **out, cloak_error *error) {
     cloak_crops *crops = cloak_alloc(sizeof *crops);
     cloak_status status = cloak_store_open(album->source, &crops->source, error);
@@ -42,7 +38,7 @@ cloak_status cloak_crops_open(const cloak_album_spec *album, cloak_crops **out, 
         return status;
     }
     crops->owner = cloak_strdup(album->tenant);
-    crops->intake = cloak_intake_new(READ_SECONDS, never, NULL);
+    crops->intake = cloak_intake_new(READ_SECONDS, NULL, NULL);
     *out = crops;
     return CLOAK_OK;
 }
@@ -60,7 +56,7 @@ void cloak_crops_close(cloak_crops *crops) {
 static bool read_photo(cloak_crops *crops, cloak_store *store, const char *key, cloak_photo *photo) {
     void *bytes = NULL, *core = NULL;
     size_t length = 0, core_length = 0;
-    bool read = cloak_store_get(store, key, FILE_MOST, &bytes, &length, NULL) == CLOAK_OK &&
+    bool read = cloak_store_get(store, key, CLOAK_PHOTO_FILE_MAX, &bytes, &length, NULL) == CLOAK_OK &&
                 cloak_intake_photo(crops->intake, bytes, length, key, crops->owner, CLOAK_METADATA_NONE, photo, &core,
                     &core_length, NULL) == CLOAK_OK;
     free(bytes);
@@ -80,7 +76,8 @@ static uint32_t *differences(const cloak_photo *a, const cloak_photo *b, int col
     return sums;
 }
 
-/* The box of blocks [x0, x1] x [y0, y1] grows from the worst one while a neighbour of it differs by a fourth as much. */
+/* The box of blocks [x0, x1] x [y0, y1] grows from the worst one while a neighbour of it differs by a fourth as
+ * much. */
 static Place grow(const uint32_t *sums, int columns, int rows, int worst) {
     int x0 = worst % columns, x1 = x0, y0 = worst / columns, y1 = y0;
     for (bool grown = true; grown;) {

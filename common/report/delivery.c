@@ -8,19 +8,18 @@
 
 enum { MAX_RECEIPT = 8 << 20 };
 
-static cloak_status check_photo(
-    cloak_store *store, const char *key, const char *want, cloak_error *error) {
-    void *photo = NULL;
-    size_t length = 0;
+static cloak_status take_photo(
+    cloak_store *store, const char *key, const char *want, void **bytes, size_t *length, cloak_error *error) {
     char hex[CLOAK_DIGEST_SIZE];
-    cloak_status status = cloak_store_get(store, key, CLOAK_PHOTO_FILE_MAX, &photo, &length, error);
+    cloak_status status = cloak_store_get(store, key, CLOAK_PHOTO_FILE_MAX, bytes, length, error);
     if (status != CLOAK_OK)
         return status;
-    cloak_digest_hex(photo, length, hex);
-    free(photo);
-    return want && strcmp(hex, want) == 0
-               ? CLOAK_OK
-               : cloak_fail(error, CLOAK_E_PERMANENT, "the photo is not the one that the receipt describes");
+    cloak_digest_hex(*bytes, *length, hex);
+    if (want && strcmp(hex, want) == 0)
+        return CLOAK_OK;
+    free(*bytes);
+    *bytes = NULL;
+    return cloak_fail(error, CLOAK_E_PERMANENT, "the photo is not the one that the receipt describes");
 }
 
 cloak_status cloak_delivery_receipt(cloak_store *store, const char *key, const char *album,
@@ -43,16 +42,25 @@ cloak_status cloak_delivery_receipt(cloak_store *store, const char *key, const c
     return status;
 }
 
-cloak_status cloak_delivery_read(cloak_store *store, const char *key, const char *album,
-    cloak_record *record, cloak_error *error) {
+cloak_status cloak_delivery_take(cloak_store *store, const char *key, const char *album, cloak_record *record,
+    void **bytes, size_t *length, cloak_error *error) {
     cloak_record read;
     cloak_status status = cloak_delivery_receipt(store, key, album, &read, error);
     if (status != CLOAK_OK)
         return status;
-    status = check_photo(store, key, read.sha256_out, error);
+    status = take_photo(store, key, read.sha256_out, bytes, length, error);
     if (status == CLOAK_OK)
         *record = read;
     else
         cloak_record_free(&read);
+    return status;
+}
+
+cloak_status cloak_delivery_read(
+    cloak_store *store, const char *key, const char *album, cloak_record *record, cloak_error *error) {
+    void *bytes = NULL;
+    size_t length = 0;
+    cloak_status status = cloak_delivery_take(store, key, album, record, &bytes, &length, error);
+    free(bytes);
     return status;
 }

@@ -1,5 +1,5 @@
-/* cloak eval look: looks once more at what was delivered, with the detectors that its receipts name, and says where more is
- * seen than the receipt says. */
+/* cloak eval look: looks once more at what was delivered, with the detectors that its receipts name, and says where
+ * more is seen than the receipt says. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -66,24 +66,6 @@ static cloak_status take_targets(Look *look, const char *names, cloak_error *err
     return status;
 }
 
-static bool never(void *context) {
-    (void)context;
-    return false;
-}
-
-/* Where workers read photos, too: a file may be anybody's. */
-static cloak_status decode(Look *look, const char *key, const char *owner, cloak_photo *photo, cloak_error *error) {
-    void *bytes = NULL, *core = NULL;
-    size_t length = 0, core_length = 0;
-    cloak_status status = cloak_store_get(look->store, key, CLOAK_PHOTO_FILE_MAX, &bytes, &length, error);
-    if (status == CLOAK_OK)
-        status = cloak_intake_photo(
-            look->intake, bytes, length, key, owner, CLOAK_METADATA_NONE, photo, &core, &core_length, error);
-    free(bytes);
-    free(core);
-    return status;
-}
-
 static void worse(Look *look, const char *key, const char *what) {
     char *shown = cloak_text_encode(key);
     fprintf(stderr, "  %s: %s\n", shown, what);
@@ -116,7 +98,8 @@ static char *with_finder(char *text, const cloak_model *model, double score, dou
     return longer;
 }
 
-/* Each detector's surest face with what the receipt says of it. Older receipts say of ours only what is surest of all. */
+/* Each detector's surest face with what the receipt says of it. Older receipts say of ours only what is surest of
+ * all. */
 static void compare(Look *look, const char *key, const cloak_record *record, const cloak_findings *found) {
     const double own = (double)cloak_findings_best_own(found),
                  said = isnan(record->model_after) ? record->residual_score : record->model_after;
@@ -126,31 +109,33 @@ static void compare(Look *look, const char *key, const cloak_record *record, con
     if (is_more(own, said, look->model))
         text = with_finder(text, look->model, own, said);
     for (size_t i = 0; i < look->set.count; i++) {
-        const double before = score_of(record->targets_after, i);
-        if (is_more((double)found->best[i], before, look->set.others[i]))
-            text = with_finder(text, look->set.others[i], (double)found->best[i], before);
+        const double its = score_of(record->targets_after, i);
+        if (is_more((double)found->best[i], its, look->set.others[i]))
+            text = with_finder(text, look->set.others[i], (double)found->best[i], its);
     }
     if (*text)
         worse(look, key, text);
     free(text);
 }
 
-/* What is wrong with this photo alone is told of it, and the others are looked at. */
-static cloak_status look_with(Look *look, const char *key, const cloak_record *record, cloak_error *error) {
+/* The file is read where workers read photos, too: it may be anybody's. */
+static cloak_status look_with(
+    Look *look, const char *key, const cloak_record *record, const void *bytes, size_t length, cloak_error *error) {
     cloak_photo photo = {0};
     cloak_findings found = {0};
+    void *core = NULL;
+    size_t core_length = 0;
     uint8_t *room = NULL;
     const char *ours = cloak_model_describe(look->model).sha256;
     if (!record->model_sha256 || strcmp(record->model_sha256, ours) != 0)
-        return cloak_fail(error, CLOAK_E_USAGE, "%s was hidden from the model %s (SHA-256 %.12s…), and this one is %.12s…: name that by --model",
-            key, record->model ? record->model : "?", record->model_sha256 ? record->model_sha256 : "?", ours);
+        return cloak_fail(error, CLOAK_E_USAGE,
+            "%s was hidden from the model %s (SHA-256 %.12s…), and this one is %.12s…: name that by --model", key,
+            record->model ? record->model : "?", record->model_sha256 ? record->model_sha256 : "?", ours);
     cloak_status status = take_targets(look, record->targets ? record->targets : "", error);
     if (status == CLOAK_OK)
-        status = decode(look, key, record->album ? record->album : "", &photo, error);
-    if (status == CLOAK_E_PERMANENT) {
-        worse(look, key, error->text);
-        return CLOAK_OK;
-    }
+        status = cloak_intake_photo(look->intake, bytes, length, key, record->album ? record->album : "",
+            CLOAK_METADATA_NONE, &photo, &core, &core_length, error);
+    free(core);
     if (status == CLOAK_OK) {
         const uint8_t *seen = cloak_srgb_see(&photo, photo.rgb, &room);
         status = seen ? cloak_views_detect(&look->set, &photo, seen, photo.rgb, &found, NULL, error)
@@ -164,17 +149,20 @@ static cloak_status look_with(Look *look, const char *key, const cloak_record *r
     return status;
 }
 
+/* What is wrong with this photo alone is told of it, and the others are looked at. */
 static cloak_status look_at(Look *look, const char *key, cloak_error *error) {
     cloak_record record = {0};
-    cloak_status status = cloak_delivery_read(look->store, key, NULL, &record, error);
+    void *bytes = NULL;
+    size_t length = 0;
+    cloak_status status = cloak_delivery_take(look->store, key, NULL, &record, &bytes, &length, error);
     if (status == CLOAK_OK)
-        status = look_with(look, key, &record, error);
-    else if (status == CLOAK_E_PERMANENT) {
-        worse(look, key, error->text);
-        return CLOAK_OK;
-    }
+        status = look_with(look, key, &record, bytes, length, error);
+    free(bytes);
     cloak_record_free(&record);
-    return status;
+    if (status != CLOAK_E_PERMANENT)
+        return status;
+    worse(look, key, error->text);
+    return CLOAK_OK;
 }
 
 /* --- the album ------------------------------------------------------------------------------- */
@@ -204,7 +192,7 @@ static cloak_status look_at_all(Look *look, const char *out, cloak_error *error)
     if (status == CLOAK_OK)
         status = cloak_model_load(model, &params, &look->model, error);
     free(model);
-    look->intake = cloak_intake_new(READ_SECONDS, never, NULL);
+    look->intake = cloak_intake_new(READ_SECONDS, NULL, NULL);
     for (size_t i = 0; i < look->count && status == CLOAK_OK; i++) {
         status = look_at(look, look->keys[i], error);
         if (i % 100 == 99)
@@ -226,11 +214,7 @@ static void close_look(Look *look) {
 
 int cloak_eval_look(int argc, char **argv) {
     Options o = {.device = "cpu"};
-    const cloak_option table[] = {
-        {"model", "FILE", "CLOAK_MODEL", CLOAK_OPTION_TEXT, &o.model, 0, 0, "our own detector"},
-        {"device", "NAME", "CLOAK_DEVICE", CLOAK_OPTION_TEXT, &o.device, 0, 0, "cpu or cuda:N"},
-        {"threads", "N", NULL, CLOAK_OPTION_INT, &o.threads, 0, 1024, "compute threads, 0 for all cores"},
-        {"json", NULL, NULL, CLOAK_OPTION_FLAG, &o.json, 0, 0, "one JSON object as the last line of stdout"}, {0}};
+    const cloak_option table[] = {CLOAK_EVAL_MODEL_OPTIONS(o), {0}};
     cloak_error error = {0};
     int code = 0;
     if (!cloak_verb_parse("eval look OUT",

@@ -8,8 +8,7 @@
 
 #include "common/base/alloc.h"
 #include "common/base/install.h"
-
-enum { MAX_FILE = 512 << 20 };
+#include "common/report/delivery.h"
 
 typedef struct {
     cloak_eval_set *set;
@@ -98,7 +97,7 @@ cloak_status cloak_eval_set_photo(
     *photo = (cloak_eval_photo){.key = set->keys[i]};
     photo->truth = cloak_labels_find(set->labels, photo->key);
     cloak_status status =
-        cloak_store_get(set->store, photo->key, MAX_FILE, &bytes, &length, error);
+        cloak_store_get(set->store, photo->key, CLOAK_PHOTO_FILE_MAX, &bytes, &length, error);
     if (status == CLOAK_OK)
         status = cloak_photo_decode(bytes, length, photo->key, NULL, &photo->photo, error);
     free(bytes);

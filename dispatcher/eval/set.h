@@ -18,22 +18,26 @@ typedef struct {
 } cloak_eval_options;
 
 #define CLOAK_EVAL_OPTIONS_DEFAULT {NULL, NULL, NULL, "cpu", 0, 0, 0, -1, false}
-#define CLOAK_EVAL_OPTIONS(o)                                                                      \
-    {"photos", "DIR", NULL, CLOAK_OPTION_TEXT, &(o).photos, 0, 0, "folder of photos"},             \
-        {"labels", "FILE", NULL, CLOAK_OPTION_TEXT, &(o).labels, 0, 0,                             \
-            "ground truth: WIDER FACE bbx_gt or COCO JSON"},                                       \
-        {"model", "FILE", "CLOAK_MODEL", CLOAK_OPTION_TEXT, &(o).model, 0, 0, "detector"},         \
-        {"device", "NAME", "CLOAK_DEVICE", CLOAK_OPTION_TEXT, &(o).device, 0, 0, "cpu"},           \
-        {"threads", "N", NULL, CLOAK_OPTION_INT, &(o).threads, 0, 1024,                            \
-            "compute threads, 0 for all cores"},                                                   \
-        {"detail", "N", NULL, CLOAK_OPTION_INT, &(o).detail, 0, 8192,                              \
-            "long side of the detector's input, 0 for the model's own"},                           \
-        {"limit", "N", NULL, CLOAK_OPTION_INT, &(o).limit, 0, 1e9,                                 \
-            "only N photos, evenly spaced over the sorted list"},                                  \
-        {"max-faces", "N", NULL, CLOAK_OPTION_INT, &(o).max_faces, 0, 1e9,                         \
-            "only photos with at most N labelled faces"},                                          \
-        {"json", NULL, NULL, CLOAK_OPTION_FLAG, &(o).json, 0, 0,                                   \
-            "one JSON object as the last line of stdout"}
+
+/* Of everything that looks at photos with a detector. */
+#define CLOAK_EVAL_MODEL_OPTIONS(o)                                                                                    \
+    {"model", "FILE", "CLOAK_MODEL", CLOAK_OPTION_TEXT, &(o).model, 0, 0, "our own detector"},                         \
+        {"device", "NAME", "CLOAK_DEVICE", CLOAK_OPTION_TEXT, &(o).device, 0, 0, "cpu or cuda:N"},                     \
+        {"threads", "N", NULL, CLOAK_OPTION_INT, &(o).threads, 0, 1024, "compute threads, 0 for all cores"}, {         \
+        "json", NULL, NULL, CLOAK_OPTION_FLAG, &(o).json, 0, 0, "one JSON object as the last line of stdout"           \
+    }
+
+#define CLOAK_EVAL_OPTIONS(o)                                                                                          \
+    {"photos", "DIR", NULL, CLOAK_OPTION_TEXT, &(o).photos, 0, 0, "folder of photos"},                                 \
+        {"labels", "FILE", NULL, CLOAK_OPTION_TEXT, &(o).labels, 0, 0,                                                 \
+            "ground truth: WIDER FACE bbx_gt or COCO JSON"},                                                           \
+        {"detail", "N", NULL, CLOAK_OPTION_INT, &(o).detail, 0, 8192,                                                  \
+            "long side of the detector's input, 0 for the model's own"},                                               \
+        {"limit", "N", NULL, CLOAK_OPTION_INT, &(o).limit, 0, 1e9,                                                     \
+            "only N photos, evenly spaced over the sorted list"},                                                      \
+        {"max-faces", "N", NULL, CLOAK_OPTION_INT, &(o).max_faces, 0, 1e9,                                             \
+            "only photos with at most N labelled faces"},                                                              \
+        CLOAK_EVAL_MODEL_OPTIONS(o)
 
 typedef struct {
     const cloak_eval_options *options;
