@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "common/base/alloc.h"
+#include "common/base/computing.h"
 #include "common/base/install.h"
 #include "dispatcher/verbs.h"
 
@@ -54,6 +55,7 @@ static int help(FILE *to) {
 }
 
 int main(int argc, char **argv) {
+    cloak_prepare_computing(); /* for workers and the verbs with a model */
     if (argc < 2)
         return help(stderr);
     for (int i = 0; i < VERBS; i++)

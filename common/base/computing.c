@@ -15,6 +15,7 @@
 
 #include <errno.h>
 #include <malloc.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <sys/prctl.h>
 #include <unistd.h>
@@ -32,9 +33,18 @@ static void keep_freed_memory(void) {
     mallopt(M_TOP_PAD, 64 * MIB);
 }
 
+/* Whether that was still to be said. */
+static bool say_how_to_wait(void) {
+    return !getenv("OMP_WAIT_POLICY") && !getenv("GOMP_SPINCOUNT") &&
+           setenv("OMP_WAIT_POLICY", "passive", 1) == 0 && setenv("GOMP_SPINCOUNT", "3000", 1) == 0;
+}
+
+void cloak_prepare_computing(void) {
+    (void)say_how_to_wait();
+}
+
 void cloak_begin_computing(char **argv) {
-    if (!getenv("OMP_WAIT_POLICY") && !getenv("GOMP_SPINCOUNT") &&
-        setenv("OMP_WAIT_POLICY", "passive", 1) == 0 && setenv("GOMP_SPINCOUNT", "3000", 1) == 0)
+    if (say_how_to_wait())
         execv("/proc/self/exe", argv); /* where this fails, it is only slower */
     prctl(PR_SET_NAME, program_invocation_short_name); /* else top and pkill know it as "exe" */
     keep_freed_memory();

@@ -13,4 +13,8 @@
  * the program's name afterwards, though it was started anew. */
 void cloak_begin_computing(char **argv);
 
+/* For a program that starts such programs, while it has one thread: says in the environment what they would start
+ * themselves anew for, and with that load their libraries twice. */
+void cloak_prepare_computing(void);
+
 #endif
