@@ -28,14 +28,14 @@ typedef struct {
 CLOAK_MUST_CHECK cloak_status cloak_estimate_album(
     const cloak_place *place, cloak_estimate *estimate, cloak_error *error);
 
-/* Takes the speed from the queue's newest albums: those with the same settings, or else all, scaled by what presets cost on
- * two cores of a CPU. Where nothing was measured, or `queue` is NULL, it is that. */
+/* Takes the speed from the queue's newest albums: those with the same settings, or else all, scaled by what presets
+ * cost on two cores of a CPU. Where nothing was measured, or `queue` is NULL, it is that. */
 CLOAK_MUST_CHECK cloak_status cloak_estimate_speed(
     cloak_queue *queue, const char *settings, cloak_estimate *estimate, cloak_error *error);
 
-/* What a photo with these settings counts in the queue: milliseconds on two cores of a CPU, by what its preset costs there,
- * or as much more or less than others as such photos took in this queue. On whatever devices, so that what was submitted
- * before these changed counts the same. At least 1. */
+/* What a photo with these settings counts in the queue: milliseconds on two cores of a CPU, by what its preset costs
+ * there, or as much more or less than others as such photos took in this queue. On whatever devices, so that what was
+ * submitted before these changed counts the same. At least 1. */
 CLOAK_MUST_CHECK cloak_status cloak_estimate_cost(
     cloak_queue *queue, const char *settings, uint32_t *cost_ms, cloak_error *error);
 

@@ -1,4 +1,5 @@
-/* How the whole queue stands: its load, whose photos wait, and the books of its newest albums, for `status` and `serve`. */
+/* How the whole queue stands: its load, whose photos wait, and the books of its newest albums, for `status` and
+ * `serve`. */
 #ifndef CLOAK_DISPATCHER_OVERVIEW_H
 #define CLOAK_DISPATCHER_OVERVIEW_H
 

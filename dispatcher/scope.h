@@ -19,8 +19,8 @@ typedef struct {
 /* What is done with an album. An error ends the visit. */
 typedef cloak_status cloak_album_visit(void *context, cloak_queue *queue, const char *id, cloak_error *error);
 
-/* Visits the albums, newest first. Those that are submitted meanwhile may or may not be among them. More or less than one
- * scope is CLOAK_E_USAGE. */
+/* Visits the albums, newest first. Those that are submitted meanwhile may or may not be among them. More or less than
+ * one scope is CLOAK_E_USAGE. */
 CLOAK_MUST_CHECK cloak_status cloak_scope_each(const cloak_queue_options *options, const cloak_scope *scope,
     cloak_album_visit *visit, void *context, cloak_error *error);
 

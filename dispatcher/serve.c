@@ -6,8 +6,8 @@
  *   /healthz   the process lives
  *   /readyz    Redis answers
  *
- * Requests are answered one after the other over one connection to Redis, and those who listen to events are told over a
- * second, every other second whoever they are: any number of readers costs the queue no more than two.
+ * Requests are answered one after the other over one connection to Redis, and those who listen to events are told over
+ * a second, every other second whoever they are: any number of readers costs the queue no more than two.
  */
 #include <signal.h>
 #include <stdio.h>

@@ -43,9 +43,9 @@ char *cloak_state_folder(const cloak_store *out) {
 
 /* --- the copy beside a bucket -------------------------------------------------------------- */
 
-/* DESIGN. A manifest only grows, and the copy is never longer than what its keeper has. The file `kept` holds
- * the version (store.h) of the copy with which the manifest here was last compared: as long as the bucket has that
- * version, there is nothing to fetch, and the copy is put only if it still is that one when the server gets it. The file says as
+/* DESIGN. A manifest only grows, and the copy is never longer than what its keeper has. The file `kept` holds the
+ * version (store.h) of the copy with which the manifest here was last compared: as long as the bucket has that version,
+ * there is nothing to fetch, and the copy is put only if it still is that one when the server gets it. The file says as
  * well that a copy was there once. */
 
 /* Names of files in the state folder. */

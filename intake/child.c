@@ -1,4 +1,5 @@
-/* cloak-intake: reads one photo's file after the other, confined; see intake.h. Started by the worker, not by people. */
+/* cloak-intake: reads one photo's file after the other, confined; see intake.h. Started by the worker, not by
+ * people. */
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>

@@ -1,9 +1,9 @@
 /* seccomp and resource limits; see the header.
  *
  * A list of what is refused, not of what is allowed: the libraries start threads and take memory in ways that differ
- * from release to release, and a call that a list forgot would cost everybody's photos. What makes a process dangerous is
- * on it: opening, connecting, executing, reaching into other processes, the kernel's odd corners. Refused calls
- * fail with EACCES, or ENOSYS where glibc then takes another way, so that libraries go on.
+ * from release to release, and a call that a list forgot would cost everybody's photos. What makes a process dangerous
+ * is on it: opening, connecting, executing, reaching into other processes, the kernel's odd corners. Refused calls fail
+ * with EACCES, or ENOSYS where glibc then takes another way, so that libraries go on.
  *
  * Sources: seccomp_rule_add(3); "clone3 in sandboxes" (glibc falls back to clone where clone3 is ENOSYS). */
 #include "intake/confine.h"

@@ -47,8 +47,8 @@ cloak_intake *cloak_intake_new(double seconds, bool (*stop)(void *context), void
     return intake;
 }
 
-/* Ends the child and says how it ended. One that has let go of its socket may take a moment to end by itself, no longer:
- * NOT_BY_ITSELF then. */
+/* Ends the child and says how it ended. One that has let go of its socket may take a moment to end by itself, no
+ * longer: NOT_BY_ITSELF then. */
 enum { NOT_BY_ITSELF = -1 };
 
 static int reap(cloak_intake *intake, bool kill_it) {

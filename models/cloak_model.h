@@ -135,9 +135,9 @@ typedef struct {
 
 cloak_model_params cloak_model_default_params(void);
 
-/* Loads a detector: a safetensors file whose metadata names the architecture (models/weights/README.md),
- * or an ONNX file, .onnx, with a descriptor beside it (models/targets/README.md). A file that cannot be
- * read or does not fit is CLOAK_E_USAGE, a device that is not there CLOAK_E_DEVICE. `*model` is freed with cloak_model_free. */
+/* Loads a detector: a safetensors file whose metadata names the architecture (models/weights/README.md), or an ONNX
+ * file, .onnx, with a descriptor beside it (models/targets/README.md). A file that cannot be read or does not fit is
+ * CLOAK_E_USAGE, a device that is not there CLOAK_E_DEVICE. `*model` is freed with cloak_model_free. */
 CLOAK_MUST_CHECK cloak_status cloak_model_load(const char *path, const cloak_model_params *params,
     cloak_model **model, cloak_error *error);
 

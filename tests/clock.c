@@ -1,5 +1,6 @@
-/* A wrong clock, to be loaded before a program's libraries (LD_PRELOAD): the time of the day is as many microseconds off as the
- * file CLOAK_TEST_CLOCK says (eight bytes in this machine's order, which may change at any time). Clocks that only count on are as they are. */
+/* A wrong clock, to be loaded before a program's libraries (LD_PRELOAD): the time of the day is as many microseconds
+ * off as the file CLOAK_TEST_CLOCK says (eight bytes in this machine's order, which may change at any time). Clocks
+ * that only count on are as they are. */
 #include <fcntl.h>
 #include <stdint.h>
 #include <stdlib.h>

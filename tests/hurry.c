@@ -1,5 +1,5 @@
-/* A processor's minute that lasts a quarter of a second, to be loaded before a program's libraries (LD_PRELOAD): timers of the time that a
- * process computes (ITIMER_PROF) run 240 times as fast. */
+/* A processor's minute that lasts a quarter of a second, to be loaded before a program's libraries (LD_PRELOAD): timers
+ * of the time that a process computes (ITIMER_PROF) run 240 times as fast. */
 #include <sys/syscall.h>
 #include <sys/time.h>
 #include <unistd.h>

@@ -1,5 +1,5 @@
-/* A libnvidia-ml.so.1 for a machine that has none, with the few functions that we call: two GPUs, of which the second cannot
- * be looked at. The real one needs a GPU (tests/integration/metrics.py). */
+/* A libnvidia-ml.so.1 for a machine that has none, with the few functions that we call: two GPUs, of which the second
+ * cannot be looked at. The real one needs a GPU (tests/integration/metrics.py). */
 #include <string.h>
 
 int nvmlInit_v2(void);

@@ -10,10 +10,10 @@
  * file's own tables and subsampling (cloak_photo_patch). That keeps the file's size and the quality of all the rest.
  * When a cloak does not survive that in all rounds, the photo as a whole is coded finely, in further rounds.
  *
- * The targets see sRGB; files are coded, and pixels measured, in the photo's own numbers (common/photo/srgb.h). Programs
- * that know nothing of profiles see those: the verdict is passed on both, and a round with the encoder works on the
- * view that has shown more. A CMYK photo has one view, the sRGB that decoding makes; what is changed there is carried
- * into its inks before they are coded.
+ * The targets see sRGB; files are coded, and pixels measured, in the photo's own numbers (common/photo/srgb.h).
+ * Programs that know nothing of profiles see those: the verdict is passed on both, and a round with the encoder works
+ * on the view that has shown more. A CMYK photo has one view, the sRGB that decoding makes; what is changed there is
+ * carried into its inks before they are coded.
  */
 #include "worker/cloaking.h"
 
@@ -92,8 +92,8 @@ static cloak_status encode(
     return status;
 }
 
-/* Decodes into a new block of the photo's size. What CMYK looks like is said by a profile, which is read in the confined
- * process only. */
+/* Decodes into a new block of the photo's size. What CMYK looks like is said by a profile, which is read in the
+ * confined process only. */
 static cloak_status decode(const Codec *codec, const void *bytes, size_t length, uint8_t **rgb, cloak_error *error) {
     const cloak_photo *photo = codec->photo;
     cloak_photo decoded;
@@ -143,7 +143,8 @@ static bool shows_less(const cloak_findings *a, const cloak_findings *b) {
     return cloak_findings_best(a) < cloak_findings_best(b);
 }
 
-/* Decodes `bytes` as a viewer would and detects faces: the verification. `*decoded` is a new block of the photo's size. */
+/* Decodes `bytes` as a viewer would and detects faces: the verification. `*decoded` is a new block of the photo's
+ * size. */
 static cloak_status verify(const cloak_target_set *targets, Codec *codec, const void *bytes, size_t length,
     uint8_t **decoded, cloak_findings *found, cloak_error *error) {
     uint8_t *rgb = NULL, *room = NULL;
@@ -212,7 +213,8 @@ static cloak_attack_params params_for(const cloak_target_set *targets,
     return params;
 }
 
-/* One round: attacks from where the last one stopped (`warm`), adds up what `looks` took, and keeps the attempt if it is the best so far. */
+/* One round: attacks from where the last one stopped (`warm`), adds up what `looks` took, and keeps the attempt if it
+ * is the best so far. */
 static cloak_status attempt_round(const cloak_target_set *targets, const cloak_attack_params *params, int round,
     Codec *codec, cloak_attack_result *warm, double *looks, cloak_stages *stages, cloak_cloaking *best, cloak_error *error) {
     cloak_record *record = stages->record;

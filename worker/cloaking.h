@@ -30,9 +30,9 @@ typedef struct {
     const char *owner; /* as cloak_intake_photo takes it */
 } cloak_source;
 
-/* Attacks the photo until none of the targets finds anything on its decoded encoding, or the settings' rounds are
- * used up, in sRGB as in the photo's own numbers; then the best attempt (fewest found, then lowest score) is the result. Sets the
- * record's steps, restarts, rounds, grid and what looking took. `before` is what is found on the photo; `stop`
+/* Attacks the photo until none of the targets finds anything on its decoded encoding, or the settings' rounds are used
+ * up, in sRGB as in the photo's own numbers; then the best attempt (fewest found, then lowest score) is the result.
+ * Sets the record's steps, restarts, rounds, grid and what looking took. `before` is what is found on the photo; `stop`
  * is asked between steps. */
 CLOAK_MUST_CHECK cloak_status cloak_cloaking_run(const cloak_target_set *targets,
     const cloak_source *source, const cloak_settings *settings, const cloak_findings *before,

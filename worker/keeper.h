@@ -14,7 +14,8 @@ CLOAK_MUST_CHECK cloak_status cloak_keeper_start(const char *redis_url, const ch
     const char *worker, cloak_pulse *pulse, double lease_seconds, cloak_keeper **keeper,
     cloak_error *error);
 
-/* Puts jobs, claimed by a call that began at `asked` (cloak_now), under the keeper's care. The array is borrowed until cloak_keeper_drop. */
+/* Puts jobs, claimed by a call that began at `asked` (cloak_now), under the keeper's care. The array is borrowed until
+ * cloak_keeper_drop. */
 void cloak_keeper_hold(
     cloak_keeper *keeper, const cloak_job *jobs, size_t count, double asked);
 

@@ -151,8 +151,8 @@ static void take_owner_and_mode(int fd, const struct stat *like) {
     (void)!fchmod(fd, like->st_mode & 0664);
 }
 
-/* Whether a name stands for this open file. Over a network a file system may carry out a renaming whose answer gets lost, and
- * find nothing to rename when it is asked again. */
+/* Whether a name stands for this open file. Over a network a file system may carry out a renaming whose answer gets
+ * lost, and find nothing to rename when it is asked again. */
 static bool is_at(int fd, const char *path) {
     struct stat ours, there;
     return fstat(fd, &ours) == 0 && lstat(path, &there) == 0 && ours.st_dev == there.st_dev && ours.st_ino == there.st_ino;

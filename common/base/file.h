@@ -22,7 +22,8 @@ CLOAK_MUST_CHECK cloak_status cloak_file_read(
 CLOAK_MUST_CHECK cloak_status cloak_file_write(
     const char *path, const void *bytes, size_t length, cloak_error *error);
 
-/* The same, with owner, mode (less the right to write of others, and to execute) and time of modification of `like` (NULL for none), as far as our rights and the file system allow. */
+/* The same, with owner, mode (less the right to write of others, and to execute) and time of modification of `like`
+ * (NULL for none), as far as our rights and the file system allow. */
 CLOAK_MUST_CHECK cloak_status cloak_file_write_like(
     const char *path, const void *bytes, size_t length, const struct stat *like, cloak_error *error);
 

@@ -60,9 +60,9 @@ int cloak_status_retries(cloak_status status);
 cloak_status cloak_fail(cloak_error *error, cloak_status code, const char *format, ...)
     CLOAK_PRINTF(3, 4);
 
-/* Something around the photos is wrong (a setting, keys, a file beside them, a disk that is not mounted), and the same call
- * fails until somebody mends it; so no photo may die of it. The error becomes CLOAK_E_TRANSIENT without `retryable`.
- * Returns that code. Any thread. */
+/* Something around the photos is wrong (a setting, keys, a file beside them, a disk that is not mounted), and the same
+ * call fails until somebody mends it; so no photo may die of it. The error becomes CLOAK_E_TRANSIENT without
+ * `retryable`. Returns that code. Any thread. */
 cloak_status cloak_error_spare_photo(cloak_error *error);
 
 #ifdef __cplusplus

@@ -1,8 +1,8 @@
 /* Event streams; see the header. The format is that of server-sent events (WHATWG HTML, section 9.2).
  *
  * DESIGN. What is published is the state of something, so only the newest matters: of each kind of event a stream keeps
- * the one that it is sending and at most one to come, which a newer one replaces. A slow listener thus misses states and
- * costs no more memory than a fast one; and the text is shared by all. A listener with nothing to read is suspended
+ * the one that it is sending and at most one to come, which a newer one replaces. A slow listener thus misses states
+ * and costs no more memory than a fast one; and the text is shared by all. A listener with nothing to read is suspended
  * (its connection costs the server's thread nothing) and resumed by the next event.
  */
 #include "common/http/stream.h"

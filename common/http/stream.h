@@ -1,4 +1,5 @@
-/* Event streams of an HTTP server: who listens, and what is yet to be sent to whom. Of http.c; nobody else includes it. */
+/* Event streams of an HTTP server: who listens, and what is yet to be sent to whom. Of http.c; nobody else includes
+ * it. */
 #ifndef CLOAK_HTTP_STREAM_H
 #define CLOAK_HTTP_STREAM_H
 

@@ -1,14 +1,15 @@
 /* HEIC and AVIF files rewritten without decoding.
  *
- * DESIGN. A file is boxes in boxes; one of them, `meta`, lists items: coded pictures, grids of them, EXIF, XMP. What goes
- * out is a new file, made from the primary item and what it is made of: the tiles of a grid, and its alpha. All else stays
- * behind because nothing leads to it: thumbnails, depth and gain maps, other pictures, films, bytes between the boxes.
+ * DESIGN. A file is boxes in boxes; one of them, `meta`, lists items: coded pictures, grids of them, EXIF, XMP. What
+ * goes out is a new file, made from the primary item and what it is made of: the tiles of a grid, and its alpha. All
+ * else stays behind because nothing leads to it: thumbnails, depth and gain maps, other pictures, films, bytes between
+ * the boxes.
  *
- * What goes out is known for what it is. Properties are on a list, each with the length that it must have, and coded data are
- * walked (bmff_coded.c). No pixels go out that nobody has looked at: what crops (`clap`, a grid smaller than its tiles, a
- * picture that is coded larger than it is by more than a block) could be taken out again, and what was cropped may be a face. Where
- * anything is otherwise the whole file is not rewritten, and its photo is coded anew. What is not looked at is the inside of a
- * slice or a tile, as in a JPEG the inside of a scan, and that of a colour profile.
+ * What goes out is known for what it is. Properties are on a list, each with the length that it must have, and coded
+ * data are walked (bmff_coded.c). No pixels go out that nobody has looked at: what crops (`clap`, a grid smaller than
+ * its tiles, a picture that is coded larger than it is by more than a block) could be taken out again, and what was
+ * cropped may be a face. Where anything is otherwise the whole file is not rewritten, and its photo is coded anew. What
+ * is not looked at is the inside of a slice or a tile, as in a JPEG the inside of a scan, and that of a colour profile.
  *
  * ISO/IEC 14496-12:2022 (boxes, meta), 23008-12:2022 (items, grids, alpha), 14496-15 (hvc1), AV1 Image File Format 1.1.
  */

@@ -125,7 +125,8 @@ static bool is_known(const cloak_bmff_property *p) {
            (p->kind == CLOAK_BMFF_FOUR("av1C") && cloak_bmff_av1_config(p->at, p->length)) || (p->kind == CLOAK_BMFF_FOUR("auxC") && is_alpha(p));
 }
 
-/* Whether a coded picture is no larger than `ispe` says, but for what fills up its last blocks. Of AV1 libheif sees to it. */
+/* Whether a coded picture is no larger than `ispe` says, but for what fills up its last blocks. Of AV1 libheif sees to
+ * it. */
 static bool is_shown_whole(const cloak_bmff_file *f, const cloak_bmff_item *item) {
     enum { BLOCK_MOST = 64 };
     uint32_t width, height, coded_width, coded_height;

@@ -1,7 +1,7 @@
 /* Walks over the units of coded pictures; see the header.
  *
- * HEVC: ITU-T H.265, 7.3 and table 7-1, in samples with lengths (ISO/IEC 14496-15, 8.3). AV1: the bitstream specification,
- * 5.3 and 5.5, as an image item (AVIF 1.1, 2.1).
+ * HEVC: ITU-T H.265, 7.3 and table 7-1, in samples with lengths (ISO/IEC 14496-15, 8.3). AV1: the bitstream
+ * specification, 5.3 and 5.5, as an image item (AVIF 1.1, 2.1).
  */
 #include "common/photo/bmff_coded.h"
 
@@ -38,7 +38,8 @@ int cloak_bmff_hevc_config(const uint8_t *config, size_t length) {
     return at == length ? length_size : 0;
 }
 
-/* Bits of a unit's payload, without the bytes that keep start codes out of it (H.265, 7.3.1.1). Behind the end they are 0. */
+/* Bits of a unit's payload, without the bytes that keep start codes out of it (H.265, 7.3.1.1). Behind the end they are
+ * 0. */
 typedef struct {
     const uint8_t *data;
     size_t length, at; /* bytes; bits */

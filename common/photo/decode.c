@@ -1,10 +1,10 @@
 /* From a file's bytes to upright pixels.
  *
- * DESIGN. The bytes are hostile until proven otherwise. In order: the format by its first bytes; a
- * survey of the container, which refuses what is too large, animated or broken before anything is
- * allocated for it; a weeded copy, so that libvips sees pixels and colour only (of a TIFF all); libvips with one
- * named loader, failing on errors; and its rows, copied one strip at a time into blocks whose size
- * was checked. HEIC and AVIF are libheif's (heif.c). What libvips finds must agree with the survey, or the file lies to one of the two.
+ * DESIGN. The bytes are hostile until proven otherwise. In order: the format by its first bytes; a survey of the
+ * container, which refuses what is too large, animated or broken before anything is allocated for it; a weeded copy, so
+ * that libvips sees pixels and colour only (of a TIFF all); libvips with one named loader, failing on errors; and its
+ * rows, copied one strip at a time into blocks whose size was checked. HEIC and AVIF are libheif's (heif.c). What
+ * libvips finds must agree with the survey, or the file lies to one of the two.
  */
 #include <inttypes.h>
 #include <stdlib.h>

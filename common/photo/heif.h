@@ -11,7 +11,8 @@ cloak_format_id cloak_heif_sniff(const uint8_t *bytes, size_t length);
 /* Size of the primary picture, upright, before any pixel is decoded. */
 cloak_survey cloak_heif_survey(const void *bytes, size_t length);
 
-/* Fills size, rgb, alpha, icc and nclx from the primary picture; other pictures of the file are left. A picture that turns out to be of another size than the survey's is refused. */
+/* Fills size, rgb, alpha, icc and nclx from the primary picture; other pictures of the file are left. A picture that
+ * turns out to be of another size than the survey's is refused. */
 CLOAK_MUST_CHECK cloak_status cloak_heif_decode(const void *bytes, size_t length, const cloak_survey *survey,
     const char *name, cloak_photo *photo, cloak_error *error);
 

@@ -1,9 +1,9 @@
 /* Where EXIF, XMP and IPTC lie in a file, and how they get into another.
  *
- * JPEG: APP1 "Exif" (EXIF 2.32, 4.7.2), APP1 with Adobe's namespace (XMP specification part 3), APP13 with
- * Photoshop's resource 1028. PNG: eXIf, and iTXt "XML:com.adobe.xmp". WebP: chunks EXIF and XMP, announced in
- * VP8X (RFC 9649). HEIC and AVIF are libheif's (heif.c), TIFF is in tiff_metadata.c. IPTC is written to JPEG and TIFF only. The second part of an XMP packet that is longer than a
- * segment does not pass.
+ * JPEG: APP1 "Exif" (EXIF 2.32, 4.7.2), APP1 with Adobe's namespace (XMP specification part 3), APP13 with Photoshop's
+ * resource 1028. PNG: eXIf, and iTXt "XML:com.adobe.xmp". WebP: chunks EXIF and XMP, announced in VP8X (RFC 9649). HEIC
+ * and AVIF are libheif's (heif.c), TIFF is in tiff_metadata.c. IPTC is written to JPEG and TIFF only. The second part
+ * of an XMP packet that is longer than a segment does not pass.
  */
 #include "common/photo/heif.h"
 

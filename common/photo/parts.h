@@ -57,7 +57,8 @@ typedef struct {
 cloak_survey cloak_survey_read(cloak_format_id format, const void *bytes, size_t length);
 cloak_survey cloak_tiff_survey(const void *bytes, size_t length); /* what it does for a TIFF */
 
-/* The most bytes of a colour profile, in whatever format: what the parts of a JPEG can hold of one. A larger one is none. */
+/* The most bytes of a colour profile, in whatever format: what the parts of a JPEG can hold of one. A larger one is
+ * none. */
 enum { CLOAK_PROFILE_MOST = 255 * 65519 };
 
 /* Whether bytes are one, from first to last (ICC.1:2022, 7.2), without a picture in a tag of its own. */
@@ -66,17 +67,17 @@ bool cloak_is_profile(const uint8_t *icc, size_t length);
 /* Whether the start of a picture's file is somewhere in the bytes, as it is or in base64. */
 bool cloak_holds_picture(const uint8_t *bytes, size_t length);
 
-/* Whether a weeded PNG or WebP holds its pixels and colours, each once, and nothing behind them; a profile only where `profile`
- * says that decoding has found one. Of WebP's coded pixels only
- * cloak_holds_picture can tell. */
+/* Whether a weeded PNG or WebP holds its pixels and colours, each once, and nothing behind them; a profile only where
+ * `profile` says that decoding has found one. Of WebP's coded pixels only cloak_holds_picture can tell. */
 bool cloak_is_plain(cloak_format_id format, const uint8_t *file, size_t length, bool profile);
 
 /* The length of a profile of a space ("RGB ", "GRAY", "CMYK"), as its header states it, or 0 when it is none
  * (ICC.1:2022, 7.2). What lies behind that length is not colour and does not pass. */
 size_t cloak_profile_length(const uint8_t *icc, size_t length, const char *space);
 
-/* A copy that holds only what pixels and colour need: no EXIF, XMP, IPTC, thumbnails, comments,
- * text, unknown parts, nothing behind the end. HEIC, AVIF and TIFF are no rows of parts: all of them. A new block (free()), or NULL without memory. */
+/* A copy that holds only what pixels and colour need: no EXIF, XMP, IPTC, thumbnails, comments, text, unknown parts,
+ * nothing behind the end. HEIC, AVIF and TIFF are no rows of parts: all of them. A new block (free()), or NULL without
+ * memory. */
 CLOAK_MUST_CHECK uint8_t *cloak_weed(
     cloak_format_id format, const void *bytes, size_t length, size_t *weeded_length);
 

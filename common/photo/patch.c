@@ -6,8 +6,8 @@
  * changed are taken from that; all others keep their coefficients to the bit. A chroma block counts as changed
  * when anything below it has.
  *
- * Without new pixels it is a way to write a file that holds its coefficients and nothing else: bytes may hide behind the
- * last block, or in a marker, that a copy would carry along.
+ * Without new pixels it is a way to write a file that holds its coefficients and nothing else: bytes may hide behind
+ * the last block, or in a marker, that a copy would carry along.
  *
  * A photo that is stored on its side is turned first, block by block (libjpeg-turbo's transform), which can be
  * done when its sides are whole numbers of blocks.

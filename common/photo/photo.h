@@ -4,10 +4,10 @@
  * loaders are allowed, dimensions and bytes have limits, a truncated or corrupt file is an error. The colour profile is
  * kept, orientation is applied to the pixels, and of the other metadata what the caller's policy says.
  *
- * Pixels are interleaved 8-bit RGB in the file's own colour space (the ICC profile is kept beside
- * them), row by row from the top, no padding. Alpha is kept beside them and written back. So are the samples of a
- * file that has more than 8 bits: what is changed in the 8-bit pixels is added to them at their own depth. The pixels of
- * a CMYK file are what it looks like in sRGB, and its own numbers are kept beside them; one of 16 bits becomes sRGB.
+ * Pixels are interleaved 8-bit RGB in the file's own colour space (the ICC profile is kept beside them), row by row
+ * from the top, no padding. Alpha is kept beside them and written back. So are the samples of a file that has more than
+ * 8 bits: what is changed in the 8-bit pixels is added to them at their own depth. The pixels of a CMYK file are what
+ * it looks like in sRGB, and its own numbers are kept beside them; one of 16 bits becomes sRGB.
  */
 #ifndef CLOAK_PHOTO_H
 #define CLOAK_PHOTO_H
@@ -64,7 +64,8 @@ typedef struct {
     uint8_t *ink; /* CMYK (JPEG, TIFF): height × width × 4, 255 is all of an ink; else NULL. This is what is coded then */
     uint8_t *icc; /* ICC profile of an RGB space, of a grey one where `grey`, of CMYK where `ink`; or NULL */
     size_t icc_length;
-    /* PNG: the chunks that say besides a profile what its numbers mean (gAMA, cHRM, sRGB, cICP), as they lie in the file. */
+    /* PNG: the chunks that say besides a profile what its numbers mean (gAMA, cHRM, sRGB, cICP), as they lie in the
+     * file. */
     uint8_t png_colour[CLOAK_PNG_COLOUR];
     size_t png_colour_length;
     int primaries, transfer; /* HEIC and AVIF without a profile: their code points (H.273); else 0 */
@@ -110,32 +111,35 @@ void cloak_photo_drop_metadata(cloak_photo *photo);
 /* The policy of a word; false, with `policy` unaltered, for any other. Any thread. */
 bool cloak_metadata_parse(const char *word, cloak_metadata_policy *policy);
 
-/* Encodes the photo in its own format, with its ICC profile, alpha and kept metadata:
- * JPEG 4:4:4, baseline, optimised Huffman tables, at the source's quality but at least 90; PNG; WebP
- * lossless when the source was, else at 98 (a WebP does not tell its quality); HEIC 4:2:0 at 80 and AVIF 4:4:4 at 90, of ten bits as of twelve; TIFF
- * with deflate. Where there is `deep`, the file gets its depth: a sample whose 8 bits are still those
- * of `rgb` is `deep`'s to the bit, any other is as many 255ths away from it as they differ. Where there is `ink`, that is
- * coded, not `rgb`. A JPEG with alpha, or ink in what is neither JPEG nor TIFF, is CLOAK_E_USAGE. The same photo gives the same bytes. `*bytes` is a new block (free()). Any thread. */
+/* Encodes the photo in its own format, with its ICC profile, alpha and kept metadata: JPEG 4:4:4, baseline, optimised
+ * Huffman tables, at the source's quality but at least 90; PNG; WebP lossless when the source was, else at 98 (a WebP
+ * does not tell its quality); HEIC 4:2:0 at 80 and AVIF 4:4:4 at 90, of ten bits as of twelve; TIFF with deflate. Where
+ * there is `deep`, the file gets its depth: a sample whose 8 bits are still those of `rgb` is `deep`'s to the bit, any
+ * other is as many 255ths away from it as they differ. Where there is `ink`, that is coded, not `rgb`. A JPEG with
+ * alpha, or ink in what is neither JPEG nor TIFF, is CLOAK_E_USAGE. The same photo gives the same bytes. `*bytes` is a
+ * new block (free()). Any thread. */
 CLOAK_MUST_CHECK cloak_status cloak_photo_encode(
     const cloak_photo *photo, void **bytes, size_t *length, cloak_error *error);
 
 /* Other pixels (those of `changed`, which is else like `photo`) over the photo's own JPEG: blocks of which no pixel
  * differs keep their coefficients to the bit, the others are coded with the file's own tables and subsampling.
- * `changed` NULL: none, and nothing but pixels and colours is left. `source` are the bytes that `photo` was decoded from, or their core. CLOAK_E_USAGE where that cannot be done: no JPEG, one that
- * is stored on its side and whose sides are no whole number of blocks; CLOAK_E_TRANSIENT without memory. `*bytes` is a new block (free()). Any thread. */
+ * `changed` NULL: none, and nothing but pixels and colours is left. `source` are the bytes that `photo` was decoded
+ * from, or their core. CLOAK_E_USAGE where that cannot be done: no JPEG, one that is stored on its side and whose sides
+ * are no whole number of blocks; CLOAK_E_TRANSIENT without memory. `*bytes` is a new block (free()). Any thread. */
 CLOAK_MUST_CHECK cloak_status cloak_photo_patch(const void *source, size_t source_length,
     const cloak_photo *photo, const cloak_photo *changed, void **bytes, size_t *length, cloak_error *error);
 
-/* The photo with no metadata but those kept: the file's coded pixels are copied as they are, with its ICC
- * profile. TIFF is encoded anew, without loss; so are HEIC and AVIF of kinds that cannot be copied with certainty, with loss. A photo whose metadata turn it is turned block by block where that can be done, else encoded anew, upright. `source` are the bytes that
- * `photo` was decoded from, their core, or NULL where there is none. A file whose colour profile is none, or holds more than it says, is encoded anew, too; `*encoded` tells.
- * `*bytes` is a new block (free()). Any thread. */
+/* The photo with no metadata but those kept: the file's coded pixels are copied as they are, with its ICC profile. TIFF
+ * is encoded anew, without loss; so are HEIC and AVIF of kinds that cannot be copied with certainty, with loss. A photo
+ * whose metadata turn it is turned block by block where that can be done, else encoded anew, upright. `source` are the
+ * bytes that `photo` was decoded from, their core, or NULL where there is none. A file whose colour profile is none, or
+ * holds more than it says, is encoded anew, too; `*encoded` tells. `*bytes` is a new block (free()). Any thread. */
 CLOAK_MUST_CHECK cloak_status cloak_photo_clean(const void *source, size_t source_length,
     const cloak_photo *photo, void **bytes, size_t *length, bool *encoded, cloak_error *error);
 
 /* The coded pixels of the file that `photo` was decoded from, upright and without anything else: what clean and patch
- * take in place of the file's bytes, for the same result. A new block (free()), or NULL where there is none (TIFF, a HEIC or AVIF
- * of unusual make, or it cannot be turned without loss) or no memory. Any thread. */
+ * take in place of the file's bytes, for the same result. A new block (free()), or NULL where there is none (TIFF, a
+ * HEIC or AVIF of unusual make, or it cannot be turned without loss) or no memory. Any thread. */
 CLOAK_MUST_CHECK void *cloak_photo_core(
     const void *bytes, size_t length, const cloak_photo *photo, size_t *core_length);
 

@@ -1,5 +1,6 @@
-/* Whether a weeded PNG or WebP, or a colour profile, is what it says and nothing else. Decoders stop where a picture ends; what
- * lies behind that, in the same part, nobody sees, and it would pass. (JPEG's coefficients are written anew: patch.c.) */
+/* Whether a weeded PNG or WebP, or a colour profile, is what it says and nothing else. Decoders stop where a picture
+ * ends; what lies behind that, in the same part, nobody sees, and it would pass. (JPEG's coefficients are written anew:
+ * patch.c.) */
 #include <stdlib.h>
 #include <string.h>
 #include <zlib.h>
@@ -7,8 +8,8 @@
 #include "common/base/alloc.h"
 #include "common/photo/parts.h"
 
-/* Whether a JPEG's first segment is here and another begins behind it. Its first three bytes alone are in any compressed pixels,
- * and in 16-bit curves just below white. */
+/* Whether a JPEG's first segment is here and another begins behind it. Its first three bytes alone are in any
+ * compressed pixels, and in 16-bit curves just below white. */
 static bool begins_jpeg(const uint8_t *at, const uint8_t *end) {
     const size_t left = (size_t)(end - at);
     if (left < 8 || at[3] < 0xc0 || at[3] == 0xff || (at[3] >= 0xd0 && at[3] <= 0xda))

@@ -2,9 +2,10 @@
  *
  * DESIGN. A TIFF keeps EXIF, XMP and IPTC in the very folder that says where its pixels are. So nothing of a folder is
  * taken as it is. Reading makes a block of EXIF as other formats have it, of those fields of the first folder that are
- * about the photo and not about its bytes, and of the folders for EXIF, places and interoperability; the policy is then carried out
- * on that. Writing appends the block that passed to a file of our own, moves the offsets in it, and appends a folder that holds the file's fields
- * and those of the same list. Folders of previews, and the fields that lead to them, are on no list.
+ * about the photo and not about its bytes, and of the folders for EXIF, places and interoperability; the policy is then
+ * carried out on that. Writing appends the block that passed to a file of our own, moves the offsets in it, and appends
+ * a folder that holds the file's fields and those of the same list. Folders of previews, and the fields that lead to
+ * them, are on no list.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -20,8 +21,8 @@ enum {
     BLOCK_MOST = 1 << 16, VALUE_MOST = 8192, FIELDS_MOST = 256
 };
 
-/* Fields of the first folder that are about the photo: titles and texts, camera, resolution, software and its host, dates,
- * people, rights, rating, Windows' own texts, and the folders below. */
+/* Fields of the first folder that are about the photo: titles and texts, camera, resolution, software and its host,
+ * dates, people, rights, rating, Windows' own texts, and the folders below. */
 static bool is_about_photo(uint32_t tag) {
     static const uint16_t tags[] = {0x010d, 0x010e, 0x010f, 0x0110, X_RESOLUTION, Y_RESOLUTION, RESOLUTION_UNIT, 0x0131,
         0x0132, 0x013b, 0x013c, 0x4746, 0x4749, 0x8298, EXIF_FOLDER, GPS_FOLDER, 0x9c9b, 0x9c9c, 0x9c9d, 0x9c9e, 0x9c9f};

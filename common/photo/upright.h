@@ -33,7 +33,8 @@ static inline uint16_t cloak_deepen(uint16_t deep, uint8_t level) {
 enum { CLOAK_INK_BANDS = 4 + 3 };
 
 /* Puts the stored row `y` in place in the photo's blocks: `bands` samples per pixel (1 grey, 2 grey and alpha, 3 RGB, 4
- * RGBA, CLOAK_INK_BANDS where the photo has `ink`) of 8 bits, or, where the photo has `deep`, of 16 in the machine's byte order. */
+ * RGBA, CLOAK_INK_BANDS where the photo has `ink`) of 8 bits, or, where the photo has `deep`, of 16 in the machine's
+ * byte order. */
 void cloak_upright_row(
     const cloak_upright *place, int y, const void *row, int width, int bands, const cloak_photo *photo);
 

@@ -1,7 +1,7 @@
-/* Copies of photo files without anything that is not pixels or colour. An allow list: a part that
- * nobody here has heard of does not pass. Used in both directions: what libvips decodes, so that
- * no parser of metadata sees hostile bytes of JPEG, PNG and WebP, and what it encodes, because 8.14 writes an EXIF block
- * of its own unless told to drop the colour profile as well. */
+/* Copies of photo files without anything that is not pixels or colour. An allow list: a part that nobody here has heard
+ * of does not pass. Used in both directions: what libvips decodes, so that no parser of metadata sees hostile bytes of
+ * JPEG, PNG and WebP, and what it encodes, because 8.14 writes an EXIF block of its own unless told to drop the colour
+ * profile as well. */
 #include <stdlib.h>
 #include <string.h>
 

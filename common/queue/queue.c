@@ -2,9 +2,9 @@
  *
  * DESIGN
  *
- * Keys. All begin with "cloak:{NAME}:". The braces are Redis Cluster's hash tag: every key of a
- * queue lives in one slot, so one script may touch any of them. Scripts declare the keys they know;
- * those that follow from data (`album:ID`, `dead:ID`, `aside:ID`, `wait:CLASS:TENANT`), `tally` and `paused:tenants` share the tag.
+ * Keys. All begin with "cloak:{NAME}:". The braces are Redis Cluster's hash tag: every key of a queue lives in one
+ * slot, so one script may touch any of them. Scripts declare the keys they know; those that follow from data
+ * (`album:ID`, `dead:ID`, `aside:ID`, `wait:CLASS:TENANT`), `tally` and `paused:tenants` share the tag.
  *
  *   album:ID        hash    what the album is, its flags, and its seven counters
  *   seen:ID done:ID bitmap  photos ever submitted; photos done
@@ -89,7 +89,8 @@
  *   an append-only file. The queue then goes back to an earlier state that was consistent:
  *   photos finished in the gap are leased or waiting again; their next worker recognises
  *   them by their receipts; photos submitted in the gap are gone until the manifest is submitted again, which
- *   adds only those (cloak audit --repair does); an album created in the gap must be created again; a cancel in the gap must
+ * adds only those (cloak audit --repair does); an album created in the gap must be created again; a cancel in the gap
+ * must
  *   be repeated. The books balance throughout. Settled tokens of the gap are forgotten: a
  *   repeated finish is then fenced.
  * - The server's clock. A step forward ends leases early: losses that nobody deserved, and

@@ -86,11 +86,10 @@ const char *cloak_queue_place(const cloak_queue *queue);
 CLOAK_MUST_CHECK cloak_status cloak_queue_create(
     cloak_queue *queue, const cloak_album_spec *album, cloak_error *error);
 
-/* Adds `count` photos (at most 1,000 a call) to the album, each once ever: those that were added
- * before are passed over. `*accepted` of them were new; `*backlog` is then what feeders
- * hold back for: the photos waiting in the whole queue, or ten times those of its own tenant and class (and its own that were set aside) where that is
- * fewer, so that a tenant with little in it is never kept out by others. A cancelled album is CLOAK_E_USAGE,
- * an unknown one too. */
+/* Adds `count` photos (at most 1,000 a call) to the album, each once ever: those that were added before are passed
+ * over. `*accepted` of them were new; `*backlog` is then what feeders hold back for: the photos waiting in the whole
+ * queue, or ten times those of its own tenant and class (and its own that were set aside) where that is fewer, so that
+ * a tenant with little in it is never kept out by others. A cancelled album is CLOAK_E_USAGE, an unknown one too. */
 CLOAK_MUST_CHECK cloak_status cloak_queue_submit(cloak_queue *queue, const char *album,
     const cloak_job_spec *jobs, size_t count, size_t *accepted, uint64_t *backlog,
     cloak_error *error);
@@ -127,11 +126,10 @@ typedef struct {
     const char *record;
 } cloak_finished;
 
-/* Moves leased jobs, of any albums, to done, adds to the sums and appends the records; up to 256 jobs
- * in one script, so that many cost little more than one. `held[i]` tells whether job i was ours or
- * this very token finished it before; for a job that was not, nothing is changed. A sum that would leave
- * 64 bits stays as it is, though several jobs of one script may have added to it. On an error up to 256 jobs at a time are
- * done or not; call again with all of them. */
+/* Moves leased jobs, of any albums, to done, adds to the sums and appends the records; up to 256 jobs in one script, so
+ * that many cost little more than one. `held[i]` tells whether job i was ours or this very token finished it before;
+ * for a job that was not, nothing is changed. A sum that would leave 64 bits stays as it is, though several jobs of one
+ * script may have added to it. On an error up to 256 jobs at a time are done or not; call again with all of them. */
 CLOAK_MUST_CHECK cloak_status cloak_queue_finish_many(cloak_queue *queue,
     const cloak_finished *finished, size_t count, bool *held, cloak_error *error);
 
@@ -196,7 +194,8 @@ void cloak_album_spec_free(cloak_album_spec *album);
 
 typedef char cloak_album_id[CLOAK_ALBUM_ID_SIZE];
 
-/* The ids of albums, newest first, from the one at place `offset` (0 is the newest) on: `*count` of them, at most `most`. */
+/* The ids of albums, newest first, from the one at place `offset` (0 is the newest) on: `*count` of them, at most
+ * `most`. */
 CLOAK_MUST_CHECK cloak_status cloak_queue_albums(cloak_queue *queue, size_t offset, cloak_album_id *ids, size_t most,
     size_t *count, cloak_error *error);
 
@@ -217,8 +216,8 @@ CLOAK_MUST_CHECK cloak_status cloak_queue_is_done(
 
 /* Visits the records of finished photos of all albums, newest first, of which about the last 100,000 are kept: at most
  * `most`, those before `before` (a place that an earlier visit was given; NULL: from the newest on), until `visit` says
- * false. `record` is JSON (common/report/record.h), or empty for an entry that is none of ours. `*more`: whether there may be older ones. A `before` that is no
- * place is CLOAK_E_USAGE. */
+ * false. `record` is JSON (common/report/record.h), or empty for an entry that is none of ours. `*more`: whether there
+ * may be older ones. A `before` that is no place is CLOAK_E_USAGE. */
 CLOAK_MUST_CHECK cloak_status cloak_queue_history(cloak_queue *queue, const char *before, size_t most,
     bool (*visit)(void *context, const char *place, const char *record), void *context, bool *more, cloak_error *error);
 
@@ -235,8 +234,8 @@ typedef struct {
 CLOAK_MUST_CHECK cloak_status cloak_queue_workers(cloak_queue *queue,
     void (*visit)(void *context, const cloak_live_worker *worker), void *context, cloak_error *error);
 
-/* Pauses a tenant: what waits of its albums, those to come too, waits until cloak_queue_resume_tenant. Photos in hand are
- * finished, and those that wait alone after a loss may still be tried. Idempotent; any tenant's name will do. */
+/* Pauses a tenant: what waits of its albums, those to come too, waits until cloak_queue_resume_tenant. Photos in hand
+ * are finished, and those that wait alone after a loss may still be tried. Idempotent; any tenant's name will do. */
 CLOAK_MUST_CHECK cloak_status cloak_queue_pause_tenant(cloak_queue *queue, const char *tenant, cloak_error *error);
 CLOAK_MUST_CHECK cloak_status cloak_queue_resume_tenant(cloak_queue *queue, const char *tenant, cloak_error *error);
 
@@ -244,8 +243,8 @@ CLOAK_MUST_CHECK cloak_status cloak_queue_resume_tenant(cloak_queue *queue, cons
  * share is 1. Any tenant's name will do; what it was charged before stays as it was. */
 CLOAK_MUST_CHECK cloak_status cloak_queue_set_share(cloak_queue *queue, const char *tenant, double share, cloak_error *error);
 
-/* Visits the tenants whose photos wait, of each class ("interactive", "bulk") the `most` that are served next and as many that
- * are paused. What waits alone after a loss, is delayed or set aside is not among it. */
+/* Visits the tenants whose photos wait, of each class ("interactive", "bulk") the `most` that are served next and as
+ * many that are paused. What waits alone after a loss, is delayed or set aside is not among it. */
 typedef struct {
     const char *class_word; /* borrowed for the call, as `name` */
     const char *name;

@@ -320,8 +320,8 @@ static bool follow_move(cloak_redis *redis, const redisReply *reply) {
     return true;
 }
 
-/* Sends a command, connecting first and once again as the essay says, and to where the nodes of a cluster send it. On CLOAK_OK
- * there is a reply, perhaps an error reply. */
+/* Sends a command, connecting first and once again as the essay says, and to where the nodes of a cluster send it. On
+ * CLOAK_OK there is a reply, perhaps an error reply. */
 static cloak_status converse(cloak_redis *redis, int argc, const char **argv, const size_t *lengths,
     redisReply **reply, cloak_error *error) {
     enum { MOST_MOVES = 3 };

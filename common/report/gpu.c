@@ -1,5 +1,5 @@
-/* GPUs by NVML, the library that comes with NVIDIA's driver (its reference manual names the functions and structs). It is
- * looked for at run time, since most machines have none, so the four declarations that are needed stand here. */
+/* GPUs by NVML, the library that comes with NVIDIA's driver (its reference manual names the functions and structs). It
+ * is looked for at run time, since most machines have none, so the four declarations that are needed stand here. */
 #include "common/report/gpu.h"
 
 #include <dlfcn.h>

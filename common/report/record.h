@@ -201,8 +201,8 @@ void cloak_record_set(char **field, const char *text);
  * UTF-8 become '?'. Returns a new string (free()), never NULL. */
 char *cloak_record_json(const cloak_record *record);
 
-/* The same for logs and lists: without `schema`, the AP histograms, and `album` and `index`, which `job` has; and, unless `names`,
- * without what names the photo and its stores. Returns a new string (free()), never NULL. */
+/* The same for logs and lists: without `schema`, the AP histograms, and `album` and `index`, which `job` has; and,
+ * unless `names`, without what names the photo and its stores. Returns a new string (free()), never NULL. */
 char *cloak_record_log(const cloak_record *record, bool names);
 
 /* Reads a record. `*record` is a new one (cloak_record_free); what it held is not freed. Strict on

@@ -2,11 +2,10 @@
  * folders on the way down: a folder with more names than that is read again for each round of them, which then
  * holds the first that come behind the last.
  *
- * Folders are opened relative to their parent and without following links, so nothing that is
- * renamed or replaced meanwhile can lead the walk elsewhere. Where links are followed, which the user has to ask for, each
- * folder is entered through one link only: so a walk ends, however links are knotted. What vanishes while we look was not
- * there; what cannot be read is reported and passed over, so that one bad folder does not hide the
- * rest of the album. */
+ * Folders are opened relative to their parent and without following links, so nothing that is renamed or replaced
+ * meanwhile can lead the walk elsewhere. Where links are followed, which the user has to ask for, each folder is
+ * entered through one link only: so a walk ends, however links are knotted. What vanishes while we look was not there;
+ * what cannot be read is reported and passed over, so that one bad folder does not hide the rest of the album. */
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>

@@ -1,10 +1,10 @@
 /* Where photos come from and go to: one interface, one backend per kind of place.
  *
- * A store is opened from a URL: a plain path or "file:///…" is a folder (with "?links=follow" behind it one of which links are
- * followed wherever they lead; a folder that is so named writes %3F), "s3://bucket/folder" a part
- * of a bucket (s3/place.h says where that is, s3/credentials.h with whose keys). Keys are relative paths
- * in raw bytes without a leading '/', without empty, "." or ".." parts. A store is used by one
- * thread at a time; different stores by different threads.
+ * A store is opened from a URL: a plain path or "file:///…" is a folder (with "?links=follow" behind it one of which
+ * links are followed wherever they lead; a folder that is so named writes %3F), "s3://bucket/folder" a part of a bucket
+ * (s3/place.h says where that is, s3/credentials.h with whose keys). Keys are relative paths in raw bytes without a
+ * leading '/', without empty, "." or ".." parts. A store is used by one thread at a time; different stores by different
+ * threads.
  */
 #ifndef CLOAK_STORE_H
 #define CLOAK_STORE_H
@@ -31,16 +31,17 @@ typedef struct {
 typedef cloak_status (*cloak_store_visit)(
     void *context, const char *key, const cloak_store_info *info, const char *problem);
 
-/* Opens the store at `url`. Schemes of other kinds are CLOAK_E_USAGE and named. A folder need not
- * exist until it is read; `put` creates it. Nothing is asked of a server yet. `*store` is closed with cloak_store_close. */
+/* Opens the store at `url`. Schemes of other kinds are CLOAK_E_USAGE and named. A folder need not exist until it is
+ * read; `put` creates it. Nothing is asked of a server yet. `*store` is closed with cloak_store_close. */
 CLOAK_MUST_CHECK cloak_status cloak_store_open(
     const char *url, cloak_store **store, cloak_error *error);
 
 /* Frees the store. NULL is fine. */
 void cloak_store_close(cloak_store *store);
 
-/* A key whose path leads out of the store through a symbolic link, or that S3 cannot hold (no UTF-8, more
- * than 1,024 bytes with its prefix), is CLOAK_E_PERMANENT for every call below; `put` replaces a link in the object's own place. */
+/* A key whose path leads out of the store through a symbolic link, or that S3 cannot hold (no UTF-8, more than 1,024
+ * bytes with its prefix), is CLOAK_E_PERMANENT for every call below; `put` replaces a link in the object's own
+ * place. */
 
 /* Reads a whole object of at most `limit` bytes into a new block (free()). A missing, unreadable
  * or too large object is CLOAK_E_PERMANENT, all else CLOAK_E_TRANSIENT. */
@@ -57,11 +58,11 @@ CLOAK_MUST_CHECK cloak_status cloak_store_put(
 CLOAK_MUST_CHECK cloak_status cloak_store_put_like(cloak_store *store, const cloak_store *source, const char *key,
     const void *bytes, size_t length, cloak_error *error);
 
-/* As put for a bucket, if `version` is still what is there ("" for nothing): what another has put since is not replaced,
- * CLOAK_E_FENCED. What is there is looked at first, and the server asked to put on that condition (If-None-Match, If-Match);
- * one that cannot leaves a gap of one request between the two. An object that is there already with these bytes is
- * success, since an answer that got lost leaves one. `version` is then the new one, or "" where the server did not say.
- * A folder is CLOAK_E_USAGE: what needs this has a lock there. */
+/* As put for a bucket, if `version` is still what is there ("" for nothing): what another has put since is not
+ * replaced, CLOAK_E_FENCED. What is there is looked at first, and the server asked to put on that condition
+ * (If-None-Match, If-Match); one that cannot leaves a gap of one request between the two. An object that is there
+ * already with these bytes is success, since an answer that got lost leaves one. `version` is then the new one, or ""
+ * where the server did not say. A folder is CLOAK_E_USAGE: what needs this has a lock there. */
 CLOAK_MUST_CHECK cloak_status cloak_store_put_if(cloak_store *store, const char *key, const void *bytes, size_t length,
     char version[CLOAK_STORE_VERSION_SIZE], cloak_error *error);
 
@@ -69,11 +70,11 @@ CLOAK_MUST_CHECK cloak_status cloak_store_put_if(cloak_store *store, const char 
 CLOAK_MUST_CHECK cloak_status cloak_store_stat(
     cloak_store *store, const char *key, cloak_store_info *info, cloak_error *error);
 
-/* Visits every object below the store, folders in byte order of their names (strcmp), buckets in
- * the order of the server, streaming: at most 262,144 names of each folder on the way down are in memory, or one page of 1,000 keys. Symbolic links to files are followed
- * when they stay inside the store, links to folders never (but see cloak_store_follow_links); both refusals are reported as problems,
- * and so are folders below 100 others. What vanishes meanwhile is passed over.
- * Files that cloak_file_write has left unfinished (".cloak-tmp-*") are not visited. */
+/* Visits every object below the store, folders in byte order of their names (strcmp), buckets in the order of the
+ * server, streaming: at most 262,144 names of each folder on the way down are in memory, or one page of 1,000 keys.
+ * Symbolic links to files are followed when they stay inside the store, links to folders never (but see
+ * cloak_store_follow_links); both refusals are reported as problems, and so are folders below 100 others. What vanishes
+ * meanwhile is passed over. Files that cloak_file_write has left unfinished (".cloak-tmp-*") are not visited. */
 CLOAK_MUST_CHECK cloak_status cloak_store_list(
     cloak_store *store, cloak_store_visit visit, void *context, cloak_error *error);
 
@@ -98,16 +99,16 @@ CLOAK_MUST_CHECK cloak_status cloak_store_sweep(cloak_store *store, double secon
  * that seems to be missing says nothing. */
 bool cloak_store_reachable(const cloak_store *store);
 
-/* How many bytes a key may have there: what a server takes, less the folder in its bucket. Of a folder of this machine, whose
- * file system has limits of its own, SIZE_MAX. */
+/* How many bytes a key may have there: what a server takes, less the folder in its bucket. Of a folder of this machine,
+ * whose file system has limits of its own, SIZE_MAX. */
 size_t cloak_store_longest_key(const cloak_store *store);
 
-/* From now on links may lead out of the folder, and links to folders are entered when listing: each folder that links lead
- * to through one of them (it may be visited once more as the folder it is), none that the link or the store lies in, none with `apart` in it (an
- * absolute path; NULL for nowhere), and nothing in `apart`. An object that is not there is then CLOAK_E_TRANSIENT: what a link leads to
- * may be there elsewhere.
- * Writing goes on as before. cloak_store_address then tells that links are followed, and whoever opens that
- * follows them. A bucket is CLOAK_E_USAGE. */
+/* From now on links may lead out of the folder, and links to folders are entered when listing: each folder that links
+ * lead to through one of them (it may be visited once more as the folder it is), none that the link or the store lies
+ * in, none with `apart` in it (an absolute path; NULL for nowhere), and nothing in `apart`. An object that is not there
+ * is then CLOAK_E_TRANSIENT: what a link leads to may be there elsewhere. Writing goes on as before.
+ * cloak_store_address then tells that links are followed, and whoever opens that follows them. A bucket is
+ * CLOAK_E_USAGE. */
 CLOAK_MUST_CHECK cloak_status cloak_store_follow_links(cloak_store *store, const char *apart, cloak_error *error);
 
 /* Whether they are followed. */
@@ -123,7 +124,8 @@ const char *cloak_store_address(const cloak_store *store);
 /* True when the store is a folder of this machine. */
 bool cloak_store_is_folder(const cloak_store *store);
 
-/* Bytes that are free where a folder lies. False, with `bytes` unaltered, for another store, or when the system does not say. */
+/* Bytes that are free where a folder lies. False, with `bytes` unaltered, for another store, or when the system does
+ * not say. */
 bool cloak_store_free_bytes(const cloak_store *store, uint64_t *bytes);
 
 /* True when `key` has the form described above; checked by every call that takes a key. */

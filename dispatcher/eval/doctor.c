@@ -159,8 +159,8 @@ static void look_at_folder(const char *folder, Findings *findings) {
     cloak_store_close(store);
 }
 
-/* What is free for a worker, which takes up to 1.5 GiB for a photo of 12 megapixels (tests/bench/photos), and 1.8 GiB at
- * its highest in ten small photos with preset `shared` (VmHWM, 2026-11-29). */
+/* What is free for a worker, which takes up to 1.5 GiB for a photo of 12 megapixels (tests/bench/photos), and 1.8 GiB
+ * at its highest in ten small photos with preset `shared` (VmHWM, 2026-11-29). */
 static void look_at_memory(Findings *findings) {
     enum { NEEDED_MIB = 2048 };
     unsigned long kib = 0;

@@ -85,8 +85,8 @@ class FasterRcnn {
         Precision precision, float caution) const;
 
     /* Gradient with respect to the pooled RoIs `rows`, on the device, of the sum of weights[i] × margin[rows[i]]
-     * (`weights`: the host's). Where a
-     * hidden unit was off in that verdict, `leak` (0 … 1) of the gradient passes nevertheless; 0 is the true gradient. */
+     * (`weights`: the host's). Where a hidden unit was off in that verdict, `leak` (0 … 1) of the gradient passes
+     * nevertheless; 0 is the true gradient. */
     torch::Tensor margins_backward(const Verdict &verdict, const std::vector<int> &rows,
         const torch::Tensor &weights, float leak) const;
 

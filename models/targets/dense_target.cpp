@@ -170,8 +170,8 @@ void DenseTarget::build(const OnnxFile &file, const torch::Device &device) {
     graph_ = std::make_unique<Graph>(file, descriptor().input, wanted, device);
 }
 
-/* Whatever size a photo has, its way through the graph is the same. Exported squares often are the only size that a graph
- * takes (its reshapes know the number of locations), and transforms ask for others. */
+/* Whatever size a photo has, its way through the graph is the same. Exported squares often are the only size that a
+ * graph takes (its reshapes know the number of locations), and transforms ask for others. */
 void DenseTarget::try_out() {
     torch::NoGradGuard no_grad;
     auto look_at_scale = [this](float scale) {

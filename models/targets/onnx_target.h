@@ -36,8 +36,8 @@ class OnnxTarget : public Target {
     }
 
   protected:
-    /* Its graph takes a square of `long_side` and no other: a photo at a smaller scale is padded to it, at a larger one it
-     * is looked at as it is. */
+    /* Its graph takes a square of `long_side` and no other: a photo at a smaller scale is padded to it, at a larger one
+     * it is looked at as it is. */
     bool one_square_ = false;
 
   private:

@@ -1,11 +1,11 @@
-/* What a worker spends per photo on being observed, for tests/bench/observe: all that it does for logs, metrics, the album's
- * sums and its beats, on a real record.
+/* What a worker spends per photo on being observed, for tests/bench/observe: all that it does for logs, metrics, the
+ * album's sums and its beats, on a real record.
  *
  *   bench_observe RECEIPT ROUNDS SCRAPES BEATS >RESULT 2>/dev/null
  *
- * RECEIPT is a record as a worker wrote it. Per round (a photo): the stages' clock, the metrics, the log line, the sums for
- * Redis, the record's text for the queue. After each round SCRAPES times the text for Prometheus and BEATS times the
- * beat's text, both shares of one. Prints microseconds per photo by part, as one line of JSON.
+ * RECEIPT is a record as a worker wrote it. Per round (a photo): the stages' clock, the metrics, the log line, the sums
+ * for Redis, the record's text for the queue. After each round SCRAPES times the text for Prometheus and BEATS times
+ * the beat's text, both shares of one. Prints microseconds per photo by part, as one line of JSON.
  */
 #include <stdio.h>
 #include <stdlib.h>

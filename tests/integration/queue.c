@@ -1,5 +1,5 @@
-/* The queue against a real server: albums, submission, claims, workers that beat. Fair share is in queue_share.c, pauses and
- * load in queue_pause.c, leases in queue_lease.c; load, threads and crashes in queue_storm.c. */
+/* The queue against a real server: albums, submission, claims, workers that beat. Fair share is in queue_share.c,
+ * pauses and load in queue_pause.c, leases in queue_lease.c; load, threads and crashes in queue_storm.c. */
 #include "tests/integration/queue_kit.h"
 
 /* --- albums and submission --- */

@@ -1,4 +1,5 @@
-/* Photos in a worker's hands, against a real server: finish, renewal, release, fencing. What goes wrong is in queue_loss.c. */
+/* Photos in a worker's hands, against a real server: finish, renewal, release, fencing. What goes wrong is in
+ * queue_loss.c. */
 #include "tests/integration/queue_kit.h"
 
 TEST(finish_books_sums_and_log) {

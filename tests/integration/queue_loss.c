@@ -113,7 +113,8 @@ TEST(lost_three_times) {
     cloak_queue_close(q);
 }
 
-/* The second copy of a call that takes a doubtful claim back may arrive late: it takes that claim's leases and no others. */
+/* The second copy of a call that takes a doubtful claim back may arrive late: it takes that claim's leases and no
+ * others. */
 TEST(late_recover_spares_newer_claims) {
     WITH_QUEUE(q);
     album_id a = make_album(q, "t", "bulk");

@@ -148,8 +148,8 @@ float surest(Loader load_at, const std::string &threshold, const std::vector<uin
     return found.empty() ? 0 : found[0].score;
 }
 
-/* The picture cloaked against a target at a threshold, with one transform in the loop. It starts from no changes instead
- * of from nothing: where nothing is found and there is no start, it would end at once. */
+/* The picture cloaked against a target at a threshold, with one transform in the loop. It starts from no changes
+ * instead of from nothing: where nothing is found and there is no start, it would end at once. */
 std::vector<uint8_t> cloaked_at(Loader load_at, const std::string &threshold, unsigned without) {
     cloak_model *model = load_at(threshold);
     std::vector<uint8_t> rgb = picture();
@@ -174,8 +174,9 @@ std::vector<uint8_t> cloaked_at(Loader load_at, const std::string &threshold, un
     return rgb;
 }
 
-/* `above` and `below` are thresholds .66 logits apart, less than the caution of .7, and the square's score is in the middle:
- * at the upper one nothing is found as it is, and yet it is cloaked until nothing is at the lower one either. */
+/* `above` and `below` are thresholds .66 logits apart, less than the caution of .7, and the square's score is in the
+ * middle: at the upper one nothing is found as it is, and yet it is cloaked until nothing is at the lower one
+ * either. */
 void what_is_just_below_the_threshold_counts(const char *name, Loader load_at) {
     const float score = surest(load_at, "0.7", picture()), odds = cloak::log_odds(score);
     auto threshold = [odds](float more) { return std::to_string(cloak::probability_of(odds + more)); };

@@ -1,7 +1,7 @@
 /* Detectors' graphs on a device that is not the host: what a GPU would be given. torch's meta device knows the sizes of
  * tensors and nothing of what is in them, so that reading one on the host fails there. A graph must come as far as its
- * results, which are read on the host, and no node before may be: sizes and what is reckoned with them stay on the host. Many
- * of torch's operations refuse tensors of two devices there, too, if not all that a GPU refuses.
+ * results, which are read on the host, and no node before may be: sizes and what is reckoned with them stay on the
+ * host. Many of torch's operations refuse tensors of two devices there, too, if not all that a GPU refuses.
  */
 #include <cstdio>
 #include <cstdlib>

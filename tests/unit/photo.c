@@ -102,7 +102,8 @@ static void check_deep(const cloak_photo *want, const cloak_photo *got, size_t c
         CHECK(memcmp(got->deep_alpha, want->deep_alpha, pixels * sizeof *want->deep_alpha) == 0);
 }
 
-/* Sixteen bits come back as they were, but for the pixel that was changed in eight, which moves by whole steps of those. */
+/* Sixteen bits come back as they were, but for the pixel that was changed in eight, which moves by whole steps of
+ * those. */
 TEST(sixteen_bits_stay_sixteen) {
     static const cloak_format_id formats[] = {CLOAK_FORMAT_PNG, CLOAK_FORMAT_TIFF};
     enum { WIDTH = 33, HEIGHT = 21, PIXEL = 300 };

@@ -184,8 +184,8 @@ static bytes numbers(const char *format, const uint32_t *values) {
     return b;
 }
 
-/* As telephones write them: 2 x 2 tiles, here all of one picture, a thumbnail, and an alpha of another kind (depth). The coded
- * picture and its set-up are those of a core with one item. */
+/* As telephones write them: 2 x 2 tiles, here all of one picture, a thumbnail, and an alpha of another kind (depth).
+ * The coded picture and its set-up are those of a core with one item. */
 /* How the grid is told: its canvas, its tiles' size, and whether it is cropped instead of turned. */
 typedef struct {
     uint32_t width, height, tile_width, tile_height;

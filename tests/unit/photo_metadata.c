@@ -347,7 +347,8 @@ static bytes loaded_tiff(void) {
     return file;
 }
 
-/* Of the fields in a loaded TIFF all that name no picture may pass with `keep`: caption and place, and the date with `safe`. */
+/* Of the fields in a loaded TIFF all that name no picture may pass with `keep`: caption and place, and the date with
+ * `safe`. */
 TEST(nothing_hides_in_a_tiff) {
     bytes file = loaded_tiff();
     const cloak_metadata_policy policies[] = {CLOAK_METADATA_NONE, CLOAK_METADATA_SAFE, CLOAK_METADATA_KEEP};

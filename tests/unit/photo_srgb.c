@@ -281,8 +281,8 @@ static cmsStage *curves(unsigned count) {
     return cmsStageAllocToneCurves(NULL, count, NULL);
 }
 
-/* Its profile with one table: by AToB0 for photos' looks only, which libvips passes over, or by AToB1 for colours. It is
- * more than a JPEG's segment holds. */
+/* Its profile with one table: by AToB0 for photos' looks only, which libvips passes over, or by AToB1 for colours. It
+ * is more than a JPEG's segment holds. */
 static bytes ink_profile(cmsTagSignature tag) {
     cmsHPROFILE srgb = cmsCreate_sRGBProfile(), lab = cmsCreateLab4Profile(NULL), own = cmsCreateProfilePlaceholder(NULL);
     cmsHTRANSFORM to_lab = cmsCreateTransform(srgb, TYPE_RGB_16, lab, TYPE_Lab_16, INTENT_RELATIVE_COLORIMETRIC, 0);

@@ -20,8 +20,8 @@ typedef struct {
  *   3. the profile in use (profile.h)
  *   4. a container's agent: AWS_CONTAINER_CREDENTIALS_RELATIVE_URI or _FULL_URI
  *   5. the machine's: instance metadata, version 2, unless AWS_EC2_METADATA_DISABLED is "true"
- * `renew` fetches them anew in any case (the server called them expired). Where that fails and the old ones still
- * live, they stay. No keys anywhere (and no metadata to ask), or half of them, is CLOAK_E_USAGE; a file or a service that
+ * `renew` fetches them anew in any case (the server called them expired). Where that fails and the old ones still live,
+ * they stay. No keys anywhere (and no metadata to ask), or half of them, is CLOAK_E_USAGE; a file or a service that
  * does not answer is CLOAK_E_TRANSIENT. `error` must not be NULL. */
 CLOAK_MUST_CHECK cloak_status cloak_s3_credentials_fresh(cloak_s3_credentials *credentials,
     cloak_web *web, const char *region, bool renew, cloak_error *error);

@@ -24,8 +24,8 @@ typedef struct {
     bool encoded, truncated, whole;
 } cloak_s3_page;
 
-/* Asks for a page. `query`: sorted and encoded (sigv4.h), with "encoding-type=url", since XML cannot hold every byte that a
- * key can. At most 32 MiB are read. Free the page with cloak_s3_page_free in any case. */
+/* Asks for a page. `query`: sorted and encoded (sigv4.h), with "encoding-type=url", since XML cannot hold every byte
+ * that a key can. At most 32 MiB are read. Free the page with cloak_s3_page_free in any case. */
 CLOAK_MUST_CHECK cloak_status cloak_s3_page_read(cloak_s3 *s3, const cloak_s3_page_kind *kind, const char *query,
     cloak_s3_page *page, cloak_error *error);
 void cloak_s3_page_free(cloak_s3_page *page);

@@ -93,9 +93,9 @@ static void depend_on(const cloak_s3_condition *condition, cloak_s3_call *call) 
         call->if_match = version;
 }
 
-/* Once more whole, now as an object. The answer may be 200 and an error all the same. When it gets
- * lost, the next attempt finds no such upload: then the object tells which of the two it was, unless others may have put
- * one like it. */
+/* Once more whole, now as an object. The answer may be 200 and an error all the same. When it gets lost, the next
+ * attempt finds no such upload: then the object tells which of the two it was, unless others may have put one like
+ * it. */
 static cloak_status complete(cloak_s3 *s3, const char *key, const char *upload, const char *list,
     uint64_t size, int parts, cloak_s3_condition *condition, cloak_error *error) {
     cloak_s3_tries tries = {0};

@@ -1,17 +1,17 @@
 /* Writes an object on the condition that nobody else has meanwhile; see store.h.
  *
  * DESIGN. What this is for has two writers that cannot see each other's lock: two machines that keep the manifest of
- * one output. Photos and receipts do without. A manifest gives an output to one album; within it a lease gives
- * a photo to one worker, whose request is broken off when the lease is lost. What such a worker has sent before that
- * was cloaked and verified as well; where it has other bytes than its successor's (another device or build), the receipt
+ * one output. Photos and receipts do without. A manifest gives an output to one album; within it a lease gives a photo
+ * to one worker, whose request is broken off when the lease is lost. What such a worker has sent before that was
+ * cloaked and verified as well; where it has other bytes than its successor's (another device or build), the receipt
  * does not fit the photo, and `cloak audit` names it.
  *
  * Servers differ. Amazon heeds both conditions, and answers 412 or, while two write at once, 409. Swift answers 501 to
- * both on a PUT, and 412 to a completed upload even where the condition holds. Others take no notice. So what is there is looked at
- * before, which is all that the last two kinds give: a gap of one request remains.
+ * both on a PUT, and 412 to a completed upload even where the condition holds. Others take no notice. So what is there
+ * is looked at before, which is all that the last two kinds give: a gap of one request remains.
  *
- * An answer that gets lost leaves an object, which the next attempt meets and the condition then refuses. Its bytes tell
- * whose it is: ETags are no digests where the server encrypts.
+ * An answer that gets lost leaves an object, which the next attempt meets and the condition then refuses. Its bytes
+ * tell whose it is: ETags are no digests where the server encrypts.
  *
  * Source: "How to prevent object overwrites with conditional writes", Amazon S3 user guide. */
 #include <stdio.h>

@@ -52,7 +52,8 @@ CLOAK_MUST_CHECK cloak_status cloak_s3_send(
 cloak_status cloak_s3_fail(const cloak_s3 *s3, const char *key, cloak_status code, cloak_error *error,
     const char *text);
 
-/* Ends an upload in parts (its id percent-encoded), which is then gone with all its parts. One that is gone already is fine. */
+/* Ends an upload in parts (its id percent-encoded), which is then gone with all its parts. One that is gone already is
+ * fine. */
 cloak_status cloak_s3_abort(cloak_s3 *s3, const char *key, const char *upload, cloak_error *error);
 
 /* What a write depends on, and what became of it. */

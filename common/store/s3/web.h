@@ -36,14 +36,15 @@ typedef struct {
 cloak_web *cloak_web_new(const char *ca_file);
 void cloak_web_free(cloak_web *web);
 
-/* Sends and waits. Redirects are not followed. CLOAK_OK means that a whole answer came, whatever its
- * status. Otherwise CLOAK_E_INTERRUPTED when it was told to stop, or CLOAK_E_TRANSIENT; `retryable` is false where only a person can help (a
- * certificate, a name in the URL). `*answer` is set in both cases: free its body. An answer that is too large counts
+/* Sends and waits. Redirects are not followed. CLOAK_OK means that a whole answer came, whatever its status. Otherwise
+ * CLOAK_E_INTERRUPTED when it was told to stop, or CLOAK_E_TRANSIENT; `retryable` is false where only a person can help
+ * (a certificate, a name in the URL). `*answer` is set in both cases: free its body. An answer that is too large counts
  * as one that broke off. */
 CLOAK_MUST_CHECK cloak_status cloak_web_send(
     cloak_web *web, const cloak_web_request *request, cloak_web_answer *answer, cloak_error *error);
 
-/* Whether a request that was answered with this status may be answered otherwise in a moment (RFC 9110, 15.5 and 15.6). */
+/* Whether a request that was answered with this status may be answered otherwise in a moment (RFC 9110, 15.5 and
+ * 15.6). */
 bool cloak_web_may_pass(long status);
 
 /* A header of the last answer, or NULL. Borrowed until the next exchange. */

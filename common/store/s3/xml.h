@@ -11,8 +11,8 @@
 typedef bool (*cloak_s3_xml_visit)(
     void *context, const char *parent, const char *name, const char *text);
 
-/* Walks a document, which may have white space before it (what servers send while they are not done). False when it is not well-formed, nested more than 16 deep, holds a text of more
- * than 64 KiB, or the visitor stopped. */
+/* Walks a document, which may have white space before it (what servers send while they are not done). False when it is
+ * not well-formed, nested more than 16 deep, holds a text of more than 64 KiB, or the visitor stopped. */
 bool cloak_s3_xml_walk(const char *xml, size_t length, cloak_s3_xml_visit visit, void *context);
 
 /* The text of the first element called `name` below one called `parent` (NULL for any), as a new string (free()), or
