@@ -5,6 +5,8 @@
 #include <stdarg.h>
 #include <unistd.h>
 
+#include "common/base/clock.h"
+
 enum { MAX_TESTS = 256 };
 static struct {
     const char *name;
@@ -73,7 +75,10 @@ int main(int argc, char **argv) {
             continue;
         printf("%s\n", tests[i].name);
         fflush(stdout);
+        const double start = cloak_now();
         tests[i].run();
+        if (cloak_now() - start >= 1)
+            printf("  %.1f s\n", cloak_now() - start);
         run++;
     }
     if (run == 0) {

@@ -21,6 +21,13 @@ void check_skip(const char *why);
 /* A fresh folder below TMPDIR that is removed when the program ends. Static storage. */
 const char *check_folder(void);
 
+/* Sanitizers ask what code touches, not how well it does: they may be spared what only leads to the latter. */
+#ifdef __SANITIZE_ADDRESS__
+enum { CHECK_SANITIZED = 1 };
+#else
+enum { CHECK_SANITIZED = 0 };
+#endif
+
 #define TEST(name)                                                                                 \
     static void name(void);                                                                        \
     __attribute__((constructor)) static void register_##name(void) {                               \

@@ -10,6 +10,7 @@ import json
 import os
 import pathlib
 import re
+import resource
 import shutil
 import signal
 import socket
@@ -441,11 +442,32 @@ def receipts(out):
     return found
 
 
+def spent():
+    """Seconds of the clock, and of processors by this process and its children that have ended."""
+    return time.monotonic(), sum(sum(resource.getrusage(who)[:2]) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+
+
+class Timed(unittest.TextTestResult):
+    """Says how long a test took."""
+
+    def startTest(self, test):
+        super().startTest(test)
+        self.start = spent()
+
+    def addSuccess(self, test):
+        unittest.TestResult.addSuccess(self, test)
+        self._write_status(test, "ok, {:.1f} s, {:.1f} of processors".format(*(b - a for a, b in zip(self.start, spent()))))
+
+
+class Runner(unittest.TextTestRunner):
+    resultclass = Timed
+
+
 def main():
     if not (BIN / "cloak").exists():
         print(f"skipped: there is no {BIN}/cloak", file=sys.stderr)
         sys.exit(77)
-    program = unittest.main(module="__main__", verbosity=2, exit=False)
+    program = unittest.main(module="__main__", verbosity=2, exit=False, testRunner=Runner)
     result = program.result
     for test, reason in result.skipped:
         print(f"skipped: {test}: {reason}", file=sys.stderr)

@@ -89,10 +89,9 @@
  *   an append-only file. The queue then goes back to an earlier state that was consistent:
  *   photos finished in the gap are leased or waiting again; their next worker recognises
  *   them by their receipts; photos submitted in the gap are gone until the manifest is submitted again, which
- * adds only those (cloak audit --repair does); an album created in the gap must be created again; a cancel in the gap
- * must
- *   be repeated. The books balance throughout. Settled tokens of the gap are forgotten: a
- *   repeated finish is then fenced.
+ *   adds only those (cloak audit --repair does); an album created in the gap must be created again; a cancel in
+ *   the gap must be repeated. The books balance throughout. Settled tokens of the gap are forgotten: a repeated
+ *   finish is then fenced.
  * - The server's clock. A step forward ends leases early: losses that nobody deserved, and
  *   fenced workers. A step back makes leases and delays last that much longer. Run NTP in
  *   slewing mode.

