@@ -221,14 +221,21 @@ def redis_reply(stream):
     return int(rest) if kind == b":" else rest
 
 
-def redis_call(port, *words):
-    """The reply to a command; None when nobody answers within 2 s, or answers with an error."""
+def redis_request(words):
     words = [str(w) for w in words]
-    request = f"*{len(words)}\r\n" + "".join(f"${len(w)}\r\n{w}\r\n" for w in words)
+    return "".join([f"*{len(words)}\r\n", *(f"${len(w)}\r\n{w}\r\n" for w in words)]).encode()
+
+
+def redis_call(port, *words, password=None):
+    """The reply to a command; None when nobody answers within 2 s, or answers with an error."""
     try:
         with socket.create_connection(("127.0.0.1", port), 2) as connection:
-            connection.sendall(request.encode())
-            return redis_reply(connection.makefile("rb"))
+            answers = connection.makefile("rb")
+            if password:
+                connection.sendall(redis_request(("AUTH", password)))
+                redis_reply(answers)
+            connection.sendall(redis_request(words))
+            return redis_reply(answers)
     except (OSError, EOFError, ValueError):
         return None
 
@@ -267,10 +274,11 @@ class Redis(Program):
 class Sentinels:
     """A primary, its replica, and three Sentinels that watch over them; all in `place`."""
 
-    def __init__(self, place, *options, env=None):
+    def __init__(self, place, *options, env=None, password=None):
+        """`password`: what the Sentinels want, from each other, too."""
         self.nodes = [place.redis(*options, env=env)]
         self.nodes.append(place.redis(*options, "--replicaof", f"127.0.0.1 {self.nodes[0].port}", env=env))
-        self.ports = []
+        self.ports, self.password = [], password
         for number in range(3):
             port = free_port()
             config = place.folder / f"sentinel-{number}.conf"
@@ -280,25 +288,31 @@ dir {place.folder}
 sentinel monitor fleet 127.0.0.1 {self.nodes[0].port} 2
 sentinel down-after-milliseconds fleet 1000
 sentinel failover-timeout fleet 6000
+{f"requirepass {password}" if password else ""}
 """)
             place.start(f"sentinel-{number}", ["redis-server", config, "--sentinel"])
             self.ports.append(port)
         self.url = "redis+sentinel://" + ",".join(f"127.0.0.1:{p}" for p in self.ports) + "/fleet/0"
+        if password:
+            self.url += f"?sentinel-password={password}"
         wait_until(self.ready, "three Sentinels that know each other and the replica")
 
     def ask(self, *words):
         """The reply of the first Sentinel that gives one, or None."""
-        return next(filter(None, (redis_call(port, *words) for port in self.ports)), None)
+        return next(filter(None, (self.ask_one(port, *words) for port in self.ports)), None)
+
+    def ask_one(self, port, *words):
+        return redis_call(port, *words, password=self.password)
 
     def ready(self):
         """Whether a failover can be done: the replica is in touch and all Sentinels know of each other."""
         for port in self.ports:
-            reply = redis_call(port, "SENTINEL", "MASTER", "fleet") or []
+            reply = self.ask_one(port, "SENTINEL", "MASTER", "fleet") or []
             facts = dict(zip(reply[::2], reply[1::2]))
             if (facts.get("num-other-sentinels"), facts.get("num-slaves"), facts.get("flags")) != (
                     "2", "1", "master"):
                 return False
-            replicas = redis_call(port, "SENTINEL", "REPLICAS", "fleet") or [[]]
+            replicas = self.ask_one(port, "SENTINEL", "REPLICAS", "fleet") or [[]]
             facts = dict(zip(replicas[0][::2], replicas[0][1::2]))
             if facts.get("flags") != "slave" or facts.get("master-link-status") != "ok":
                 return False

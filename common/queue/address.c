@@ -2,12 +2,12 @@
  *
  *   redis://[[user]:password@]host[:port][/db]      host may be an IPv6 address in brackets
  *   rediss://…[?cacert=FILE&cert=FILE&key=FILE]     the same through TLS
- *   redis+sentinel://[[user]:password@]host[:port][,host[:port]…]/NAME[/db]
+ *   redis+sentinel://[[user]:password@]host[:port][,host[:port]…]/NAME[/db][?sentinel-user=U&sentinel-password=P]
  *                                                   the primary that these Sentinels call NAME
- *   rediss+sentinel://…[?cacert=FILE&cert=FILE&key=FILE]   both through TLS
+ *   rediss+sentinel://…[?cacert=FILE&…&sentinel-password=P]   both through TLS
  *   unix://[[user]:password@]/path/to/socket[?db=N]
  *
- * User, password and path are percent-decoded, so that a password may hold any character.
+ * Users, passwords and paths are percent-decoded, so that a password may hold any character.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -19,8 +19,8 @@
 
 #define FORMS                                                                                      \
     "expected redis://[user:password@]host[:port][/db], rediss://…[?cacert=FILE&cert=FILE&key=FILE] " \
-    "for TLS, redis+sentinel://[user:password@]host[:port][,host…]/NAME[/db] for Sentinels, or "     \
-    "unix:///path/to/socket[?db=N]"
+    "for TLS, redis+sentinel://[user:password@]host[:port][,host…]/NAME[/db]"                        \
+    "[?sentinel-password=PASSWORD] for Sentinels, or unix:///path/to/socket[?db=N]"
 
 static cloak_status bad(cloak_error *error, const char *what) {
     return cloak_fail(error, CLOAK_E_USAGE, "bad Redis URL: %s; " FORMS, what);
@@ -125,36 +125,44 @@ static cloak_status parse_sentinels(char *rest, cloak_address *out, cloak_error 
     return status;
 }
 
-/* "cacert=FILE&cert=FILE&key=FILE", any of them; `text` is altered. */
-static cloak_status parse_files(char *text, cloak_address *out, cloak_error *error) {
+/* "cacert=FILE&cert=FILE&key=FILE&sentinel-user=U&sentinel-password=P", any of them that the URL's form has;
+ * `text` is altered. */
+static cloak_status parse_query(char *text, cloak_address *out, cloak_error *error) {
     const struct {
         const char *name;
-        char **file;
-    } known[] = {{"cacert=", &out->cacert}, {"cert=", &out->cert}, {"key=", &out->key}};
+        char **value;
+        bool allowed;
+    } known[] = {{"cacert=", &out->cacert, out->tls}, {"cert=", &out->cert, out->tls}, {"key=", &out->key, out->tls},
+        {"sentinel-user=", &out->sentinel_user, out->service != NULL},
+        {"sentinel-password=", &out->sentinel_password, out->service != NULL}};
     char *rest = NULL;
     for (char *word = strtok_r(text, "&", &rest); word; word = strtok_r(NULL, "&", &rest)) {
         size_t i = 0, count = sizeof known / sizeof known[0];
-        while (i < count && strncmp(word, known[i].name, strlen(known[i].name)) != 0)
+        while (i < count && (!known[i].allowed || strncmp(word, known[i].name, strlen(known[i].name)) != 0))
             i++;
-        if (i == count || *known[i].file)
-            return bad(error, "after '?' only cacert=, cert= and key= can stand, each once");
-        *known[i].file = cloak_text_decode(word + strlen(known[i].name));
-        if (!*known[i].file || !**known[i].file)
-            return bad(error, "the path of a TLS file is empty or holds a bad %-escape");
+        if (i == count || *known[i].value)
+            return bad(error, "after '?' only cacert=, cert= and key= (of TLS), sentinel-user= and sentinel-password= (of "
+                              "Sentinels) can stand, each once");
+        *known[i].value = cloak_text_decode(word + strlen(known[i].name));
+        if (!*known[i].value || !**known[i].value)
+            return bad(error, "what stands after a '=' is empty or holds a bad %-escape");
     }
     if (!out->cert != !out->key)
         return bad(error, "cert= and key= go together");
+    if (out->sentinel_user && !out->sentinel_password)
+        return bad(error, "sentinel-user= needs sentinel-password=");
     return CLOAK_OK;
 }
 
-static cloak_status parse_tls(char *rest, cloak_address *out, cloak_error *error,
+/* A form that may end in "?…". */
+static cloak_status parse_with_query(char *rest, bool tls, cloak_address *out, cloak_error *error,
     cloak_status (*parse)(char *, cloak_address *, cloak_error *)) {
     char *query = strrchr(rest, '?');
     if (query)
         *query++ = 0;
-    out->tls = true;
+    out->tls = tls;
     cloak_status status = parse(rest, out, error);
-    return status || !query ? status : parse_files(query, out, error);
+    return status || !query ? status : parse_query(query, out, error);
 }
 
 static cloak_status parse_unix(char *rest, cloak_address *out, cloak_error *error) {
@@ -214,11 +222,11 @@ cloak_status cloak_address_parse(const char *url, cloak_address *address, cloak_
     else if (strncmp(copy, "unix://", 7) == 0)
         status = parse_unix(copy + 7, &out, error);
     else if (strncmp(copy, "rediss://", 9) == 0)
-        status = parse_tls(copy + 9, &out, error, parse_redis);
+        status = parse_with_query(copy + 9, true, &out, error, parse_redis);
     else if (strncmp(copy, "redis+sentinel://", 17) == 0)
-        status = parse_sentinels(copy + 17, &out, error);
+        status = parse_with_query(copy + 17, false, &out, error, parse_sentinels);
     else if (strncmp(copy, "rediss+sentinel://", 18) == 0)
-        status = parse_tls(copy + 18, &out, error, parse_sentinels);
+        status = parse_with_query(copy + 18, true, &out, error, parse_sentinels);
     else
         status = bad(error,
             "it must begin with redis://, rediss://, redis+sentinel://, rediss+sentinel:// or unix://");
@@ -243,14 +251,17 @@ void cloak_address_sentinel(const cloak_address *address, size_t i, cloak_addres
     *out = (cloak_address){.host = cloak_strdup(address->sentinels[i].host),
         .port = address->sentinels[i].port, .tls = address->tls,
         .cacert = cloak_strdup(address->cacert), .cert = cloak_strdup(address->cert),
-        .key = cloak_strdup(address->key)};
+        .key = cloak_strdup(address->key), .user = cloak_strdup(address->sentinel_user),
+        .password = cloak_strdup(address->sentinel_password)};
     out->place = cloak_format("Sentinel %s:%d", out->host, out->port);
 }
 
 void cloak_address_clear(cloak_address *address) {
-    /* The password does not stay behind in freed memory. */
+    /* Passwords do not stay behind in freed memory. */
     if (address->password)
         explicit_bzero(address->password, strlen(address->password));
+    if (address->sentinel_password)
+        explicit_bzero(address->sentinel_password, strlen(address->sentinel_password));
     for (size_t i = 0; i < address->sentinel_count; i++)
         free(address->sentinels[i].host);
     free(address->service);
@@ -261,6 +272,8 @@ void cloak_address_clear(cloak_address *address) {
     free(address->key);
     free(address->user);
     free(address->password);
+    free(address->sentinel_user);
+    free(address->sentinel_password);
     free(address->place);
     *address = (cloak_address){0};
 }

@@ -19,6 +19,7 @@ typedef struct {
     int port;
     cloak_sentinel sentinels[CLOAK_SENTINELS_MAX]; /* who know where the primary is */
     size_t sentinel_count;                         /* 0: none are asked */
+    char *sentinel_user, *sentinel_password;       /* theirs, decoded; NULL when the URL has none */
     char *service;                                 /* what they call it, else NULL */
     char *path; /* of the unix socket, else NULL */
     int db;
@@ -34,8 +35,8 @@ CLOAK_MUST_CHECK cloak_status cloak_address_parse(
     const char *url, cloak_address *address, cloak_error *error);
 void cloak_address_clear(cloak_address *address);
 
-/* The address of the i-th Sentinel itself, with the TLS files but without user and password, as new
- * strings. */
+/* The address of the i-th Sentinel itself, with the TLS files and the Sentinels' own user and password, as
+ * new strings. */
 void cloak_address_sentinel(const cloak_address *address, size_t i, cloak_address *out);
 
 /* --- advice.c: what an error reply means and what to do --- */
@@ -57,6 +58,10 @@ void cloak_redis_set_repeat(cloak_redis *redis, bool repeat);
 
 /* Whether the last call failed because a connection that had worked broke. */
 bool cloak_redis_broke(const cloak_redis *redis);
+
+/* From now on every new connection begins with cloak_redis_check: another server may have taken over, or the same
+ * one may have come back with other settings. */
+void cloak_redis_demand(cloak_redis *redis);
 
 /* --- sentinel.c --- */
 

@@ -176,6 +176,7 @@ cloak_status cloak_queue_open(
         cloak_redis_close(redis);
         return status;
     }
+    cloak_redis_demand(redis);
     cloak_queue *made = cloak_alloc(sizeof *made);
     made->redis = redis;
     made->prefix = cloak_format("cloak:{%s}:", name);

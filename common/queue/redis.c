@@ -54,6 +54,7 @@ struct cloak_redis {
     char why[256];         /* what TLS said when the connection broke last, or "" */
     bool repeat;           /* send again over a new connection when the old one broke */
     bool broke;            /* see cloak_redis_broke */
+    bool demanding;        /* every server that it connects to is checked: see cloak_redis_demand */
     size_t sentinel;       /* the one that knew the primary last */
     char *moved_host;      /* the node of a cluster that holds the queue, as another said; NULL: nobody has */
     int moved_port;
@@ -108,6 +109,10 @@ void cloak_redis_set_repeat(cloak_redis *redis, bool repeat) {
 
 bool cloak_redis_broke(const cloak_redis *redis) {
     return redis->broke;
+}
+
+void cloak_redis_demand(cloak_redis *redis) {
+    redis->demanding = true;
 }
 
 static cloak_wire_outcome receive(cloak_redis *redis, redisReply **reply, double deadline) {
@@ -260,7 +265,7 @@ static void forget_node(cloak_redis *redis) {
 }
 
 /* `moved`: a node has just named another, and that is the one to talk to or nobody. */
-static cloak_status connect_now(cloak_redis *redis, bool moved, cloak_error *error) {
+static cloak_status connect_somewhere(cloak_redis *redis, bool moved, cloak_error *error) {
     const cloak_address *a = &redis->address;
     if (redis->moved_host) {
         cloak_status status = open_wire(redis, redis->moved_host, redis->moved_port, error);
@@ -290,6 +295,20 @@ static cloak_status connect_now(cloak_redis *redis, bool moved, cloak_error *err
         status = log_in(redis, error);
     if (!status && a->sentinel_count)
         status = confirm_primary(redis, error);
+    return status;
+}
+
+static cloak_status connect_now(cloak_redis *redis, bool moved, cloak_error *error) {
+    cloak_status status = connect_somewhere(redis, moved, error);
+    if (status || !redis->demanding)
+        return status;
+    const bool repeat = redis->repeat;
+    redis->repeat = false; /* or the check would connect, and check, and so on */
+    status = cloak_redis_check(redis, error);
+    redis->repeat = repeat;
+    redis->broke = false;
+    if (status)
+        disconnect(redis);
     return status;
 }
 

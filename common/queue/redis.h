@@ -1,10 +1,10 @@
 /* One connection to one Redis (or Valkey) server.
  *
  * URLs: redis://[user:password@]host[:port][/db], the same with rediss:// and
- * ?cacert=FILE&cert=FILE&key=FILE through TLS, redis[s]+sentinel://[user:password@]host[:port][,…]/NAME[/db]
- * for the primary that Sentinels call NAME (sentinel.c), and unix:///path/to/socket[?db=N]. Every call has a
- * timeout; after a failure the connection is closed and the next call opens it again. A connection is
- * used by one thread at a time.
+ * ?cacert=FILE&cert=FILE&key=FILE through TLS, redis[s]+sentinel://[user:password@]host[:port][,…]/NAME[/db] with
+ * ?sentinel-user=U&sentinel-password=P where Sentinels want them, for the primary that they call NAME (sentinel.c), and
+ * unix:///path/to/socket[?db=N]. Every call has a timeout; after a failure the connection is closed and the next call
+ * opens it again. A connection is used by one thread at a time.
  */
 #ifndef CLOAK_QUEUE_REDIS_H
 #define CLOAK_QUEUE_REDIS_H

@@ -3,7 +3,7 @@
  * Source: "Guidelines for Redis clients with support for Redis Sentinel" (Redis documentation). With
  * every new connection the Sentinels are asked, the one that knew last first; the server they name is
  * then asked itself whether it is a primary, since what they know may be a few seconds old. Sentinels
- * are asked without a password.
+ * have a user and password of their own, or none.
  *
  * What a failover costs is Redis' replication to answer for: what the old primary had taken and not
  * yet passed on is gone. The queue's state is then an earlier one, whole, since every change was one
@@ -39,6 +39,12 @@ static cloak_status ask(const cloak_address *address, size_t i, double timeout, 
     cloak_redis *redis = cloak_redis_open_address(&place, timeout);
     cloak_status status = cloak_redis_call(redis, 3,
         (const char *[]){"SENTINEL", "get-master-addr-by-name", address->service}, NULL, &reply, error);
+    if (status && error && (strstr(error->text, ": NOAUTH") || strstr(error->text, ": WRONGPASS"))) {
+        status = cloak_fail(error, CLOAK_E_QUEUE, "%s: refuses %s; its own stand at the end of the URL: "
+            "/NAME?sentinel-user=USER&sentinel-password=PASSWORD", cloak_redis_place(redis),
+            address->sentinel_password ? "this user and password" : "to answer without a password");
+        error->retryable = false;
+    }
     if (status == CLOAK_OK)
         status = read_place(reply, cloak_redis_place(redis), address->service, host, port, error);
     if (reply)

@@ -66,6 +66,26 @@ class Failover(fleet.Case):
             worker.signal(signal.SIGTERM)
             self.assertEqual(worker.wait().code, 0)
 
+    def test_sentinels_that_want_a_password(self):
+        """And what took over is looked at before photos are entrusted to it."""
+        group = fleet.Sentinels(self.place, password="sesame")
+        old, new = group.nodes
+        self.assertEqual(new.ask("CONFIG", "SET", "maxmemory-policy", "allkeys-lru"), "OK")
+        without = group.url.partition("?")[0]
+        for password, says in ("", "to answer without"), ("?sentinel-password=other", "this user and password"):
+            wrong = self.place.cloak("status", env=fleet.environment(CLOAK_REDIS=without + password))
+            self.assert_code(wrong, 1)
+            self.assertIn(says, wrong.err)
+            self.assertIn("sentinel-password=PASSWORD", wrong.err)
+            self.assertNotIn("other", wrong.err)
+        env, album = self.submit(group.url)
+        old.process.kill()
+        fleet.wait_until(lambda: group.primary() is new and (new.ask("ROLE") or [""])[0] == "master", "a new primary")
+        refused = self.place.cloak("status", album, env=env)
+        self.assert_code(refused, 1)
+        self.assertIn("maxmemory-policy is allkeys-lru", refused.err)
+        self.assertNotIn("sesame", refused.err)
+
     def test_replica_is_not_taken_for_the_primary(self):
         """A Sentinel that is wrong (it was told so) does not get a write to a replica."""
         primary = self.place.redis()

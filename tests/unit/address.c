@@ -65,12 +65,23 @@ TEST(sentinels) {
     CHECK_TEXT(one.cacert, "/ca");
     cloak_address_clear(&one);
     cloak_address_clear(&a);
+    CHECK_OK(cloak_address_parse("redis+sentinel://u:pw@a/m?sentinel-password=s%26&sentinel-user=w", &a, &error));
+    CHECK_TEXT(a.service, "m");
+    CHECK_TEXT(a.password, "pw");
+    cloak_address_sentinel(&a, 0, &one);
+    CHECK_TEXT(one.user, "w");
+    CHECK_TEXT(one.password, "s&");
+    CHECK_TEXT(a.place, "redis+sentinel://a:26379/m/0");
+    cloak_address_clear(&one);
+    cloak_address_clear(&a);
 }
 
 TEST(bad_urls_tell_no_secret) {
     static const char *const urls[] = {"redis+sentinel://u:sesame@h", "redis+sentinel://u:sesame@h/",
         "redis+sentinel://u:sesame@/fleet", "redis+sentinel://u:sesame@h,,:9/fleet", "redis+sentinel://h/fleet/x",
-        "redis+sentinel://1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17/fleet",
+        "redis+sentinel://1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17/fleet", "rediss://h?sentinel-password=sesame",
+        "redis+sentinel://h/fleet?sentinel-user=sesame", "redis+sentinel://h/fleet?cacert=/sesame",
+        "redis+sentinel://h/fleet?sentinel-password=sesame&sentinel-password=sesame",
         "", "host", "http://sesame@host", "rediss://u:sesame@host?ca=sesame",
         "rediss://host?cert=/sesame", "rediss://host?cacert=", "rediss://host?cacert=/a&cacert=/sesame",
         "redis://", "redis://:sesame@", "redis://u:sesame@:7000", "redis://sesame@host",
