@@ -97,6 +97,7 @@ class Storm:
         self.dark = 0.0         # time without a primary so far
         self.dark_since = None
         self.asked, self.asked_since = None, -math.inf  # the primary that samples ask
+        self.overdue = {}       # (job, end of its lease): since when it was seen to have run out
         self.lock = threading.Lock()
         self.names = iter(range(10**6))
         self.photos = 0
@@ -342,7 +343,8 @@ class Storm:
             node, held = self.group.primary(), self.held_by({name})
             delayed = node.ask("ZRANGE", KEY + "delayed", 0, -1) if node else None
             if held is not None and delayed is not None:
-                away = held if away is None else away & (held | set(delayed))
+                lost = {":".join(entry.split(" ")[:2]) for entry in delayed}
+                away = held if away is None else away & (held | lost)
                 if not away:
                     break
             time.sleep(0.25)
@@ -391,27 +393,33 @@ class Storm:
         return time.monotonic() - max(times, default=-math.inf)
 
     def sample_leases(self):
-        """No lease that has run out stays in the books, as the next claim takes it back, and none is longer than it may be. For
-        a moment after a shift of the clock nobody has claimed yet, for some more after a failover, whether we made it or
-        a machine that is too busy to answer; and a clock that was set back makes longer what nobody renews."""
+        """No lease that has run out stays in the books, as the next claim takes it back, and none is longer than it may be. How
+        long one has been there is told by our clock: the servers' is set forward by more than that. For some time after a
+        failover, whether we made it or a machine that is too busy to answer, nobody may have claimed yet; and a clock that
+        was set back makes longer what nobody renews."""
         node, back = self.group.primary(), [at for at, by in self.shifts if by > 0]
         if node is not self.asked:
-            self.asked, self.asked_since = node, time.monotonic()
-        if not node or self.dark_since or self.since([at for at, _ in self.shifts]) < 5 or self.since([self.asked_since]) < 20:
+            self.asked, self.asked_since, self.overdue = node, time.monotonic(), {}
+        if not node or self.dark_since or self.since([self.asked_since]) < 20:
+            self.overdue = {}
             return
-        ends = [node.ask("ZRANGE", KEY + "leases", i, i, "WITHSCORES") for i in (0, -1)]
-        now = node.ask("TIME")
-        if not all(ends) or not now or (node.ask("ROLE") or [""])[0] != "master" or self.dark_since:
+        now, last = node.ask("TIME"), node.ask("ZRANGE", KEY + "leases", -1, -1, "WITHSCORES")
+        ended = now and node.ask("ZRANGEBYSCORE", KEY + "leases", "-inf", int(now[0]) * 1000, "WITHSCORES", "LIMIT", 0, 10000)
+        if not now or not last or ended is None or (node.ask("ROLE") or [""])[0] != "master" or self.dark_since:
             return
-        first, last = (float(end[1]) / 1000 - int(now[0]) - int(now[1]) / 1e6 for end in ends)
+        seen = time.monotonic()
+        self.overdue = {lease: self.overdue.get(lease, seen) for lease in zip(ended[::2], ended[1::2])}
+        oldest = min(self.overdue, key=self.overdue.get, default=None)
+        waits = seen - self.overdue[oldest] if oldest else 0
+        last = float(last[1]) / 1000 - int(now[0]) - int(now[1]) / 1e6
         self.count["samples of leases"] += 1
-        self.oldest = max(self.oldest, -first)
-        if first < -10:
+        self.oldest = max(self.oldest, waits)
+        if waits > 10:
             roles = [(n.ask("ROLE") or ["silent"])[0] for n in self.group.nodes]
-            self.complain(f"the lease of {ends[0][0]} ran out {-first:.0f} s ago; the servers are {roles}, the same primary was "
+            self.complain(f"the lease of {oldest[0]} had run out {waits:.0f} s ago; the servers are {roles}, the same primary was "
                 f"asked for {self.since([self.asked_since]):.0f} s, the load is {os.getloadavg()[0]:.0f}")
         if last > self.o.lease + 1 and self.since(back) > 4 * self.o.lease:
-            self.complain(f"the lease of {ends[1][0]} ends in {last:.0f} s")
+            self.complain(f"a lease ends in {last:.0f} s")
 
     def look(self, album):
         """Checks the bytes of what is new in an output folder."""
