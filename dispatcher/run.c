@@ -379,7 +379,7 @@ int cloak_verb_run(int argc, char **argv) {
     Options *o = &run->options;
     const cloak_option table[] = {CLOAK_CHOICES_OPTIONS(o->choices),
         {"model", "FILE", "CLOAK_MODEL", CLOAK_OPTION_TEXT, &o->model, 0, 0, "detector to defeat"},
-        {"device", "NAME", "CLOAK_DEVICE", CLOAK_OPTION_TEXT, &o->device, 0, 0, "cpu"},
+        {"device", "NAME", "CLOAK_DEVICE", CLOAK_OPTION_TEXT, &o->device, 0, 0, "cpu or cuda:N"},
         {"workers", "N", NULL, CLOAK_OPTION_INT, &o->workers, 1, MAX_WORKERS,
             "worker processes (one per device is right)"},
         {"threads", "N", NULL, CLOAK_OPTION_INT, &o->threads, 0, 1024,

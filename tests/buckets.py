@@ -51,6 +51,11 @@ def environment(url=None, **changes):
     return {k: v for k, v in env.items() if v is not None}
 
 
+def for_workers(env):
+    """What a worker's own environment needs of such a one: the keys, and where the server is."""
+    return {k: v for k, v in env.items() if k.startswith(("AWS_", "XDG_", "no_proxy"))}
+
+
 def faulty(rule=None, certificate=None):
     """A proxy before the server that makes trouble by rule; see faults.Faults."""
     return faults.Faults(server.ports["proxy"], rule, certificate)

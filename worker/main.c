@@ -81,7 +81,7 @@ int main(int argc, char **argv) {
             "queue's server, redis[s]://[user:password@]host:port/db or unix:///path"},
         {"queue", "NAME", "CLOAK_QUEUE", CLOAK_OPTION_TEXT, &o.queue, 0, 0, "queue's name"},
         {"model", "FILE", "CLOAK_MODEL", CLOAK_OPTION_TEXT, &o.model, 0, 0, "detector to defeat"},
-        {"device", "NAME", "CLOAK_DEVICE", CLOAK_OPTION_TEXT, &o.device, 0, 0, "cpu"},
+        {"device", "NAME", "CLOAK_DEVICE", CLOAK_OPTION_TEXT, &o.device, 0, 0, "cpu or cuda:N"},
         {"threads", "N", NULL, CLOAK_OPTION_INT, &o.threads, 0, 1024,
             "compute threads, 0 for all cores"},
         {"name", "NAME", NULL, CLOAK_OPTION_TEXT, &o.name, 0, 0, "worker's name, 20 characters"},

@@ -232,7 +232,7 @@ int cloak_verb_doctor(int argc, char **argv) {
     const char *model = NULL, *device = "cpu";
     const cloak_option table[] = {CLOAK_QUEUE_OPTIONS(o),
         {"model", "FILE", "CLOAK_MODEL", CLOAK_OPTION_TEXT, &model, 0, 0, "detector to defeat"},
-        {"device", "NAME", "CLOAK_DEVICE", CLOAK_OPTION_TEXT, &device, 0, 0, "cpu"}, {0}};
+        {"device", "NAME", "CLOAK_DEVICE", CLOAK_OPTION_TEXT, &device, 0, 0, "cpu or cuda:N"}, {0}};
     Findings findings = {cJSON_CreateArray(), 0};
     int code = 0, count = 0;
     if (!cloak_verb_parse_some("doctor [OUT] [OPTIONS]",

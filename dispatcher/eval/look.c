@@ -118,9 +118,9 @@ static void compare(Look *look, const char *key, const cloak_record *record, con
     free(text);
 }
 
-/* The file is read where workers read photos, too: it may be anybody's. */
+/* The file is read where workers read photos, too: it may be anybody's. `*bytes` are freed once they are decoded. */
 static cloak_status look_with(
-    Look *look, const char *key, const cloak_record *record, const void *bytes, size_t length, cloak_error *error) {
+    Look *look, const char *key, const cloak_record *record, void **bytes, size_t length, cloak_error *error) {
     cloak_photo photo = {0};
     cloak_findings found = {0};
     void *core = NULL;
@@ -133,9 +133,11 @@ static cloak_status look_with(
             record->model ? record->model : "?", record->model_sha256 ? record->model_sha256 : "?", ours);
     cloak_status status = take_targets(look, record->targets ? record->targets : "", error);
     if (status == CLOAK_OK)
-        status = cloak_intake_photo(look->intake, bytes, length, key, record->album ? record->album : "",
+        status = cloak_intake_photo(look->intake, *bytes, length, key, record->album ? record->album : "",
             CLOAK_METADATA_NONE, &photo, &core, &core_length, error);
     free(core);
+    free(*bytes);
+    *bytes = NULL;
     if (status == CLOAK_OK) {
         const uint8_t *seen = cloak_srgb_see(&photo, photo.rgb, &room);
         status = seen ? cloak_views_detect(&look->set, &photo, seen, photo.rgb, &found, NULL, error)
@@ -156,7 +158,7 @@ static cloak_status look_at(Look *look, const char *key, cloak_error *error) {
     size_t length = 0;
     cloak_status status = cloak_delivery_take(look->store, key, NULL, &record, &bytes, &length, error);
     if (status == CLOAK_OK)
-        status = look_with(look, key, &record, bytes, length, error);
+        status = look_with(look, key, &record, &bytes, length, error);
     free(bytes);
     cloak_record_free(&record);
     if (status != CLOAK_E_PERMANENT)

@@ -31,7 +31,6 @@ import weights_file
 
 CROP = 448
 SCALE = (0.65, 1.8)  # of a photo, when a crop is cut from it
-SHARD = 100          # crops
 NEAR = 0.45          # least IoU with a face of a box that is to be moved to it
 # Boxes per crop: detections; candidates before suppression; faces; and how far the latter two are
 # moved at random, as a share of their size.
@@ -59,7 +58,7 @@ class Harvest:
     @torch.inference_mode()
     def shard(self, number):
         """{"pooled": n × numbers in fp16, "boxes", "faces": n × 4}"""
-        parts = [self._crop(self.samples[number * SHARD + i]) for i in range(SHARD)]
+        parts = [self._crop(self.samples[number * self.args.crops + i]) for i in range(self.args.crops)]
         return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
     def _crop(self, sample):
@@ -121,7 +120,7 @@ def make_shard(args, number, kept=[]):
 def claim(args):
     """Writes into the work folder what its shards were made from; raises ValueError where that is other."""
     made_from = {"detector": checksum(args.detector), "labels": checksum(args.labels), "seed": args.seed,
-                 "raster": args.raster, "how": [CROP, SCALE, SHARD, NEAR, DETECTIONS, CANDIDATES, FACES,
+                 "raster": args.raster, "how": [CROP, SCALE, args.crops, NEAR, DETECTIONS, CANDIDATES, FACES,
                                                 CANDIDATE_JITTER, FACE_JITTER, refine.WIDER]}
     made_from = json.dumps(made_from, indent=2) + "\n"
     path = os.path.join(args.work, "made-from.json")
@@ -205,17 +204,18 @@ def parse():
     add("out", metavar="OUT.safetensors")
     add("--photos", required=True, metavar="DIR")
     add("--labels", required=True, metavar="FILE", help="WIDER FACE bbx_gt text")
-    add("--work", required=True, metavar="DIR", help=f"for the shards of {SHARD} crops, 40 MB each; all "
+    add("--work", required=True, metavar="DIR", help="for the shards, 40 MB for every 100 crops; all "
         "of them are read at once, into twice as much memory")
     add("--shards", type=int, default=60)
+    add("--crops", type=int, default=100, help="of photos, in each shard (100)")
     add("--epochs", type=int, default=5)
     add("--share", type=float, default=0.7, help="how much of the way to the refined box to go")
     add("--raster", type=int, default=1024, metavar="PIXELS", help="as train.py has it")
     add("--seed", type=int, default=1)
     add("--threads", type=int, default=os.cpu_count() or 1)
     args = parser.parse_args()
-    if args.shards < 1 or args.epochs < 1 or args.threads < 1 or not 0 < args.share <= 1:
-        parser.error("--shards, --epochs and --threads must be at least 1, --share above 0 and at most 1")
+    if min(args.shards, args.crops, args.epochs, args.threads) < 1 or not 0 < args.share <= 1:
+        parser.error("--shards, --crops, --epochs and --threads must be at least 1, --share above 0 and at most 1")
     return args
 
 
@@ -239,7 +239,7 @@ def main():
         print(f"refine_boxes: {problem}", file=sys.stderr)
         return 1
     architecture = {**architecture, "box_refine": args.share}
-    architecture["training"] += (f"{refine.TRAINED}{args.epochs} epochs over {args.shards * SHARD} crops, "
+    architecture["training"] += (f"{refine.TRAINED}{args.epochs} epochs over {args.shards * args.crops} crops, "
                                  f"seed {args.seed}")
     weights_file.write(args.out, tensors, architecture)
     with open(os.path.splitext(args.out)[0] + ".json", "w") as file:

@@ -17,7 +17,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 import buckets  # noqa: E402
 import faults  # noqa: E402
 import fleet  # noqa: E402
-from buckets import Case, Moto, client, environment, faulty  # noqa: E402
+from buckets import Case, Moto, client, environment, faulty, for_workers  # noqa: E402
 
 setUpModule, tearDownModule = buckets.start, buckets.stop
 
@@ -67,7 +67,7 @@ class Albums(Case):
             self.assert_code(submit, 0)
             self.assertEqual(submit.json["total"], count)
             album = submit.json["album"]
-            variables = {k: v for k, v in env.items() if k.startswith(("AWS_", "XDG_", "no_proxy"))}
+            variables = for_workers(env)
             workers = [self.place.start_stub_worker(redis.url, f"w{i}", 0.02, "--lease", "5", CLOAK_STUB_SEES_ALL="1",
                 **variables) for i in range(2)]
             status = lambda: self.place.cloak("status", album, "--json", env=env).json
@@ -104,7 +104,7 @@ class Albums(Case):
         env = environment(CLOAK_REDIS=redis.url, XDG_STATE_HOME=str(self.folder / "state"))
 
         def start(name, url, out, *args):
-            variables = {k: v for k, v in environment(url).items() if k.startswith(("AWS_", "no_proxy"))}
+            variables = for_workers(environment(url))
             return self.place.start_stub_worker(redis.url, f"{name}-{out}", 0, "--queue", out, "--max-photos", "1", *args,
                 CLOAK_STUB_SEES_ALL="1", **variables)
 
@@ -191,7 +191,7 @@ class Albums(Case):
         submit = self.place.cloak("submit", album, out, "--steps", "4", "--json", env=env)
         self.assertEqual((submit.json["total"], submit.json["skipped"]), (1, 1), str(submit))
         worker = self.place.start_stub_worker(env["CLOAK_REDIS"], "w", 0, CLOAK_STUB_SEES_ALL="1",
-            **{k: v for k, v in env.items() if k.startswith(("AWS_", "no_proxy"))})
+            **for_workers(env))
         self.assert_code(self.place.cloak("watch", submit.json["album"], env=env), 0)
         worker.signal(signal.SIGTERM)
         self.assertEqual(worker.wait().code, 0)
@@ -205,7 +205,7 @@ class Albums(Case):
         env = environment(CLOAK_REDIS=redis.url, XDG_STATE_HOME=str(self.folder / "state"))
         submit = self.place.cloak("submit", f"s3://{self.bucket}/in", f"s3://{self.bucket}/out", "--steps", "4", env=env)
         self.assert_code(submit, 0)
-        variables = {k: v for k, v in env.items() if k.startswith(("AWS_", "no_proxy"))}
+        variables = for_workers(env)
         lacking = {**variables, "AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": ""}
         poor = self.place.start_stub_worker(redis.url, "poor", 0, CLOAK_STUB_SEES_ALL="1", **lacking)
         fleet.wait_until(lambda: "worker_rest" in poor.text(), "a rest")
@@ -225,7 +225,7 @@ class Albums(Case):
         env = environment(CLOAK_REDIS=redis.url, XDG_STATE_HOME=str(self.folder / "state"))
         submit = self.place.cloak("submit", f"s3://{self.bucket}/in", f"s3://{self.bucket}/out", "--steps", "4", env=env)
         with faulty(lambda *_: "hang") as proxy:
-            variables = {k: v for k, v in environment(proxy.url).items() if k.startswith(("AWS_", "no_proxy"))}
+            variables = for_workers(environment(proxy.url))
             worker = self.place.start_stub_worker(redis.url, "w", 0, "--drain-seconds", "1", **variables)
             fleet.wait_until(lambda: proxy.seen, "a request")
             worker.signal(signal.SIGTERM)

@@ -268,7 +268,7 @@ class Trainer(unittest.TestCase):
     def refine_boxes(self, out, *more):
         return script("refine_boxes.py", WEIGHTS, self.folder / out, "--photos", FACES, "--labels",
                       self.faces(), "--work", self.folder / (out + ".shards"), "--shards", 1,
-                      "--epochs", 3, *more)
+                      "--crops", 12, "--epochs", 3, *more)
 
     def faces(self):
         """Labels of three photos, made once: where the detector is surest stands for the truth."""
