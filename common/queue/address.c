@@ -157,7 +157,9 @@ static cloak_status parse_query(char *text, cloak_address *out, cloak_error *err
 /* A form that may end in "?…". */
 static cloak_status parse_with_query(char *rest, bool tls, cloak_address *out, cloak_error *error,
     cloak_status (*parse)(char *, cloak_address *, cloak_error *)) {
-    char *query = strrchr(rest, '?');
+    /* with Sentinels a name stands before it, and a '?' before that is somebody's password's; else a path may follow */
+    char *slash = parse == parse_sentinels ? strchr(rest, '/') : NULL;
+    char *query = slash ? strchr(slash, '?') : parse == parse_sentinels ? NULL : strrchr(rest, '?');
     if (query)
         *query++ = 0;
     out->tls = tls;

@@ -1,4 +1,4 @@
-/* Whether a server can hold the queue at all: asked before the first photo is entrusted to it. */
+/* Whether a server can hold the queue at all: asked before any photo is entrusted to it. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -16,18 +16,21 @@ static char *info_value(const char *info, const char *name) {
     return NULL;
 }
 
-/* The maxmemory policy by CONFIG, as a new string, or NULL when the server does not tell. */
-static char *config_policy(cloak_redis *redis) {
+/* The maxmemory policy by CONFIG, as a new string, or NULL when the server does not tell. Fails when it does not answer. */
+static cloak_status config_policy(cloak_redis *redis, char **policy, cloak_error *error) {
     redisReply *reply = NULL;
-    char *policy = NULL;
-    if (cloak_redis_call(
-            redis, 3, (const char *[]){"CONFIG", "GET", "maxmemory-policy"}, NULL, &reply, NULL))
-        return NULL;
+    cloak_error why = {0};
+    cloak_status status =
+        cloak_redis_call(redis, 3, (const char *[]){"CONFIG", "GET", "maxmemory-policy"}, NULL, &reply, &why);
+    if (status && !why.retryable)
+        return CLOAK_OK; /* it may not be asked */
+    if (status)
+        return cloak_fail(error, status, "%s", why.text);
     if (reply->type == REDIS_REPLY_ARRAY && reply->elements == 2 &&
         reply->element[1]->type == REDIS_REPLY_STRING)
-        policy = cloak_strdup(reply->element[1]->str);
+        *policy = cloak_strdup(reply->element[1]->str);
     freeReplyObject(reply);
-    return policy;
+    return CLOAK_OK;
 }
 
 /* Retrying does not help against a server that is the wrong one. */
@@ -74,8 +77,9 @@ cloak_status cloak_redis_check(cloak_redis *redis, cloak_error *error) {
     char *version = info_value(info, "redis_version"), *role = info_value(info, "role");
     char *policy = info_value(info, "maxmemory_policy");
     if (!policy)
-        policy = config_policy(redis);
-    status = check_version(place, version, error);
+        status = config_policy(redis, &policy, error);
+    if (!status)
+        status = check_version(place, version, error);
     if (!status)
         status = check_policy(place, policy, error);
     if (!status && role && strcmp(role, "slave") == 0)

@@ -59,9 +59,9 @@ void cloak_redis_set_repeat(cloak_redis *redis, bool repeat);
 /* Whether the last call failed because a connection that had worked broke. */
 bool cloak_redis_broke(const cloak_redis *redis);
 
-/* From now on every new connection begins with cloak_redis_check: another server may have taken over, or the same
- * one may have come back with other settings. */
-void cloak_redis_demand(cloak_redis *redis);
+/* From now on every new connection begins with cloak_redis_check, of that node of a cluster that holds the key: another
+ * server may have taken over, or the same one may have come back with other settings. Once for a connection. */
+void cloak_redis_demand(cloak_redis *redis, const char *key);
 
 /* --- sentinel.c --- */
 

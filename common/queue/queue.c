@@ -146,10 +146,11 @@ cloak_status cloak_reply_unexpected(
         cloak_queue_place(queue), script, queue->prefix);
 }
 
-/* Asks for a key of the queue, so that what is checked is the node of a cluster that holds them. */
-static cloak_status go_to_node(cloak_redis *redis, const char *name, cloak_error *error) {
+/* Connects, which checks the server, and every one that it connects to later: see cloak_redis_demand. */
+static cloak_status meet(cloak_redis *redis, const char *name, cloak_error *error) {
     char *key = cloak_format("cloak:{%s}:", name);
     redisReply *reply = NULL;
+    cloak_redis_demand(redis, key);
     cloak_status status = cloak_redis_call(redis, 2, (const char *[]){"EXISTS", key}, NULL, &reply, error);
     free(key);
     if (reply)
@@ -169,14 +170,11 @@ cloak_status cloak_queue_open(
     if (!status)
         status = cloak_redis_open(url, timeout, &redis, error);
     if (!status)
-        status = go_to_node(redis, name, error);
-    if (!status)
-        status = cloak_redis_check(redis, error);
+        status = meet(redis, name, error);
     if (status) {
         cloak_redis_close(redis);
         return status;
     }
-    cloak_redis_demand(redis);
     cloak_queue *made = cloak_alloc(sizeof *made);
     made->redis = redis;
     made->prefix = cloak_format("cloak:{%s}:", name);

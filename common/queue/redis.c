@@ -24,6 +24,9 @@
  * After a timeout nothing is sent again: the server is slow, and more work does not make it
  * faster; the caller decides.
  *
+ * Checks. Another server may have taken over, or the same one come back with other settings: who cannot do with any server
+ * says so (cloak_redis_demand), and each new connection then begins with a look at its version and eviction policy.
+ *
  * A cluster. All keys of a queue are in one slot, so that one node holds it. Another one says which (MOVED) before
  * anything has run; the connection then goes there, until that node is gone: then the URL's node is asked again.
  *
@@ -54,7 +57,7 @@ struct cloak_redis {
     char why[256];         /* what TLS said when the connection broke last, or "" */
     bool repeat;           /* send again over a new connection when the old one broke */
     bool broke;            /* see cloak_redis_broke */
-    bool demanding;        /* every server that it connects to is checked: see cloak_redis_demand */
+    char *demanded;        /* a key: every server that holds it is checked, see cloak_redis_demand; NULL: none is */
     size_t sentinel;       /* the one that knew the primary last */
     char *moved_host;      /* the node of a cluster that holds the queue, as another said; NULL: nobody has */
     int moved_port;
@@ -95,6 +98,7 @@ void cloak_redis_close(cloak_redis *redis) {
         return;
     disconnect(redis);
     free(redis->moved_host);
+    free(redis->demanded);
     cloak_address_clear(&redis->address);
     free(redis);
 }
@@ -111,8 +115,8 @@ bool cloak_redis_broke(const cloak_redis *redis) {
     return redis->broke;
 }
 
-void cloak_redis_demand(cloak_redis *redis) {
-    redis->demanding = true;
+void cloak_redis_demand(cloak_redis *redis, const char *key) {
+    redis->demanded = cloak_strdup(key);
 }
 
 static cloak_wire_outcome receive(cloak_redis *redis, redisReply **reply, double deadline) {
@@ -298,17 +302,32 @@ static cloak_status connect_somewhere(cloak_redis *redis, bool moved, cloak_erro
     return status;
 }
 
+/* Goes to the node of a cluster that holds the key, and checks that. */
+static cloak_status check_holder(cloak_redis *redis, const char *key, cloak_error *error) {
+    redisReply *reply = NULL;
+    cloak_status status = cloak_redis_call(redis, 2, (const char *[]){"EXISTS", key}, NULL, &reply, error);
+    if (status)
+        return status;
+    freeReplyObject(reply);
+    return cloak_redis_check(redis, error);
+}
+
 static cloak_status connect_now(cloak_redis *redis, bool moved, cloak_error *error) {
     cloak_status status = connect_somewhere(redis, moved, error);
-    if (status || !redis->demanding)
+    if (status || !redis->demanded)
         return status;
+    char *key = redis->demanded;
     const bool repeat = redis->repeat;
-    redis->repeat = false; /* or the check would connect, and check, and so on */
-    status = cloak_redis_check(redis, error);
+    redis->demanded = NULL; /* the check may have to connect to another node */
+    redis->repeat = false;
+    status = check_holder(redis, key, error);
+    redis->demanded = key;
     redis->repeat = repeat;
     redis->broke = false;
-    if (status)
+    if (status) {
         disconnect(redis);
+        forget_node(redis);
+    }
     return status;
 }
 

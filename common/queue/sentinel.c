@@ -31,6 +31,11 @@ static cloak_status read_place(const redisReply *reply, const char *sentinel,
     return CLOAK_OK;
 }
 
+/* Whether a Sentinel's error is about who asks, not about the primary. */
+static bool is_refusal(const char *text) {
+    return strstr(text, ": NOAUTH") || strstr(text, ": WRONGPASS") || strstr(text, ": NOPERM");
+}
+
 static cloak_status ask(const cloak_address *address, size_t i, double timeout, char **host, int *port,
     cloak_error *error) {
     cloak_address place;
@@ -39,7 +44,7 @@ static cloak_status ask(const cloak_address *address, size_t i, double timeout, 
     cloak_redis *redis = cloak_redis_open_address(&place, timeout);
     cloak_status status = cloak_redis_call(redis, 3,
         (const char *[]){"SENTINEL", "get-master-addr-by-name", address->service}, NULL, &reply, error);
-    if (status && error && (strstr(error->text, ": NOAUTH") || strstr(error->text, ": WRONGPASS"))) {
+    if (status && error && is_refusal(error->text)) {
         status = cloak_fail(error, CLOAK_E_QUEUE, "%s: refuses %s; its own stand at the end of the URL: "
             "/NAME?sentinel-user=USER&sentinel-password=PASSWORD", cloak_redis_place(redis),
             address->sentinel_password ? "this user and password" : "to answer without a password");

@@ -397,13 +397,13 @@ class Storm:
         long one has been there is told by our clock: the servers' is set forward by more than that. For some time after a
         failover, whether we made it or a machine that is too busy to answer, nobody may have claimed yet; and a clock that
         was set back makes longer what nobody renews."""
-        node, back = self.group.primary(), [at for at, by in self.shifts if by > 0]
+        node = self.group.primary()
         if node is not self.asked:
             self.asked, self.asked_since, self.overdue = node, time.monotonic(), {}
         if not node or self.dark_since or self.since([self.asked_since]) < 20:
             self.overdue = {}
             return
-        now, last = node.ask("TIME"), node.ask("ZRANGE", KEY + "leases", -1, -1, "WITHSCORES")
+        last, now = node.ask("ZRANGE", KEY + "leases", -1, -1, "WITHSCORES"), node.ask("TIME")
         ended = now and node.ask("ZRANGEBYSCORE", KEY + "leases", "-inf", int(now[0]) * 1000, "WITHSCORES", "LIMIT", 0, 10000)
         if not now or not last or ended is None or (node.ask("ROLE") or [""])[0] != "master" or self.dark_since:
             return
@@ -418,6 +418,7 @@ class Storm:
             roles = [(n.ask("ROLE") or ["silent"])[0] for n in self.group.nodes]
             self.complain(f"the lease of {oldest[0]} had run out {waits:.0f} s ago; the servers are {roles}, the same primary was "
                 f"asked for {self.since([self.asked_since]):.0f} s, the load is {os.getloadavg()[0]:.0f}")
+        back = [at for at, by in self.shifts if by > 0]
         if last > self.o.lease + 1 and self.since(back) > 4 * self.o.lease:
             self.complain(f"a lease ends in {last:.0f} s")
 

@@ -67,7 +67,7 @@ class Failover(fleet.Case):
             self.assertEqual(worker.wait().code, 0)
 
     def test_sentinels_that_want_a_password(self):
-        """And what took over is looked at before photos are entrusted to it."""
+        """And what took over is looked at before photos are entrusted to it, by who was connected before, too."""
         group = fleet.Sentinels(self.place, password="sesame")
         old, new = group.nodes
         self.assertEqual(new.ask("CONFIG", "SET", "maxmemory-policy", "allkeys-lru"), "OK")
@@ -79,12 +79,16 @@ class Failover(fleet.Case):
             self.assertIn("sentinel-password=PASSWORD", wrong.err)
             self.assertNotIn("other", wrong.err)
         env, album = self.submit(group.url)
+        worker = self.place.start_stub_worker(group.url, "w", 3600)
+        fleet.wait_until(lambda: old.ask("HLEN", "cloak:{default}:leased") not in (None, "0", 0), "a photo in its hands")
         old.process.kill()
         fleet.wait_until(lambda: group.primary() is new and (new.ask("ROLE") or [""])[0] == "master", "a new primary")
         refused = self.place.cloak("status", album, env=env)
         self.assert_code(refused, 1)
         self.assertIn("maxmemory-policy is allkeys-lru", refused.err)
         self.assertNotIn("sesame", refused.err)
+        fleet.wait_until(lambda: "maxmemory-policy is allkeys-lru" in worker.text(), "the worker's refusal")
+        self.assertNotIn("sesame", worker.text())
 
     def test_replica_is_not_taken_for_the_primary(self):
         """A Sentinel that is wrong (it was told so) does not get a write to a replica."""

@@ -80,8 +80,8 @@ class Unusual(fleet.Case):
         env = dict(env, CLOAK_REDIS=self.redis.url)
         submit = self.place.cloak("submit", source, out, "--steps", "4", "--json", *options, env=env)
         self.assert_code(submit, 0)
-        variables = {k: v for k, v in env.items() if k.startswith(("AWS_", "no_proxy"))}
-        worker = self.place.start_stub_worker(self.redis.url, f"w{self.place.count}", 0, CLOAK_STUB_SEES_ALL="1", **variables)
+        worker = self.place.start_stub_worker(
+            self.redis.url, f"w{self.place.count}", 0, CLOAK_STUB_SEES_ALL="1", **buckets.for_workers(env))
         status = lambda: self.place.cloak("status", submit.json["album"], "--json", env=env).json
         end = fleet.wait_until(
             lambda: (s := status())["delivered"] + s["dead"] == submit.json["total"] and s, "all photos", pause=0.3)

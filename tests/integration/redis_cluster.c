@@ -27,22 +27,37 @@ static bool tell(const server *s, int argc, const char **argv, char *text, size_
     return fine;
 }
 
-static void wait_until_whole(const server *s) {
-    char info[2048] = "";
+/* Waits until what `command` answers holds both texts. */
+static void wait_until_says(const server *s, const char *command, const char *of, const char *this, const char *that) {
+    char info[4096] = "";
     for (const double end = cloak_now() + 30; cloak_now() < end; usleep(50000))
-        if (tell(s, 2, (const char *[]){"CLUSTER", "INFO"}, info, sizeof info) && strstr(info, "cluster_state:ok") &&
-            strstr(info, "cluster_known_nodes:2"))
+        if (tell(s, 2, (const char *[]){command, of}, info, sizeof info) && strstr(info, this) && strstr(info, that))
             return;
-    check_failed(__FILE__, __LINE__, "the cluster is not whole: %s", info);
+    check_failed(__FILE__, __LINE__, "%s %s does not say %s and %s: %s", command, of, this, that, info);
+}
+
+static void wait_until_whole(const server *s) {
+    wait_until_says(s, "CLUSTER", "INFO", "cluster_state:ok", "cluster_known_nodes:2");
+}
+
+/* A node that nobody knows yet; NULL without redis-server. */
+static server *start_node(char bus[8]) {
+    snprintf(bus, 8, "%d", server_free_port());
+    return server_start(&(server_setup){
+        .tcp = true, .every_write = true, .options = {"--cluster-enabled", "yes", "--cluster-port", bus}});
+}
+
+static void meet(const server *s, const server *other, const char *bus) {
+    char port[8];
+    snprintf(port, sizeof port, "%d", server_port(other));
+    CHECK(tell(s, 5, (const char *[]){"CLUSTER", "MEET", "127.0.0.1", port, bus}, NULL, 0));
 }
 
 /* Two primaries with half of the slots each; false without redis-server. */
 static bool start_cluster(server *nodes[NODES]) {
-    char ports[NODES][8], port[8];
+    char bus[NODES][8];
     for (int i = 0; i < NODES; i++) {
-        snprintf(ports[i], sizeof ports[i], "%d", server_free_port());
-        nodes[i] = server_start(&(server_setup){.tcp = true, .every_write = true,
-            .options = {"--cluster-enabled", "yes", "--cluster-port", ports[i]}});
+        nodes[i] = start_node(bus[i]);
         if (!nodes[i])
             return false;
         char first[12], last[12];
@@ -50,8 +65,7 @@ static bool start_cluster(server *nodes[NODES]) {
         snprintf(last, sizeof last, "%d", (i + 1) * SLOTS / NODES - 1);
         CHECK(tell(nodes[i], 4, (const char *[]){"CLUSTER", "ADDSLOTSRANGE", first, last}, NULL, 0));
     }
-    snprintf(port, sizeof port, "%d", server_port(nodes[1]));
-    CHECK(tell(nodes[0], 5, (const char *[]){"CLUSTER", "MEET", "127.0.0.1", port, ports[1]}, NULL, 0));
+    meet(nodes[0], nodes[1], bus[1]);
     for (int i = 0; i < NODES; i++)
         wait_until_whole(nodes[i]);
     return true;
@@ -159,6 +173,58 @@ TEST(a_node_that_goes_and_a_slot_that_moves) {
     CHECK_OK(cloak_queue_books(queue, id, &books, &error)); /* over the connection to where it was */
     CHECK(books.done == 1 && books.balanced);
     cloak_queue_close(queue);
+    for (int k = 0; k < NODES; k++)
+        server_stop(nodes[k]);
+}
+
+/* A node that only leads to the queue may be set up as it likes; the one that holds it may not. */
+TEST(the_node_that_holds_the_queue_is_checked) {
+    server *nodes[NODES];
+    if (!start_cluster(nodes))
+        return;
+    char id[CLOAK_ALBUM_ID_SIZE];
+    cloak_queue *queue = submit(server_url(nodes[0]), "queue", id);
+    const int holder = tell(nodes[1], 2, (const char *[]){"EXISTS", "cloak:{queue}:"}, NULL, 0), other = 1 - holder;
+    cloak_queue_close(queue);
+    const char *policy[] = {"CONFIG", "SET", "maxmemory-policy", "allkeys-lru"};
+    CHECK(tell(nodes[other], 4, policy, NULL, 0));
+    CHECK_OK(cloak_queue_open(server_url(nodes[other]), "queue", 5, &queue, &error));
+    for (int i = 0; i < NODES; i++)
+        CHECK(tell(nodes[i], 4, (const char *[]){"CLIENT", "KILL", "TYPE", "normal"}, NULL, 0));
+    claim_and_finish(queue, id);
+    CHECK(tell(nodes[holder], 4, policy, NULL, 0));
+    CHECK(tell(nodes[holder], 4, (const char *[]){"CLIENT", "KILL", "TYPE", "normal"}, NULL, 0));
+    cloak_books books;
+    CHECK(cloak_queue_books(queue, id, &books, &error) == CLOAK_E_QUEUE && strstr(error.text, "allkeys-lru"));
+    cloak_queue_close(queue);
+    for (int k = 0; k < NODES; k++)
+        server_stop(nodes[k]);
+}
+
+/* The URL's node holds the queue, a replica takes over, and the node comes back as that one's replica. */
+TEST(a_replica_takes_over) {
+    server *nodes[NODES], *replica;
+    char bus[8], id[CLOAK_ALBUM_ID_SIZE], node_id[64];
+    if (!start_cluster(nodes) || !(replica = start_node(bus)))
+        return;
+    meet(nodes[0], replica, bus);
+    wait_until_says(replica, "CLUSTER", "INFO", "cluster_state:ok", "cluster_known_nodes:3");
+    cloak_queue_close(submit(server_url(nodes[0]), "queue", id));
+    const int holder = tell(nodes[1], 2, (const char *[]){"EXISTS", "cloak:{queue}:"}, NULL, 0);
+    CHECK(tell(nodes[holder], 2, (const char *[]){"CLUSTER", "MYID"}, node_id, sizeof node_id));
+    CHECK(tell(replica, 3, (const char *[]){"CLUSTER", "REPLICATE", node_id}, NULL, 0));
+    wait_until_says(replica, "INFO", "replication", "role:slave", "master_link_status:up");
+    cloak_queue *queue;
+    CHECK_OK(cloak_queue_open(server_url(nodes[holder]), "queue", 5, &queue, &error));
+    CHECK(tell(replica, 2, (const char *[]){"CLUSTER", "FAILOVER"}, NULL, 0));
+    wait_until_says(nodes[holder], "INFO", "replication", "role:slave", "master_link_status:up");
+    CHECK(tell(nodes[holder], 4, (const char *[]){"CLIENT", "KILL", "TYPE", "normal"}, NULL, 0));
+    claim_and_finish(queue, id);
+    CHECK(tell(replica, 4, (const char *[]){"CLIENT", "KILL", "TYPE", "normal"}, NULL, 0));
+    cloak_books books;
+    CHECK_OK(cloak_queue_books(queue, id, &books, &error)); /* again from the URL's node on */
+    cloak_queue_close(queue);
+    server_stop(replica);
     for (int k = 0; k < NODES; k++)
         server_stop(nodes[k]);
 }

@@ -74,6 +74,14 @@ TEST(sentinels) {
     CHECK_TEXT(a.place, "redis+sentinel://a:26379/m/0");
     cloak_address_clear(&one);
     cloak_address_clear(&a);
+    static const char *const urls[] = {"redis+sentinel://u:w?x@a/m", "redis+sentinel://a/m?sentinel-password=sesame?",
+        "rediss+sentinel://a/m?sentinel-password=sesame?cacert=/ca"};
+    for (size_t i = 0; i < sizeof urls / sizeof urls[0]; i++) {
+        CHECK_OK(cloak_address_parse(urls[i], &a, &error));
+        CHECK_TEXT(a.service, "m");
+        CHECK(!strstr(a.place, "sesame"));
+        cloak_address_clear(&a);
+    }
 }
 
 TEST(bad_urls_tell_no_secret) {
