@@ -52,6 +52,7 @@ def options():
     parser.add_argument("--library", dest="shared_object", help="libcloak_model.so (the tree's release build)")
     parser.add_argument("--weights", help="our detector's weights (models/weights)")
     parser.add_argument("--columns", help="only these detectors, comma-separated")
+    parser.add_argument("--beside", metavar="FILE", help="an earlier transfer.json, whose other rows are put before these")
     parser.add_argument("--json", action="store_true", help="the results as one JSON line at the end")
     return parser.parse_args()
 
@@ -278,6 +279,26 @@ def make_rows(args, names):
     return clean, rows
 
 
+def put_beside(result, path):
+    """Puts the rows of an earlier result before those of this one that have other names. Raises ValueError where it is of
+    other photos, changes or detectors, or where those found other faces on the clean photos."""
+    with open(path) as file:
+        earlier = json.load(file)
+    for key in ("schema", "photos", "faces", "picked", "iou", "changes", "columns"):
+        if earlier.get(key) != result[key]:
+            raise ValueError(f"--beside {path}: was measured with other {key}; measure all rows anew")
+    here = {row["name"] for row in result["rows"]}
+    rows = [row for row in earlier["rows"] if row["name"] not in here]
+    for row in rows:
+        for change, cells in row["cells"].items():
+            for name, its in cells.items():
+                if its["iou"]["before"] != result["rows"][0]["cells"][change][name]["iou"]["before"]:
+                    raise ValueError(f"--beside {path}: {name} found other faces on the clean photos; measure all rows anew")
+        row.setdefault("made_at", earlier["made_at"])
+        row.setdefault("processor", earlier["machine"]["processor"])
+    result["rows"] = rows + result["rows"]
+
+
 def measured(args):
     """The whole matrix as one dict."""
     wanted = [name.strip() for name in args.columns.split(",")] if args.columns else None
@@ -310,7 +331,9 @@ def main():
     try:
         os.makedirs(args.out, exist_ok=True)
         result = measured(args)
-    except (OSError, ValueError) as error:
+        if args.beside:
+            put_beside(result, args.beside)
+    except (KeyError, OSError, ValueError) as error:
         sys.exit(f"transfer.py: {error}")
     with open(os.path.join(args.out, "transfer.json"), "w") as file:
         json.dump(result, file, indent=1)

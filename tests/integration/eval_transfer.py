@@ -60,9 +60,20 @@ class EvalTransfer(fleet.Case):
         self.assertEqual(json.loads((self.out / "transfer.json").read_text())["rows"], matrix["rows"])
         self.assertIn("<svg", (self.out / "transfer.svg").read_text())
         delivered = self.delivered()
-        again = self.transfer("--cloaks", "standard:none,standard@8/255:none").json
-        self.assertEqual([row["cells"] for row in again["rows"]], [row["cells"] for row in matrix["rows"]])
+        matrix["rows"][0]["name"] = "another:none"
+        earlier = self.folder / "earlier.json"
+        earlier.write_text(json.dumps(matrix))
+        again = self.transfer("--cloaks", "standard:none,standard@8/255:none", "--beside", earlier).json
+        self.assertEqual([row["name"] for row in again["rows"]], ["another:none", "standard:none", "standard@8/255:none"])
+        self.assertEqual([row["cells"] for row in again["rows"]], [weak["cells"], weak["cells"], strong["cells"]])
+        self.assertEqual([row.get("made_at") for row in again["rows"]], [matrix["made_at"], None, None])
         self.assertEqual(self.delivered(), delivered)
+        matrix["rows"][0]["cells"]["raw"]["ours"]["iou"]["before"] = 0
+        for changed, says in ((matrix, "ours found other faces"), ({**matrix, "photos": 2}, "other photos")):
+            earlier.write_text(json.dumps(changed))
+            result = self.transfer("--cloaks", "standard:none", "--beside", earlier)
+            self.assert_code(result, 1)
+            self.assertIn(says, result.err)
 
     def test_a_detector_at_another_size_is_not_in_the_loop(self):
         columns = {d.name: d for d in (kind() for kind in detectors.PUBLIC)}
