@@ -52,7 +52,7 @@ def options():
     parser.add_argument("--library", dest="shared_object", help="libcloak_model.so (the tree's release build)")
     parser.add_argument("--weights", help="our detector's weights (models/weights)")
     parser.add_argument("--columns", help="only these detectors, comma-separated")
-    parser.add_argument("--beside", metavar="FILE", help="an earlier transfer.json, whose other rows are put before these")
+    parser.add_argument("--beside", metavar="FILE", help="an earlier transfer.json: its other rows stand before these")
     parser.add_argument("--json", action="store_true", help="the results as one JSON line at the end")
     return parser.parse_args()
 
@@ -280,7 +280,7 @@ def make_rows(args, names):
 
 
 def put_beside(result, path):
-    """Puts the rows of an earlier result before those of this one that have other names. Raises ValueError where it is of
+    """Puts those rows of an earlier result that have other names before this one's. Raises ValueError where it is of
     other photos, changes or detectors, or where those found other faces on the clean photos."""
     with open(path) as file:
         earlier = json.load(file)
@@ -293,7 +293,8 @@ def put_beside(result, path):
         for change, cells in row["cells"].items():
             for name, its in cells.items():
                 if its["iou"]["before"] != result["rows"][0]["cells"][change][name]["iou"]["before"]:
-                    raise ValueError(f"--beside {path}: {name} found other faces on the clean photos; measure all rows anew")
+                    raise ValueError(
+                        f"--beside {path}: {name} found other faces on the clean photos; measure all rows anew")
         row.setdefault("made_at", earlier["made_at"])
         row.setdefault("processor", earlier["machine"]["processor"])
     result["rows"] = rows + result["rows"]

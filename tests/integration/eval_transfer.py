@@ -64,7 +64,8 @@ class EvalTransfer(fleet.Case):
         earlier = self.folder / "earlier.json"
         earlier.write_text(json.dumps(matrix))
         again = self.transfer("--cloaks", "standard:none,standard@8/255:none", "--beside", earlier).json
-        self.assertEqual([row["name"] for row in again["rows"]], ["another:none", "standard:none", "standard@8/255:none"])
+        names = ["another:none", "standard:none", "standard@8/255:none"]
+        self.assertEqual([row["name"] for row in again["rows"]], names)
         self.assertEqual([row["cells"] for row in again["rows"]], [weak["cells"], weak["cells"], strong["cells"]])
         self.assertEqual([row.get("made_at") for row in again["rows"]], [matrix["made_at"], None, None])
         self.assertEqual(self.delivered(), delivered)

@@ -305,7 +305,7 @@ TEST(diversity_holds_at_other_scales) {
         if (i < 3)
             left[i] = left_at_other_scales(photo, out[i]);
     }
-    /* by four seeds, in bfloat16 and in float, .17 to .80 of it is left: two together are clearly below on any processor */
+    /* by four seeds, in bfloat16 and in float, .17 to .80 of it is left: two together are below on any processor */
     CHECK(first > 0 || ((left[1] + left[2]) / 2 < 0.9f * left[0] && memcmp(out[1], out[2], size_of(photo)) != 0));
     CHECK(memcmp(out[3], out[4], size_of(photo)) == 0);
     for (size_t i = first; i < 5; i++)
